@@ -1,0 +1,18 @@
+"""The four array shapes that every module shares, named once."""
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Image: TypeAlias = npt.NDArray[np.uint8]
+"""uint8 (H, W, 3), RGB, 0-255, upright (EXIF orientation already applied)."""
+
+Batch: TypeAlias = npt.NDArray[np.uint8]
+"""uint8 (N, S, S, 3), RGB, 0-255: preprocessed images, not yet normalised."""
+
+Logits: TypeAlias = npt.NDArray[np.float32]
+"""float32 (S, S), any real, or a stack of them (N, S, S); sigmoid gives probability."""
+
+Mask: TypeAlias = npt.NDArray[np.bool_]
+"""bool (H, W), True = lesion, in the frame of the upright original image."""
