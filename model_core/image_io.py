@@ -1,0 +1,220 @@
+"""Photographs from bytes: what we read, what we refuse, and how colours become sRGB.
+
+| in the file | what becomes of it |
+| --- | --- |
+| EXIF (or TIFF) orientation | applied: everything after this module is upright |
+| embedded ICC profile | converted to sRGB (perceptual); a broken profile is ignored, as browsers do |
+| grey, 1-bit, palette | expanded to RGB |
+| 16 bits a channel | scaled to 8 (grey: rounded; colour: Pillow keeps the high byte) |
+| alpha | laid over white, as an image viewer shows it |
+| CMYK, YCCK | converted through the profile, or by Pillow's formula where there is none |
+| MPO (many cameras) | its main frame |
+| animation, several pages | refused: one photograph is expected |
+"""
+
+import io
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+# Pillow registers decoders lazily, on first use and not thread-safely: importing them does it now.
+from PIL import (
+    BmpImagePlugin,  # noqa: F401
+    ExifTags,
+    ImageCms,
+    ImageOps,
+    JpegImagePlugin,  # noqa: F401
+    MpoImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    TiffImagePlugin,  # noqa: F401
+    WebPImagePlugin,  # noqa: F401
+)
+from PIL import Image as Pillow
+
+from model_core.errors import (
+    ImageTooLargeError,
+    MultiFrameImageError,
+    UnreadableImageError,
+    UnsupportedImageError,
+)
+
+MAX_PIXELS = 50_000_000
+"""Default pixel limit: more than any dermatoscope camera, 150 MB once decoded."""
+
+FORMATS = frozenset({"JPEG", "PNG", "TIFF", "BMP", "WEBP"})
+"""The only decoders that untrusted bytes may reach, by Pillow's names (MPO comes with JPEG)."""
+
+ACCEPTED = "JPEG, PNG, TIFF, BMP or WebP"
+
+_MAGIC: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\xff\xd8\xff", "JPEG"),
+    (0, b"\x89PNG\r\n\x1a\n", "PNG"),
+    (0, b"II*\x00", "TIFF"),
+    (0, b"MM\x00*", "TIFF"),
+    (0, b"BM", "BMP"),
+    (8, b"WEBP", "WEBP"),
+    (4, b"ftyphei", "HEIC"),
+    (4, b"ftyphev", "HEIC"),
+    (4, b"ftypmif1", "HEIC"),
+    (4, b"ftypmsf1", "HEIC"),
+    (4, b"ftypavi", "AVIF"),
+    (128, b"DICM", "DICOM"),
+    (0, b"GIF8", "GIF"),
+    (0, b"%PDF", "PDF"),
+    (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
+    (0, b"PK\x03\x04", "ZIP"),
+)
+_ORIENTATION = ExifTags.Base.Orientation
+_SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A decoded photograph.
+
+    Attributes:
+        picture: Pillow image, mode RGB, sRGB, upright; may be smaller than the original.
+        height: Rows of the upright original, px.
+        width: Columns of the upright original, px.
+    """
+
+    picture: Pillow.Image
+    height: int
+    width: int
+
+
+def decode_image(
+    data: bytes, *, max_pixels: int = MAX_PIXELS, at_least: tuple[int, int] | None = None
+) -> Photograph:
+    """Decode a photograph to upright sRGB, as the table at the top of this file says.
+
+    Args:
+        data: The file's bytes: JPEG, MPO, PNG, TIFF, BMP or WebP.
+        max_pixels: Limit on height times width, read from the header before decoding.
+        at_least: (height, width) px that the caller needs. A JPEG may then be decoded at a half,
+            a quarter or an eighth, never below this size: far cheaper, and free of aliasing.
+
+    Returns:
+        The picture and the upright original's size.
+
+    Raises:
+        UnsupportedImageError: not one of the types above.
+        MultiFrameImageError: an animation or several pages.
+        ImageTooLargeError: more than `max_pixels`.
+        UnreadableImageError: empty, truncated or damaged.
+    """
+    if not data:
+        raise UnreadableImageError(f"the image is empty (0 bytes), expected {ACCEPTED}")
+    try:
+        # Pillow warns from 89 Mpx; our own, lower limit decides, and says so in an error.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _decode(data, max_pixels, at_least)
+    except (UnsupportedImageError, MultiFrameImageError, ImageTooLargeError, UnreadableImageError):
+        raise
+    except Pillow.DecompressionBombError as exc:
+        raise ImageTooLargeError(f"the image has over {max_pixels} pixels, the limit") from exc
+    except MemoryError:
+        raise
+    except Exception as exc:  # Pillow's decoders raise nearly anything on damaged bytes.
+        kind = sniff(data) or "image"
+        raise UnreadableImageError(
+            f"the {kind} file is truncated or damaged and cannot be decoded"
+        ) from exc
+
+
+def sniff(data: bytes) -> str | None:
+    """Name of the file type that the first bytes announce, or None where they are not known.
+
+    Example:
+        >>> sniff(b"GIF89a"), sniff(b"hello")
+        ('GIF', None)
+    """
+    for offset, magic, name in _MAGIC:
+        if data[offset : offset + len(magic)] == magic:
+            return name
+    return None
+
+
+def _decode(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -> Photograph:
+    image = _open(data)
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageTooLargeError(
+            f"the image has {width}x{height} = {width * height} pixels, the limit is {max_pixels}"
+        )
+    _refuse_frames(image)
+    orientation = image.getexif().get(_ORIENTATION, 1)
+    if at_least is not None and image.format in ("JPEG", "MPO"):
+        swapped = orientation in (5, 6, 7, 8)
+        rows, columns = at_least[::-1] if swapped else at_least
+        image.draft(None, (columns, rows))
+    reduced = image.size != (width, height)
+    picture = _to_srgb(ImageOps.exif_transpose(image))
+    if not reduced:
+        width, height = picture.size
+    elif orientation in (5, 6, 7, 8):
+        width, height = height, width
+    return Photograph(picture, height, width)
+
+
+def _open(data: bytes) -> Pillow.Image:
+    kind = sniff(data)
+    if kind not in FORMATS:
+        found = f"a {kind} file" if kind else "bytes of no image type we know"
+        hint = "; export it as JPEG or PNG" if kind in ("HEIC", "AVIF", "DICOM") else ""
+        raise UnsupportedImageError(f"found {found}, expected {ACCEPTED}{hint}")
+    return Pillow.open(io.BytesIO(data), formats=(kind,))
+
+
+def _refuse_frames(image: Pillow.Image) -> None:
+    if image.format == "MPO":  # its further frames are the same view: previews, depth, stereo
+        return
+    if image.format == "TIFF":
+        # Asking for page 1 walks one directory; n_frames would walk all of a hostile file's.
+        try:
+            image.seek(1)
+        except EOFError:
+            image.seek(0)
+            return
+        raise MultiFrameImageError("the TIFF file has several pages, expected one photograph")
+    if getattr(image, "is_animated", False):
+        raise MultiFrameImageError(f"the {image.format} file is animated, expected one photograph")
+
+
+def _to_srgb(image: Pillow.Image) -> Pillow.Image:
+    if image.mode.startswith("I;16"):
+        grey = np.asarray(image).astype(np.uint32)
+        image = Pillow.fromarray(((grey + 128) // 257).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise UnreadableImageError(
+            f"pixels are 32-bit (Pillow mode {image.mode}), expected 8 or 16 bits a channel"
+        )
+    if image.mode in ("P", "PA", "LA", "La", "RGBA", "RGBa") or "transparency" in image.info:
+        return _over_white(image)
+    return _through_profile(image)
+
+
+def _over_white(image: Pillow.Image) -> Pillow.Image:
+    layer = image.convert("RGBA")
+    white = Pillow.new("RGB", image.size, (255, 255, 255))
+    colours = layer.convert("RGB")
+    colours.info["icc_profile"] = image.info.get("icc_profile")
+    white.paste(_through_profile(colours), mask=layer.getchannel("A"))
+    return white
+
+
+def _through_profile(image: Pillow.Image) -> Pillow.Image:
+    profile = image.info.get("icc_profile")
+    if profile and image.mode in ("RGB", "L", "CMYK"):
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            # Nearly every profile met in practice is sRGB itself: converting would change nothing.
+            if "sRGB" not in ImageCms.getProfileDescription(source):
+                converted = ImageCms.profileToProfile(image, source, _SRGB, outputMode="RGB")
+                if converted is not None:
+                    return converted
+        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+            return image.convert("RGB")
+    return image.convert("RGB")

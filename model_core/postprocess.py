@@ -1,0 +1,82 @@
+"""Tidying the network's answer at its own size, before it goes back to the original frame."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from model_core.arrays import Logits
+from model_core.errors import ConfigError
+
+_EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostprocessConfig:
+    """What is done to logits before they are cut; saved in the card.
+
+    Attributes:
+        threshold: Probability above which a pixel is lesion, 0 < threshold < 1.
+        largest_component: Keep only the largest region (8-connected).
+        fill_holes: Make background that a region encloses part of it.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}
+
+    threshold: float = 0.5
+    largest_component: bool = True
+    fill_holes: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < 1:
+            raise ConfigError(f"threshold is {self.threshold}, expected between 0 and 1, exclusive")
+
+
+def logit(probability: float) -> float:
+    """The logit of a probability: where to cut logits instead of their sigmoid.
+
+    Example:
+        >>> logit(0.5)
+        0.0
+    """
+    return math.log(probability / (1 - probability))
+
+
+def tidy(logits: Logits, config: PostprocessConfig) -> Logits:
+    """Logits whose cut at the threshold is one region without holes, as the config asks.
+
+    A pixel that changes side is mirrored at the cut: it keeps its distance from it, so that
+    interpolating afterwards makes the same smooth outline as everywhere else.
+
+    Args:
+        logits: float32 (S, S).
+        config: Threshold and rules.
+
+    Returns:
+        float32 (S, S); `logits` itself where there is nothing to change.
+    """
+    cut = np.float32(logit(config.threshold))
+    found = logits > cut
+    wanted = found
+    if config.largest_component:
+        wanted = _largest_component(wanted)
+    if config.fill_holes:
+        wanted = ndimage.binary_fill_holes(wanted)
+    changed = wanted != found
+    if not changed.any():
+        return logits
+    # A logit exactly at the cut would stay there: one step up puts it on its side.
+    mirrored = np.where(wanted, np.maximum(2 * cut - logits, np.nextafter(cut, np.inf)), 2 * cut - logits)
+    tidied: Logits = np.where(changed, mirrored, logits).astype(np.float32)
+    return tidied
+
+
+def _largest_component(mask: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    labels, count = ndimage.label(mask, structure=_EIGHT_NEIGHBOURS)
+    if count < 2:
+        return mask
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    largest: np.ndarray = labels == sizes.argmax()  # type: ignore[type-arg]
+    return largest
