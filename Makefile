@@ -1,0 +1,120 @@
+# Two commands matter: `make serve` and `make test`. Each does its own set-up in .venv, and calls
+# pip only where .venv does not match pyproject.toml and constraints.txt (so it works offline).
+# For GNU make 3.81 (macOS) and any POSIX shell; paths are relative, so the folder may have spaces.
+
+SHELL := /bin/sh
+PY := .venv/bin/python
+# An interpreter of your choice: make serve PYTHON=/opt/python3.12/bin/python3
+PYTHON ?=
+# Passed to the program behind the target: make test ARGS="-k rle -x"
+ARGS ?=
+
+.PHONY: help serve test check format clean venv base dev
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+serve: base ## install what is missing, then serve on http://127.0.0.1:8000 (settings: LESION_*)
+	@exec $(PY) -m service $(ARGS)
+
+test: dev ## install what is missing, then run the tests (some of them: ARGS="-k rle -x")
+	@exec $(PY) -m pytest $(ARGS)
+
+check: dev ## lint, formatting and types, as CI checks them
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+format: dev ## format the code and apply the safe lint fixes
+	$(PY) -m ruff check --fix-only .
+	$(PY) -m ruff format .
+
+clean: ## remove .venv, builds and caches (runs/ and data/ stay)
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- set-up ------------------------------------------------------------------------------------
+# .venv/.incomplete   exists while .venv is being made: an interrupted creation starts again
+# .venv/.path         where .venv was made: a moved or copied one does not work
+# .venv/.installed-*  the checksum of what was asked for, written after pip succeeded: constraints.txt
+#                     and pyproject.toml down to the settings of ruff, mypy and pytest
+
+# Prints the version of an interpreter; fails where it is missing or too old for this project.
+VERSION := import sys; print("%d.%d.%d" % sys.version_info[:3]); sys.exit(sys.version_info < (3, 11))
+
+venv:
+	@set -eu; \
+	version_of() { "$$1" -c '$(VERSION)' 2>/dev/null; }; \
+	if [ -d .venv ]; then \
+	    if [ -e .venv/.incomplete ]; then why="its creation was interrupted"; \
+	    elif ! has=$$(version_of $(PY)); then why="its Python is gone, or older than 3.11"; \
+	    elif ! $(PY) -c 'import pip' 2>/dev/null; then why="it has no pip"; \
+	    elif [ -e .venv/.path ] && [ "$$(cat .venv/.path)" != "$$(pwd -P)" ]; then \
+	        why="it was made in another folder, $$(cat .venv/.path)"; \
+	    elif [ -n "$(PYTHON)" ] && [ "$$(version_of "$(PYTHON)")" != "$$has" ]; then \
+	        why="it has Python $$has, and PYTHON=$(PYTHON) is another version"; \
+	    else exit 0; fi; \
+	    echo "The present .venv cannot be used: $$why."; \
+	fi; \
+	python=; found=; \
+	for candidate in $(if $(PYTHON),"$(PYTHON)",python3 python3.13 python3.12 python3.11 python3.14); do \
+	    if version=$$(version_of "$$candidate"); then python=$$candidate; break; fi; \
+	    if [ -n "$$version" ]; then found="$$found $$version ($$candidate)"; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	    echo "This project needs Python 3.11 or newer; found$${found:- none$(if $(PYTHON), at $(PYTHON))}." >&2; \
+	    echo "Install it, or name one: make PYTHON=/path/to/python3.11 ..." >&2; \
+	    exit 1; \
+	fi; \
+	if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+	    echo "$$python ($$version) cannot make virtual environments: its venv module is missing." >&2; \
+	    echo "Debian and Ubuntu: apt install python3-venv. Or name another: make PYTHON=/path/to/python3.11 ..." >&2; \
+	    exit 1; \
+	fi; \
+	echo "Making .venv with $$python ($$version)"; \
+	rm -rf .venv; \
+	mkdir .venv; \
+	touch .venv/.incomplete; \
+	"$$python" -m venv .venv; \
+	pwd -P > .venv/.path; \
+	rm .venv/.incomplete
+
+# Shell functions for the two targets below. Isolated builds read their constraints from the
+# environment only: PIP_CONSTRAINT until pip 25.2, PIP_BUILD_CONSTRAINT after.
+define INSTALLER
+set -eu; \
+sum=$$(sed '/^\[tool\.ruff\]/,$$d' pyproject.toml | cat - constraints.txt | cksum); \
+installed() { [ "$$(cat .venv/.installed-$$1 2>/dev/null)" = "$$sum" ]; }; \
+pip_install() { \
+    PIP_CONSTRAINT="constraints.txt $${PIP_CONSTRAINT:-}" PIP_BUILD_CONSTRAINT=constraints.txt \
+    PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 $(PY) -m pip install "$$@"; \
+}; \
+failed() { \
+    echo "pip could not install the packages: its reason stands above. Run the same command again" >&2; \
+    echo "once that is put right. A first installation needs the internet; where pip finds no torch" >&2; \
+    echo "for this Python, name another: make PYTHON=python3.12 ..." >&2; \
+    exit 1; \
+}
+endef
+
+base: venv
+	@$(INSTALLER); \
+	if installed base || installed dev; then exit 0; fi; \
+	rm -f .venv/.installed-*; \
+	echo "Installing the service: the first time this takes a few minutes."; \
+	if [ "$$(uname -s)" = Linux ] && [ -z "$${PIP_EXTRA_INDEX_URL:-}" ]; then \
+	    echo "(No NVIDIA GPU? PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu saves gigabytes.)"; \
+	fi; \
+	pip_install --editable . || failed; \
+	echo "$$sum" > .venv/.installed-base
+
+dev: base
+	@$(INSTALLER); \
+	if installed dev; then exit 0; fi; \
+	echo "Installing what the tests and checks need on top."; \
+	pip_install --editable '.[dev]' || failed; \
+	if ! pip_install --editable '.[scorer]' > .venv/scorer.log 2>&1; then \
+	    echo "isic-challenge-scoring could not be installed (it needs a C compiler; log: .venv/scorer.log): its tests will skip."; \
+	fi; \
+	echo "$$sum" > .venv/.installed-dev
