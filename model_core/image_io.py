@@ -3,7 +3,7 @@
 | in the file | what becomes of it |
 | --- | --- |
 | EXIF (or TIFF) orientation | applied: everything after this module is upright |
-| embedded ICC profile | converted to sRGB (perceptual); a broken profile is ignored, as browsers do |
+| embedded ICC profile | converted to sRGB (perceptual); a broken one is ignored, as browsers do |
 | grey, 1-bit, palette | expanded to RGB |
 | 16 bits a channel | scaled to 8 (grey: rounded; colour: Pillow keeps the high byte) |
 | alpha | laid over white, as an image viewer shows it |
@@ -23,7 +23,6 @@ from PIL import (
     BmpImagePlugin,  # noqa: F401
     ExifTags,
     ImageCms,
-    ImageOps,
     JpegImagePlugin,  # noqa: F401
     MpoImagePlugin,  # noqa: F401
     PngImagePlugin,  # noqa: F401
@@ -66,7 +65,20 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"PK\x03\x04", "ZIP"),
 )
 _ORIENTATION = ExifTags.Base.Orientation
+_UPRIGHT = {
+    2: Pillow.Transpose.FLIP_LEFT_RIGHT,
+    3: Pillow.Transpose.ROTATE_180,
+    4: Pillow.Transpose.FLIP_TOP_BOTTOM,
+    5: Pillow.Transpose.TRANSPOSE,
+    6: Pillow.Transpose.ROTATE_270,
+    7: Pillow.Transpose.TRANSVERSE,
+    8: Pillow.Transpose.ROTATE_90,
+}
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+# Pillow warns of odd metadata and from 89 Mpx; our own limit decides, and says so in an error.
+# Once for the process: silencing them around each call would not be thread-safe.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @dataclass(frozen=True)
@@ -107,13 +119,10 @@ def decode_image(
     if not data:
         raise UnreadableImageError(f"the image is empty (0 bytes), expected {ACCEPTED}")
     try:
-        # Pillow warns from 89 Mpx; our own, lower limit decides, and says so in an error.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return _decode(data, max_pixels, at_least)
+        return _decode(data, max_pixels, at_least)
     except (UnsupportedImageError, MultiFrameImageError, ImageTooLargeError, UnreadableImageError):
         raise
-    except Pillow.DecompressionBombError as exc:
+    except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as exc:
         raise ImageTooLargeError(f"the image has over {max_pixels} pixels, the limit") from exc
     except MemoryError:
         raise
@@ -151,7 +160,7 @@ def _decode(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -> P
         rows, columns = at_least[::-1] if swapped else at_least
         image.draft(None, (columns, rows))
     reduced = image.size != (width, height)
-    picture = _to_srgb(ImageOps.exif_transpose(image))
+    picture = _to_srgb(_upright(image))
     if not reduced:
         width, height = picture.size
     elif orientation in (5, 6, 7, 8):
@@ -183,10 +192,19 @@ def _refuse_frames(image: Pillow.Image) -> None:
         raise MultiFrameImageError(f"the {image.format} file is animated, expected one photograph")
 
 
+def _upright(image: Pillow.Image) -> Pillow.Image:
+    # Not ImageOps.exif_transpose: it writes the EXIF anew, and fails where a camera's is odd.
+    image.load()  # which turns a TIFF upright, and takes its tag away
+    method = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+    return image if method is None else image.transpose(method)
+
+
 def _to_srgb(image: Pillow.Image) -> Pillow.Image:
     if image.mode.startswith("I;16"):
+        profile = image.info.get("icc_profile")
         grey = np.asarray(image).astype(np.uint32)
         image = Pillow.fromarray(((grey + 128) // 257).astype(np.uint8))
+        image.info["icc_profile"] = profile
     if image.mode in ("I", "F"):
         raise UnreadableImageError(
             f"pixels are 32-bit (Pillow mode {image.mode}), expected 8 or 16 bits a channel"
@@ -199,7 +217,7 @@ def _to_srgb(image: Pillow.Image) -> Pillow.Image:
 def _over_white(image: Pillow.Image) -> Pillow.Image:
     layer = image.convert("RGBA")
     white = Pillow.new("RGB", image.size, (255, 255, 255))
-    colours = layer.convert("RGB")
+    colours = layer.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB")
     colours.info["icc_profile"] = image.info.get("icc_profile")
     white.paste(_through_profile(colours), mask=layer.getchannel("A"))
     return white

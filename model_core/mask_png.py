@@ -9,6 +9,7 @@ from model_core.arrays import Mask
 from model_core.errors import (
     ImageTooLargeError,
     InvalidMaskError,
+    MultiFrameImageError,
     UnreadableImageError,
     UnsupportedImageError,
 )
@@ -50,6 +51,7 @@ def decode_mask(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Mask:
 
     Raises:
         UnsupportedImageError: not a PNG.
+        MultiFrameImageError: an animation.
         ImageTooLargeError: more than `max_pixels`.
         UnreadableImageError: truncated or damaged.
         InvalidMaskError: other values than 0 and 255 (or 0 and 1), or several channels.
@@ -78,12 +80,14 @@ def _values(data: bytes, max_pixels: int) -> np.ndarray:  # type: ignore[type-ar
                 f"the mask has {width}x{height} = {width * height} pixels, "
                 f"the limit is {max_pixels}"
             )
+        if getattr(picture, "is_animated", False):
+            raise MultiFrameImageError("the mask PNG is animated, expected one frame")
         if picture.mode in ("P", "PA"):
             picture = picture.convert("RGB")
         values = np.asarray(picture)
-    except (ImageTooLargeError, MemoryError):
+    except (ImageTooLargeError, MultiFrameImageError, MemoryError):
         raise
-    except Pillow.DecompressionBombError as exc:
+    except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as exc:
         raise ImageTooLargeError(f"the mask has over {max_pixels} pixels, the limit") from exc
     except Exception as exc:  # Pillow's decoders raise nearly anything on damaged bytes.
         raise UnreadableImageError("the mask PNG is truncated or damaged") from exc

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from scipy import ndimage
@@ -22,7 +23,7 @@ class PostprocessConfig:
         fill_holes: Make background that a region encloses part of it.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     threshold: float = 0.5
     largest_component: bool = True
@@ -50,11 +51,11 @@ def tidy(logits: Logits, config: PostprocessConfig) -> Logits:
     interpolating afterwards makes the same smooth outline as everywhere else.
 
     Args:
-        logits: float32 (S, S).
+        logits: float32 (H, W): the part of the network's square that shows the photograph.
         config: Threshold and rules.
 
     Returns:
-        float32 (S, S); `logits` itself where there is nothing to change.
+        float32 (H, W); `logits` itself where there is nothing to change.
     """
     cut = np.float32(logit(config.threshold))
     found = logits > cut
@@ -67,7 +68,9 @@ def tidy(logits: Logits, config: PostprocessConfig) -> Logits:
     if not changed.any():
         return logits
     # A logit exactly at the cut would stay there: one step up puts it on its side.
-    mirrored = np.where(wanted, np.maximum(2 * cut - logits, np.nextafter(cut, np.inf)), 2 * cut - logits)
+    mirrored = np.where(
+        wanted, np.maximum(2 * cut - logits, np.nextafter(cut, np.inf)), 2 * cut - logits
+    )
     tidied: Logits = np.where(changed, mirrored, logits).astype(np.float32)
     return tidied
 

@@ -4,7 +4,7 @@ Training, service, evaluation and notebook all come through here, so they see th
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ class PreprocessConfig:
         std: Divides each RGB channel after that.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     size: int = 256
     fit: Fit = "squash"
@@ -84,6 +84,14 @@ class Geometry:
         top, left = (config.size - rows) // 2, (config.size - columns) // 2
         return cls(height, width, config.size, top, left, rows, columns)
 
+    @property
+    def inside(self) -> tuple[slice, slice]:
+        """Rows and columns of the square that show the photograph."""
+        return (
+            slice(self.top, self.top + self.rows),
+            slice(self.left, self.left + self.columns),
+        )
+
     def restore(self, logits: Logits) -> Logits:
         """Logits of the square, bilinearly resampled to the frame of the upright original.
 
@@ -93,8 +101,7 @@ class Geometry:
         Returns:
             float32 (height, width).
         """
-        inside = logits[self.top : self.top + self.rows, self.left : self.left + self.columns]
-        tensor = torch.from_numpy(np.ascontiguousarray(inside))[None, None]
+        tensor = torch.from_numpy(np.ascontiguousarray(logits[self.inside]))[None, None]
         size = (self.height, self.width)
         scaled = functional.interpolate(tensor, size=size, mode="bilinear", align_corners=False)
         restored: Logits = scaled[0, 0].numpy()
@@ -128,7 +135,8 @@ def fit_photograph(photograph: Photograph, config: PreprocessConfig) -> tuple[Im
     picture = photograph.picture
     if picture.size != inside:
         picture = picture.resize(inside, Pillow.Resampling.BILINEAR)
-    return _into_square(np.asarray(picture), geometry), geometry
+    # A copy, because Pillow's own memory is read-only, which PyTorch warns of.
+    return _into_square(np.array(picture), geometry), geometry
 
 
 def fit_mask(mask: Mask, config: PreprocessConfig) -> Mask:
@@ -149,7 +157,7 @@ def normalise(images: Tensor, config: PreprocessConfig) -> Tensor:
     """Float input of the network, on the device of `images`.
 
     Args:
-        images: uint8 (N, S, S, 3), RGB, 0-255.
+        images: uint8 (N, S, S, 3), RGB, 0-255; or float on that scale, as augmentation gives it.
         config: Mean and std.
 
     Returns:
@@ -168,6 +176,5 @@ def _into_square(inside: np.ndarray, geometry: Geometry) -> np.ndarray:  # type:
     if inside.shape[:2] == (size, size):
         return inside
     square = np.zeros((size, size, *inside.shape[2:]), inside.dtype)
-    bottom, right = geometry.top + geometry.rows, geometry.left + geometry.columns
-    square[geometry.top : bottom, geometry.left : right] = inside
+    square[geometry.inside] = inside
     return square

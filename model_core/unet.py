@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ class UNetConfig:
             convolution followed by bilinear interpolation (fewer parameters).
     """
 
-    __pydantic_config__ = {"extra": "forbid"}
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     width: int = 64
     depth: int = 4
@@ -87,7 +87,9 @@ class UNet(nn.Module):
             float (N, 1, H, W), any real; the sigmoid is the probability of lesion.
         """
         height, width = images.shape[-2:]
-        features = _pad_to_stride(images, 2**self.config.depth)
+        # A normalisation over a single value is undefined: the deepest level needs two by two.
+        least = 1 if self.config.norm == "none" else 2
+        features = _pad_to_stride(images, 2**self.config.depth, least)
         skips: list[Tensor] = []
         for level, block in enumerate(self.down):
             if level:
@@ -101,10 +103,17 @@ class UNet(nn.Module):
         return logits[..., :height, :width]
 
 
-def _pad_to_stride(images: Tensor, stride: int) -> Tensor:
-    """Repeat the last row and column until both sides are multiples of `stride`."""
-    height, width = images.shape[-2:]
-    below, right = -height % stride, -width % stride
+def channels_last(model: UNet, device: torch.device) -> UNet:
+    """The model itself, moved to a device in the memory layout that its convolutions like."""
+    moved: UNet = model.to(device).to(  # type: ignore[call-overload]  # torch's hint lacks it
+        memory_format=torch.channels_last
+    )
+    return moved
+
+
+def _pad_to_stride(images: Tensor, stride: int, least: int) -> Tensor:
+    """Repeat the last row and column up to a multiple, at least the `least`-th, of `stride`."""
+    below, right = (max(-side % stride, least * stride - side) for side in images.shape[-2:])
     if not below and not right:
         return images
     return functional.pad(images, (0, right, 0, below), mode="replicate")

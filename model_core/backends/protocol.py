@@ -1,0 +1,19 @@
+"""What an engine for the network must offer; the predictor knows nothing else about it."""
+
+from typing import Protocol
+
+from model_core.arrays import Batch, Logits
+
+
+class Backend(Protocol):
+    """Runs one network on batches of preprocessed images. Called from one thread at a time."""
+
+    @property
+    def name(self) -> str:
+        """Library, device and precision, such as `pytorch-cpu-fp32`; the service's `X-Backend`."""
+
+    def run(self, batch: Batch) -> Logits:
+        """Logits float32 (N, S, S) of images uint8 (N, S, S, 3), in their order.
+
+        Normalisation is the backend's part, so that a device is sent bytes instead of floats.
+        """

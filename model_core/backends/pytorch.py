@@ -1,0 +1,32 @@
+"""The network on PyTorch itself: CUDA where there is a GPU, else the CPU; float32."""
+
+import torch
+
+from model_core.arrays import Batch, Logits
+from model_core.preprocess import PreprocessConfig, normalise
+from model_core.unet import UNet, channels_last
+
+
+class PyTorchBackend:
+    """A U-Net in evaluation mode on one device.
+
+    Args:
+        model: The network with its weights; moved to the device.
+        config: Preprocessing the weights were trained with.
+        device: A torch device name; `auto` takes the GPU where there is one.
+    """
+
+    def __init__(self, model: UNet, config: PreprocessConfig, *, device: str = "auto") -> None:
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._device = torch.device(device)
+        self._config = config
+        self._model = channels_last(model, self._device).eval()
+        self.name = f"pytorch-{self._device.type}-fp32"
+
+    @torch.inference_mode()
+    def run(self, batch: Batch) -> Logits:
+        """Logits float32 (N, S, S) of images uint8 (N, S, S, 3)."""
+        images = torch.from_numpy(batch).to(self._device)
+        logits: Logits = self._model(normalise(images, self._config))[:, 0].cpu().numpy()
+        return logits

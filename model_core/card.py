@@ -1,0 +1,161 @@
+"""The card of a published version: what it is, what made it, how good it is, what it is for."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from model_core.errors import ConfigError, CorruptVersionError
+from model_core.postprocess import PostprocessConfig
+from model_core.preprocess import PreprocessConfig
+from model_core.unet import UNetConfig
+
+# Names become folders: nothing that a path could climb with.
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+# Semantic Versioning 2.0.0: three numbers without leading zeros, an optional pre-release.
+_VERSION = re.compile(
+    r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecord:
+    """What a version was trained and scored on.
+
+    Attributes:
+        sha256: Hash of the prepared samples: IDs, sides of the split, and hashes of all files.
+        samples: Number of samples, by dataset and side.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    sha256: str
+    samples: dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRecord:
+    """Scores on one set, with the conditions they hold under.
+
+    Attributes:
+        dataset: Name of the set.
+        part: Side of the split: `test` is held out, `external` was never trained or tuned on.
+        conditions: Resolution, masks and preprocessing of the scoring, in words.
+        summary: As `model_core.metrics.summarise` gives it.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    dataset: str
+    part: str
+    conditions: str
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """Everything a user must know of a version, and everything needed to rebuild its network.
+
+    Attributes:
+        name: Model name, such as `lesion-unet`.
+        version: Semantic version.
+        created: Time of publishing, ISO 8601, UTC.
+        git_commit: Commit of this repository that trained it; empty where it was not one.
+        architecture: Shape of the network.
+        preprocess: How photographs become its input.
+        postprocess: How its answers become masks.
+        calibration: How probabilities were calibrated; null until a version is.
+        training: The training config, whole.
+        data: What it saw.
+        scores: How good it is, set by set.
+        licence: Terms of the weights.
+        intended_use: What it is for.
+        limits: What it is not for, and where it is known to be weak.
+        files: SHA-256 of every other file of the version, by name.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    name: str
+    version: str
+    created: str
+    git_commit: str
+    architecture: UNetConfig
+    preprocess: PreprocessConfig
+    postprocess: PostprocessConfig
+    calibration: dict[str, Any] | None = None
+    training: dict[str, Any]
+    data: DataRecord
+    scores: list[ScoreRecord]
+    licence: str
+    intended_use: str
+    limits: list[str]
+    files: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        check_version(self.version)
+
+
+_ADAPTER = TypeAdapter(Card)
+
+
+def dump_card(card: Card) -> bytes:
+    """`card.json` as stored: UTF-8, indented."""
+    return _ADAPTER.dump_json(card, indent=2) + b"\n"
+
+
+def parse_card(data: bytes) -> Card:
+    """The card of a `card.json`.
+
+    Raises:
+        CorruptVersionError: not JSON, or a field is missing, unknown or impossible.
+    """
+    try:
+        return _ADAPTER.validate_json(data)
+    except (ValidationError, ConfigError) as exc:
+        raise CorruptVersionError(f"card.json is not a model card: {exc}") from exc
+
+
+def check_name(name: str) -> str:
+    """`name` itself.
+
+    Raises:
+        ConfigError: not lower-case letters, digits and hyphens.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name!r} is no name, expected 1-63 lower-case letters, digits and hyphens"
+        )
+    return name
+
+
+def check_version(version: str) -> str:
+    """`version` itself.
+
+    Raises:
+        ConfigError: not a semantic version.
+    """
+    if not is_version(version):
+        raise ConfigError(f"{version!r} is no semantic version, expected one such as 1.2.0")
+    return version
+
+
+def is_version(text: str) -> bool:
+    """Whether a text is a semantic version."""
+    return _VERSION.fullmatch(text) is not None
+
+
+def version_order(version: str) -> tuple[Any, ...]:
+    """Sorting key of semantic versions, by their rules of precedence.
+
+    Example:
+        >>> sorted(["1.10.0", "1.2.0", "1.2.0-rc.1"], key=version_order)
+        ['1.2.0-rc.1', '1.2.0', '1.10.0']
+    """
+    numbers, _, prerelease = version.partition("-")
+    parts = [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in prerelease.split(".") if p]
+    # A release comes after all its pre-releases.
+    return (*(int(number) for number in numbers.split(".")), not prerelease, parts)

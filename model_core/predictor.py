@@ -1,0 +1,122 @@
+"""From a photograph's bytes to its mask: the only way there is in this repository.
+
+`Predictor.predict` is the three steps in a row. The service runs them in different threads:
+`prepare` and `finish` beside each other, `infer` one batch after the other.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from model_core.arrays import Batch, Image, Logits, Mask
+from model_core.backends.protocol import Backend
+from model_core.image_io import MAX_PIXELS
+from model_core.postprocess import PostprocessConfig, logit, tidy
+from model_core.preprocess import Geometry, PreprocessConfig, preprocess
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A photograph ready for the network.
+
+    Attributes:
+        pixels: uint8 (S, S, 3), RGB.
+        geometry: The way back to the upright original.
+    """
+
+    pixels: Image
+    geometry: Geometry
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one photograph.
+
+    Attributes:
+        mask: bool (H, W), True = lesion, in the frame of the upright original.
+        threshold: Probability at which the mask was cut.
+        logits: float32 (S, S), the network's own answer, before tidying.
+        geometry: The way from its square to the original frame.
+    """
+
+    mask: Mask
+    threshold: float
+    logits: Logits
+    geometry: Geometry
+
+    def probability(self) -> np.ndarray:  # type: ignore[type-arg]
+        """Probability of lesion, float32 (H, W) in [0, 1], before components and holes are tidied.
+
+        Made on demand: most callers want only the mask.
+        """
+        restored = torch.from_numpy(self.geometry.restore(self.logits))
+        probability: np.ndarray = torch.sigmoid(restored).numpy()  # type: ignore[type-arg]
+        return probability
+
+
+class Predictor:
+    """Preprocessing, a backend and postprocessing that belong together.
+
+    Args:
+        backend: Runs the network.
+        preprocess_config: What the weights were trained with.
+        postprocess_config: Default threshold and component rules.
+        max_pixels: Limit on a photograph, checked before it is decoded.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        preprocess_config: PreprocessConfig,
+        postprocess_config: PostprocessConfig,
+        *,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        self.backend = backend
+        self.preprocess_config = preprocess_config
+        self.postprocess_config = postprocess_config
+        self.max_pixels = max_pixels
+
+    def predict(self, data: bytes, *, threshold: float | None = None) -> Prediction:
+        """Mask and probability of one photograph.
+
+        Args:
+            data: JPEG, PNG, TIFF, BMP or WebP bytes.
+            threshold: Overrides the card's, 0 < threshold < 1.
+
+        Raises:
+            InputError: the bytes cannot be used; `model_core.image_io.decode_image` says why.
+            ConfigError: the threshold is out of range.
+        """
+        prepared = self.prepare(data)
+        logits = self.infer(prepared.pixels[None])
+        return self.finish(logits[0], prepared.geometry, threshold=threshold)
+
+    def prepare(self, data: bytes) -> Prepared:
+        """Decode and resize; raises as `predict`."""
+        pixels, geometry = preprocess(data, self.preprocess_config, max_pixels=self.max_pixels)
+        return Prepared(pixels, geometry)
+
+    def infer(self, batch: Batch) -> Logits:
+        """Logits float32 (N, S, S) of prepared pixels uint8 (N, S, S, 3)."""
+        return self.backend.run(batch)
+
+    def finish(
+        self, logits: Logits, geometry: Geometry, *, threshold: float | None = None
+    ) -> Prediction:
+        """Tidy, bring back to the original frame, and cut.
+
+        Args:
+            logits: float32 (S, S) of one photograph.
+            geometry: The same photograph's.
+            threshold: As in `predict`.
+        """
+        config = self.postprocess_config
+        if threshold is not None:
+            config = replace(config, threshold=threshold)
+        # Only where the photograph is: a region in the bars of a letterbox is no lesion.
+        tidied = logits.copy()
+        tidied[geometry.inside] = tidy(logits[geometry.inside], config)
+        restored = geometry.restore(tidied)
+        return Prediction(restored > logit(config.threshold), config.threshold, logits, geometry)
