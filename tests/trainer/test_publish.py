@@ -1,0 +1,133 @@
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from model_core.errors import DatasetError, GateError, VersionExistsError
+from model_core.registry import Registry
+from trainer import evaluate, publish
+from trainer.config import parse_config
+from trainer.loop import WEIGHTS, train
+
+LICENCE = "CC0-1.0"
+
+
+@pytest.fixture(scope="module")
+def run(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained and scored run, fit to publish."""
+    folder = tmp_path_factory.mktemp("runs") / "discs"
+    config = parse_config(
+        {
+            "name": "disc-unet",
+            "data": str(discs),
+            "loss": "bce_dice",
+            "gate_dice": 0.5,
+            "stages": [{"size": 32, "epochs": 8, "batch": 4}],
+            "model": {"width": 4, "depth": 2, "norm": "batch"},
+            "preprocess": {"size": 32},
+            "optim": {"lr": 0.02, "ema": 0.8},
+        },
+        "test",
+    )
+    train(config, folder)
+    score_run(folder, discs)
+    return folder
+
+
+def score_run(run: Path, data: Path, part: str = "test") -> None:
+    predictor, _ = evaluate.run_predictor(run)
+    scored = evaluate.score(predictor, evaluate.held_out(data, part))
+    evaluate.write_scores(scored, predictor, run, data=data, weights=run / WEIGHTS)
+
+
+def copied(run: Path, folder: Path) -> Path:
+    folder.mkdir()
+    for path in run.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def test_scores_name_the_set_the_size_and_the_means(run: Path) -> None:
+    stored = json.loads((run / evaluate.SCORES).read_text())
+    (record,) = stored["sets"]
+    assert (record["dataset"], record["part"]) == ("discs", "test")
+    assert "squashed to 32x32 px" in record["conditions"]
+    summary = record["summary"]
+    dice = summary["per_image"]["dice"]
+    assert dice["low"] <= dice["mean"] <= dice["high"]
+    with (run / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == summary["n"]
+    assert sum(float(row["dice"]) for row in rows) / len(rows) == pytest.approx(
+        dice["mean"], abs=1e-5
+    )
+    assert (run / "triptychs.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_table_has_a_line_for_every_set(run: Path) -> None:
+    predictor, config = evaluate.run_predictor(run)
+    scored = evaluate.score(predictor, evaluate.held_out(config.data, "val"))
+    lines = evaluate.format_table(evaluate.summarise_sets(scored, predictor)).splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith("discs val")
+
+
+def test_a_published_version_is_the_scored_run(run: Path, tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "models")
+    loaded = publish.publish(run, registry, version="0.1.0", licence=LICENCE)
+    again = registry.load("disc-unet", "0.1.0")
+    assert (again.label, again.sha256) == ("disc-unet@0.1.0", loaded.sha256)
+    assert again.card.licence == LICENCE
+    assert again.card.scores[0].summary["n"] == 4
+    folder = tmp_path / "models" / "disc-unet" / "0.1.0"
+    assert (folder / "model.safetensors").read_bytes() == (run / WEIGHTS).read_bytes()
+    assert str(tmp_path) not in (folder / "card.json").read_text()
+
+
+def test_a_version_is_never_rewritten(run: Path, tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    first = publish.publish(run, registry, version="0.1.0", licence=LICENCE)
+    with pytest.raises(VersionExistsError, match="a version never changes"):
+        publish.publish(run, registry, version="0.1.0", licence=LICENCE)
+    assert registry.card("disc-unet", "0.1.0")[1] == first.sha256
+
+
+def test_an_unscored_run_is_not_published(run: Path, tmp_path: Path) -> None:
+    bare = copied(run, tmp_path / "run")
+    (bare / evaluate.SCORES).unlink()
+    with pytest.raises(GateError, match="trainer evaluate"):
+        publish.publish(bare, Registry(tmp_path / "models"), version="0.1.0", licence=LICENCE)
+    assert not (tmp_path / "models").exists()
+
+
+def test_scores_of_other_weights_do_not_count(run: Path, tmp_path: Path) -> None:
+    changed = copied(run, tmp_path / "run")
+    scores = json.loads((changed / evaluate.SCORES).read_text())
+    (changed / evaluate.SCORES).write_text(json.dumps(scores | {"weights_sha256": "0" * 64}))
+    with pytest.raises(GateError, match="evaluate again"):
+        publish.publish(changed, Registry(tmp_path / "models"), version="0.1.0", licence=LICENCE)
+
+
+def test_scores_on_validation_do_not_pass_the_gate(run: Path, tmp_path: Path, discs: Path) -> None:
+    tuned = copied(run, tmp_path / "run")
+    score_run(tuned, discs, "val")
+    with pytest.raises(GateError, match="needs the test part"):
+        publish.publish(tuned, Registry(tmp_path / "models"), version="0.1.0", licence=LICENCE)
+
+
+def test_a_run_below_its_gate_is_refused_with_the_figure(run: Path, tmp_path: Path) -> None:
+    low = copied(run, tmp_path / "run")
+    config = json.loads((low / "config.json").read_text()) | {"gate_dice": 0.999}
+    (low / "config.json").write_text(json.dumps(config))
+    with pytest.raises(GateError, match=r"discs test: Dice 0\.\d+ is below"):
+        publish.publish(low, Registry(tmp_path / "models"), version="0.1.0", licence=LICENCE)
+
+
+def test_the_golden_image_is_drawn_and_the_same_every_time() -> None:
+    assert publish.golden_image() == publish.golden_image()
+
+
+def test_a_folder_that_is_no_run_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="not a run with a finished epoch"):
+        evaluate.run_predictor(tmp_path)

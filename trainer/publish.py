@@ -1,0 +1,102 @@
+"""From a scored run to an immutable version of the registry.
+
+python -m trainer publish runs/first --version 0.1.0
+python -m trainer promote 0.1.0
+"""
+
+import io
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from PIL import Image as Pillow
+
+from model_core.card import Card, DataRecord, ScoreRecord
+from model_core.errors import GateError
+from model_core.registry import LoadedVersion, Registry
+from trainer.config import TrainConfig, dump_config, parse_config
+from trainer.drawn import draw_lesion
+from trainer.evaluate import SCORES, file_sha256
+from trainer.loop import RUN, WEIGHTS, load_run
+
+GOLDEN_SEED = 7
+INTENDED_USE = (
+    "Research on outlining skin lesions in dermoscopic photographs. Not a medical device: neither "
+    "the mask nor any figure made from it is fit for diagnosis."
+)
+LIMITS = [
+    "Dermoscopy only: clinical close-ups and other photographs were never seen in training.",
+    "Trained mainly on light skin; scores on these sets are not scores on all skin.",
+    "Always answers with the one largest region: further lesions in the frame are left out.",
+    "Expert masks of one lesion differ by 10-20 % of its area; so may this one.",
+]
+
+
+def publish(run: Path, registry: Registry, *, version: str, licence: str) -> LoadedVersion:
+    """Freeze a run's weights under a new version, with its card and golden test.
+
+    Args:
+        run: A run folder that `evaluate` has scored on its held-out part.
+        registry: Where it goes.
+        version: Semantic version, not yet taken.
+        licence: Terms of the weights, which follow from the data's.
+
+    Raises:
+        GateError: not scored, scored before the weights changed, or scored too low.
+        VersionExistsError: the version is taken.
+    """
+    config = parse_config(load_run(run), str(run))
+    scores = _held_out_scores(run, config)
+    record: dict[str, Any] = json.loads((run / RUN).read_text(encoding="utf-8"))
+    card = Card(
+        name=config.name,
+        version=version,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        git_commit=record["git_commit"],
+        architecture=config.model,
+        preprocess=config.preprocess,
+        postprocess=config.postprocess,
+        training=_portable(config),
+        data=DataRecord(**record["data"]),
+        scores=scores,
+        licence=licence,
+        intended_use=INTENDED_USE,
+        limits=LIMITS,
+    )
+    return registry.publish(card, run / WEIGHTS, golden_image())
+
+
+def golden_image() -> bytes:
+    """PNG bytes of the drawn lesion that every version is checked on at load."""
+    image, _ = draw_lesion(GOLDEN_SEED)
+    out = io.BytesIO()
+    Pillow.fromarray(image).save(out, format="PNG", optimize=True)
+    return out.getvalue()
+
+
+def _held_out_scores(run: Path, config: TrainConfig) -> list[ScoreRecord]:
+    path = run / SCORES
+    if not path.is_file():
+        raise GateError(f"{run} has no {SCORES}: run `python -m trainer evaluate {run}` first")
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    if stored["weights_sha256"] != file_sha256(run / WEIGHTS):
+        raise GateError(f"{run}: the weights changed after they were scored; evaluate again")
+    scores = [ScoreRecord(**entry) for entry in stored["sets"]]
+    if not any(entry.part in ("test", "external") for entry in scores):
+        raise GateError(f"{run} is scored on {scores[0].part}, publishing needs the test part")
+    for entry in scores:
+        dice = entry.summary["per_image"]["dice"]["mean"]
+        if dice < config.gate_dice:
+            raise GateError(
+                f"{entry.dataset} {entry.part}: Dice {dice:.4f} is below the config's gate_dice "
+                f"{config.gate_dice}"
+            )
+    return scores
+
+
+def _portable(config: TrainConfig) -> dict[str, Any]:
+    """The config without the paths of the machine that ran it; the data's hash is in the card."""
+    return {
+        key: value for key, value in dump_config(config).items() if key not in ("data", "initial")
+    }
