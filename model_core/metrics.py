@@ -1,0 +1,292 @@
+"""Scores of a predicted mask against an expert's: counts in, one ratio out.
+
+A ratio without a denominator (0/0) is decided as in the ISIC challenge's scorer
+(github.com/ImageMarkup/isic-challenge-scoring); the reason stands beside each.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from model_core.arrays import Mask
+from model_core.errors import InputError, ShapeMismatchError
+
+CUTOFF = 0.65
+"""Jaccard below which an image counts as failed: ISIC 2018 Task 1, from experts' disagreement."""
+
+RESAMPLES = 2000
+_NOTEBOOK_BATCH = 4
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """The four counts of pixels that every score here is made from.
+
+    Attributes:
+        true_positive: Lesion in truth and prediction, px.
+        true_negative: Lesion in neither, px.
+        false_positive: Lesion in the prediction alone, px.
+        false_negative: Lesion in the truth alone, px.
+    """
+
+    true_positive: int
+    true_negative: int
+    false_positive: int
+    false_negative: int
+
+    @classmethod
+    def of(cls, truth: Mask, pred: Mask) -> "Confusion":
+        """Counts of two masks.
+
+        Args:
+            truth: Reference mask, bool (H, W), True = lesion.
+            pred: Predicted mask, bool (H, W), same H and W as `truth`.
+
+        Raises:
+            ShapeMismatchError: the masks differ in height or width.
+        """
+        if truth.shape != pred.shape:
+            raise ShapeMismatchError(f"truth is {truth.shape}, pred is {pred.shape}")
+        both = int(np.count_nonzero(truth & pred))
+        false_positive = int(np.count_nonzero(pred)) - both
+        false_negative = int(np.count_nonzero(truth)) - both
+        neither = truth.size - both - false_positive - false_negative
+        return cls(both, neither, false_positive, false_negative)
+
+    def __add__(self, other: "Confusion") -> "Confusion":
+        return Confusion(
+            self.true_positive + other.true_positive,
+            self.true_negative + other.true_negative,
+            self.false_positive + other.false_positive,
+            self.false_negative + other.false_negative,
+        )
+
+    @property
+    def dice(self) -> float:
+        """2 TP / (2 TP + FP + FN). Both empty: 1, a perfect answer (Dice 1945)."""
+        wrong = self.false_positive + self.false_negative
+        return _ratio(2 * self.true_positive, 2 * self.true_positive + wrong)
+
+    @property
+    def jaccard(self) -> float:
+        """TP / (TP + FP + FN). Both empty: 1, a perfect answer (Jaccard 1912)."""
+        wrong = self.false_positive + self.false_negative
+        return _ratio(self.true_positive, self.true_positive + wrong)
+
+    @property
+    def threshold_jaccard(self) -> float:
+        """Jaccard, or 0 where it is below `CUTOFF`."""
+        return _cut(self.jaccard, CUTOFF)
+
+    @property
+    def sensitivity(self) -> float:
+        """TP / (TP + FN). No lesion in the truth: 1, there was none to miss."""
+        return _ratio(self.true_positive, self.true_positive + self.false_negative)
+
+    @property
+    def specificity(self) -> float:
+        """TN / (TN + FP). Lesion all over the truth: 1, there was no skin to mistake."""
+        return _ratio(self.true_negative, self.true_negative + self.false_positive)
+
+    @property
+    def accuracy(self) -> float:
+        """(TP + TN) / all pixels."""
+        right = self.true_positive + self.true_negative
+        return _ratio(right, right + self.false_positive + self.false_negative)
+
+    @property
+    def precision(self) -> float:
+        """TP / (TP + FP). Nothing predicted: 1, no pixel of it was wrong."""
+        return _ratio(self.true_positive, self.true_positive + self.false_positive)
+
+
+METRICS = (
+    "dice",
+    "jaccard",
+    "threshold_jaccard",
+    "sensitivity",
+    "specificity",
+    "accuracy",
+    "precision",
+)
+"""Names of all scores, in the order they are reported."""
+
+
+@dataclass(frozen=True)
+class ImageScores:
+    """Scores of one image.
+
+    Attributes:
+        confusion: Its counts.
+        metrics: Value of each of `METRICS`, in [0, 1].
+    """
+
+    confusion: Confusion
+    metrics: dict[str, float]
+
+
+class Interval(TypedDict):
+    """A mean with its 95 % bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class Summary(TypedDict):
+    """Scores of a set of images, by three kinds of mean.
+
+    `per_image`: mean of the images' scores. `pooled`: one table of all pixels, so large images and
+    lesions weigh more. `batch_of_4`: each four images in a row pooled, then the mean over these
+    batches (the last may be smaller), as the notebook did that this project grew from.
+    `failure_rate`: share of images with a Jaccard below `CUTOFF`.
+    """
+
+    n: int
+    failure_rate: float
+    per_image: dict[str, Interval]
+    pooled: dict[str, float]
+    batch_of_4: dict[str, float]
+
+
+def dice(truth: Mask, pred: Mask) -> float:
+    """Dice coefficient (F1 of pixels) of a prediction.
+
+    Args:
+        truth: Reference mask, bool (H, W), True = lesion.
+        pred: Predicted mask, bool (H, W), same H and W as `truth`.
+
+    Returns:
+        Score in [0, 1]. Two empty masks score 1.0, one empty mask 0.0.
+
+    Raises:
+        ShapeMismatchError: the masks differ in height or width.
+
+    Example:
+        >>> truth = np.array([[1, 1, 0], [1, 1, 0]], bool)
+        >>> pred = np.array([[1, 1, 1], [1, 1, 0]], bool)
+        >>> round(dice(truth, pred), 4)
+        0.8889
+    """
+    return Confusion.of(truth, pred).dice
+
+
+def jaccard(truth: Mask, pred: Mask) -> float:
+    """Jaccard index (intersection over union) of a prediction; arguments and edges as `dice`.
+
+    Example:
+        >>> truth = np.array([[1, 1, 0], [1, 1, 0]], bool)
+        >>> pred = np.array([[1, 1, 1], [1, 1, 0]], bool)
+        >>> jaccard(truth, pred)
+        0.8
+    """
+    return Confusion.of(truth, pred).jaccard
+
+
+def threshold_jaccard(truth: Mask, pred: Mask, *, cutoff: float = CUTOFF) -> float:
+    """Jaccard index, zeroed below `cutoff`: the ISIC 2018 Task 1 score of one image.
+
+    Args:
+        truth: Reference mask, bool (H, W), True = lesion.
+        pred: Predicted mask, bool (H, W), same H and W as `truth`.
+        cutoff: Lowest Jaccard that still counts, in [0, 1].
+
+    Returns:
+        Score in [0, 1]. Two empty masks score 1.0, one empty mask 0.0.
+
+    Raises:
+        ShapeMismatchError: the masks differ in height or width.
+
+    Example:
+        >>> truth = np.array([[1, 1, 0], [1, 1, 0]], bool)
+        >>> pred = np.array([[1, 0, 1], [1, 1, 0]], bool)
+        >>> threshold_jaccard(truth, pred), threshold_jaccard(truth, pred, cutoff=0.5)
+        (0.0, 0.6)
+
+    Source: Codella et al. 2019, arXiv:1902.03368.
+    """
+    return _cut(jaccard(truth, pred), cutoff)
+
+
+def score_image(truth: Mask, pred: Mask) -> ImageScores:
+    """All scores of one prediction; arguments and errors as `dice`.
+
+    Example:
+        >>> empty = np.zeros((2, 2), bool)
+        >>> score_image(empty, empty).metrics["threshold_jaccard"]
+        1.0
+    """
+    confusion = Confusion.of(truth, pred)
+    return ImageScores(confusion, _values(confusion))
+
+
+def summarise(items: Sequence[ImageScores]) -> Summary:
+    """Means of a set of images, with bootstrap intervals where they are per image.
+
+    Args:
+        items: Scores in the order of the images, at least one.
+
+    Raises:
+        InputError: there is no item.
+    """
+    if not items:
+        raise InputError("no image to summarise, expected at least one")
+    table = np.array([[item.metrics[name] for name in METRICS] for item in items])
+    intervals = bootstrap(table)
+    batches = [
+        _values(_pool(items[start : start + _NOTEBOOK_BATCH]))
+        for start in range(0, len(items), _NOTEBOOK_BATCH)
+    ]
+    failed = sum(item.metrics["jaccard"] < CUTOFF for item in items)
+    return Summary(
+        n=len(items),
+        failure_rate=failed / len(items),
+        per_image=dict(zip(METRICS, intervals, strict=True)),
+        pooled=_values(_pool(items)),
+        batch_of_4={
+            name: sum(batch[name] for batch in batches) / len(batches) for name in METRICS
+        },
+    )
+
+
+def bootstrap(table: npt.NDArray[np.float64]) -> list[Interval]:
+    """Mean and 95 % percentile interval of each column, by resampling rows.
+
+    Args:
+        table: float (N, M): M scores of N images.
+
+    Returns:
+        One interval a column, all from the same 2,000 resamples (seed 0).
+
+    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
+    """
+    count = len(table)
+    rng = np.random.default_rng(0)
+    # One resample at a time: all at once would need 2,000 times the table.
+    means = np.array(
+        [table[rng.integers(count, size=count)].mean(axis=0) for _ in range(RESAMPLES)]
+    )
+    low, high = np.percentile(means, [2.5, 97.5], axis=0)
+    return [
+        Interval(mean=float(mean), low=float(under), high=float(over))
+        for mean, under, over in zip(table.mean(axis=0), low, high, strict=True)
+    ]
+
+
+def _pool(items: Iterable[ImageScores]) -> Confusion:
+    return sum((item.confusion for item in items), start=Confusion(0, 0, 0, 0))
+
+
+def _values(confusion: Confusion) -> dict[str, float]:
+    return {name: getattr(confusion, name) for name in METRICS}
+
+
+def _cut(score: float, cutoff: float) -> float:
+    return score if score >= cutoff else 0.0
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else 1.0

@@ -1,0 +1,154 @@
+"""Masks as COCO run lengths, column by column, exactly as pycocotools reads and writes them.
+
+What a caller sends is checked here in full before pycocotools' C code sees it: that code trusts
+its input, and would write past its buffers for run lengths that do not fit the size.
+"""
+
+from typing import NoReturn, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as coco
+
+from model_core.arrays import Mask
+from model_core.errors import ImageTooLargeError, InvalidRleError
+
+# Each character holds 5 bits; pycocotools itself never writes more than 7 for a 32-bit count.
+_MAX_CHARACTERS = 7
+
+
+class Rle(TypedDict):
+    """A compressed COCO mask: `size` is [height, width], `counts` the run lengths as text."""
+
+    size: list[int]
+    counts: str
+
+
+def encode_rle(mask: Mask) -> Rle:
+    """Compressed run lengths of a mask.
+
+    Args:
+        mask: bool (H, W), True = lesion.
+
+    Example:
+        >>> encode_rle(np.array([[False, True], [False, True]]))
+        {'size': [2, 2], 'counts': '22'}
+    """
+    height, width = mask.shape
+    encoded = coco.encode(np.asfortranarray(mask.view(np.uint8)))
+    return {"size": [height, width], "counts": encoded["counts"].decode("ascii")}
+
+
+def decode_rle(value: object, *, max_pixels: int) -> Mask:
+    """The mask of a COCO RLE object that a caller sent.
+
+    Args:
+        value: Parsed JSON: `{"size": [height, width], "counts": ...}`, where counts is text
+            (compressed) or a list of numbers (uncompressed), starting with background.
+        max_pixels: Limit on height times width, checked before anything is allocated.
+
+    Returns:
+        bool (height, width), True = lesion.
+
+    Raises:
+        InvalidRleError: not such an object, or run lengths that do not fill its size exactly.
+        ImageTooLargeError: more than `max_pixels`.
+
+    Example:
+        >>> decode_rle({"size": [2, 2], "counts": [2, 2]}, max_pixels=100)
+        array([[False,  True],
+               [False,  True]])
+    """
+    if not isinstance(value, dict) or not {"size", "counts"} <= value.keys():
+        raise InvalidRleError('expected a JSON object {"size": [height, width], "counts": ...}')
+    height, width = _size(value["size"])
+    if height * width > max_pixels:
+        raise ImageTooLargeError(
+            f"the RLE mask has {height}x{width} = {height * width} pixels, "
+            f"the limit is {max_pixels}"
+        )
+    runs = _runs(value["counts"], height * width)
+    checked = coco.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)
+    mask: Mask = coco.decode(checked).view(np.bool_)
+    return mask
+
+
+def area_and_bbox(rle: Rle) -> tuple[int, list[int]]:
+    """Area in px and bounding box [x, y, width, height] in px of an encoded mask.
+
+    Example:
+        >>> area_and_bbox(encode_rle(np.array([[False, True], [False, True]])))
+        (2, [1, 0, 1, 2])
+    """
+    x, y, width, height = (int(side) for side in coco.toBbox(rle))
+    return int(coco.area(rle)), [x, y, width, height]
+
+
+def _size(size: object) -> tuple[int, int]:
+    if isinstance(size, list) and len(size) == 2 and all(type(side) is int for side in size):
+        height, width = size
+        if height > 0 and width > 0:
+            return height, width
+    raise InvalidRleError(f"size is {_shown(size)}, expected [height, width], two positive integers")
+
+
+def _runs(counts: object, pixels: int) -> npt.NDArray[np.int64]:
+    if isinstance(counts, str):
+        runs = _decompress(counts, pixels)
+    elif isinstance(counts, list):
+        runs = _listed(counts, pixels)
+    else:
+        raise InvalidRleError(f"counts is {_shown(counts)}, expected text or a list of integers")
+    if (runs < 0).any():
+        raise InvalidRleError("counts hold a negative run length, expected 0 or more")
+    if (total := int(runs.sum())) != pixels:
+        raise InvalidRleError(f"counts add up to {total} pixels, size says {pixels}")
+    return runs
+
+
+def _listed(counts: list[object], pixels: int) -> npt.NDArray[np.int64]:
+    if len(counts) > pixels + 1:
+        _too_many(len(counts), pixels)
+    for count in counts:
+        if type(count) is not int or not 0 <= count <= pixels:
+            raise InvalidRleError(f"counts hold {_shown(count)}, expected integers 0 to {pixels}")
+    return np.array(counts, np.int64)
+
+
+def _decompress(text: str, pixels: int) -> npt.NDArray[np.int64]:
+    """Run lengths of compressed counts: pycocotools' format, read without its C code.
+
+    A number is a group of characters 48 to 111, least significant first: 5 bits each, bit 6 says
+    that more follow, the top bit of the last is the sign. From the fourth number on each is the
+    difference to the one two before.
+    """
+    codes = np.frombuffer(text.encode("utf-8", "replace"), np.uint8).astype(np.int64) - 48
+    if not len(codes):
+        raise InvalidRleError("counts are empty, expected run lengths")
+    if codes.min() < 0 or codes.max() > 63:
+        raise InvalidRleError("counts hold a character outside '0' to 'o', expected COCO RLE text")
+    last = np.flatnonzero(~codes & 0x20)
+    if not len(last) or last[-1] != len(codes) - 1:
+        raise InvalidRleError("counts end in the middle of a number")
+    if len(last) > pixels + 1:
+        _too_many(len(last), pixels)
+    first = np.concatenate(([0], last[:-1] + 1))
+    lengths = last - first + 1
+    if lengths.max() > _MAX_CHARACTERS:
+        raise InvalidRleError(f"counts hold a number of over {5 * _MAX_CHARACTERS} bits")
+    place = np.arange(len(codes)) - np.repeat(first, lengths)
+    numbers = np.add.reduceat((codes & 0x1F) << (5 * place), first)
+    numbers -= np.where(codes[last] & 0x10, np.int64(1) << (5 * lengths), 0)
+    numbers[1::2] = np.cumsum(numbers[1::2])
+    numbers[2::2] = np.cumsum(numbers[2::2])
+    return numbers
+
+
+def _too_many(found: int, pixels: int) -> NoReturn:
+    raise InvalidRleError(f"counts hold {found} runs, more than {pixels} pixels can have")
+
+
+def _shown(value: object) -> str:
+    """A short form of what a caller sent, for an error's text."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
