@@ -246,9 +246,7 @@ def summarise(items: Sequence[ImageScores]) -> Summary:
         failure_rate=failed / len(items),
         per_image=dict(zip(METRICS, intervals, strict=True)),
         pooled=_values(_pool(items)),
-        batch_of_4={
-            name: sum(batch[name] for batch in batches) / len(batches) for name in METRICS
-        },
+        batch_of_4={name: sum(batch[name] for batch in batches) / len(batches) for name in METRICS},
     )
 
 

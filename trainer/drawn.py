@@ -133,9 +133,9 @@ def _distance_from_outline(rng: np.random.Generator, height: int, width: int) ->
     angle, stretch = np.arctan2(down, right), rng.uniform(0.75, 1.0)
     radius = rng.uniform(0.16, 0.36) * np.ones_like(angle)
     for wave in range(2, 8):
-        size = rng.normal(0, 0.10 / wave)
+        size = rng.normal(0, 0.18 / wave)
         radius *= 1 + size * np.cos(wave * angle + rng.uniform(0, 2 * np.pi))
-    ragged = 0.012 * _smooth(rng, height, width, scale=short / 60)
+    ragged = 0.006 * _smooth(rng, height, width, scale=short / 40)
     distance: Field = np.hypot(down, right * stretch) - radius + ragged
     return distance
 
@@ -148,7 +148,9 @@ def _smooth(rng: np.random.Generator, height: int, width: int, *, scale: float) 
     columns = np.linspace(0, coarse.shape[1] - 1, width)
     grid = np.meshgrid(rows, columns, indexing="ij")
     noise: Field = ndimage.map_coordinates(coarse, grid, order=1, mode="nearest")
-    return (noise - noise.mean()) / (noise.std() + 1e-9)
+    noise -= noise.mean()
+    noise /= noise.std() + 1e-9
+    return noise
 
 
 def _colours(rng: np.random.Generator, away: Field) -> Field:
@@ -160,7 +162,7 @@ def _colours(rng: np.random.Generator, away: Field) -> Field:
     texture = 3.5 * _smooth(rng, height, width, scale=short / 50)
     surface = skin * light[..., None] + texture[..., None]
     dark, pale = _mixed(rng, _PIGMENT), _mixed(rng, _PIGMENT)
-    patches = 1 / (1 + np.exp(-1.5 * _smooth(rng, height, width, scale=short / 7)))
+    patches = 1 / (1 + np.exp(-3 * _smooth(rng, height, width, scale=short / 8)))
     pigment = dark + (pale - dark) * patches[..., None]
     network = 9 * _smooth(rng, height, width, scale=short / 70)
     pigment += network[..., None] * (1, 0.8, 0.7)
@@ -187,7 +189,7 @@ def _with_hair(colours: Field, rng: np.random.Generator) -> Field:
         steps = np.stack([np.cos(turns), np.sin(turns)], axis=1) * short * rng.uniform(0.02, 0.05)
         points = [tuple(point) for point in start + np.cumsum(steps, axis=0)]
         pen.line(points, fill=int(rng.integers(150, 235)), width=max(1, round(short / 190)))
-    cover = ndimage.gaussian_filter(np.asarray(layer) / 255.0, short / 600)[..., None]
+    cover: Field = ndimage.gaussian_filter(np.asarray(layer) / 255.0, short / 600)[..., None]
     return colours + (np.array([40, 30, 28]) - colours) * cover
 
 
@@ -207,5 +209,5 @@ def _with_vignette(colours: Field, rng: np.random.Generator) -> Field:
     rows, columns = np.mgrid[:height, :width]
     away = np.hypot(rows - height / 2, columns - width / 2) / np.hypot(height, width) * 2
     edge = (rng.uniform(0.85, 0.95) - away) / 0.01
-    light = 1 / (1 + np.exp(-np.clip(edge, -50, 50)))
+    light: Field = 1 / (1 + np.exp(-np.clip(edge, -50, 50)))
     return colours * (0.04 + 0.96 * light[..., None])

@@ -242,7 +242,7 @@ def _validate(
     model.load_state_dict(ema.weights)
     scores: list[float] = []
     for start in range(0, len(cache), stage.batch):
-        images = torch.from_numpy(cache.images[start : start + stage.batch]).to(device)
+        images = torch.from_numpy(cache.images[start : start + stage.batch].copy()).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.optim.bf16):
             logits = model(normalise(images, sized))
         found = (logits[:, 0] > 0).cpu().numpy()

@@ -1,9 +1,13 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from model_core.registry import Registry
-from trainer.__main__ import main
+from tests.conftest import REPOSITORY
+from trainer.commands import main
 
 
 def test_the_whole_line_runs_on_drawn_lesions(
@@ -20,11 +24,16 @@ def test_the_whole_line_runs_on_drawn_lesions(
     assert main(["prepare", "--layout", "drawn", "--count", "40", "--out", data]) == 0
     assert main(["train", str(tmp_path / "tiny.toml"), "--data", data, "--out", run]) == 0
     assert main(["evaluate", run, "--data", data]) == 0
-    assert main(["publish", run, "--version", "0.1.0", *registry]) == 0
+    assert (
+        main(["publish", run, "--version", "0.1.0", "--alias", "latest", "--registry", models]) == 0
+    )
     assert main(["promote", "0.1.0", *registry]) == 0
     assert main(["evaluate", "production", "--data", data, "--out", run, *registry]) == 0
     assert "published drawn-unet@0.1.0" in capsys.readouterr().out
-    assert Registry(Path(models)).aliases("drawn-unet") == {"production": "0.1.0"}
+    assert Registry(Path(models)).aliases("drawn-unet") == {
+        "latest": "0.1.0",
+        "production": "0.1.0",
+    }
 
 
 @pytest.mark.parametrize(
@@ -52,3 +61,16 @@ def test_bad_input_is_one_clear_line_and_exit_code_two(
     assert said in errors
     assert "Traceback" not in errors
     assert not any(tmp_path.iterdir())
+
+
+def test_without_its_extra_the_trainer_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "kornia.py").write_text("raise ModuleNotFoundError('no kornia', name='kornia')")
+    run = subprocess.run(
+        [sys.executable, "-m", "trainer", "--help"],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 2
+    assert run.stderr.startswith("trainer: kornia is not installed; the trainer needs the extra")
