@@ -125,7 +125,7 @@ def check_name(name: str) -> str:
     Raises:
         ConfigError: not lower-case letters, digits and hyphens.
     """
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise ConfigError(
             f"{name!r} is no name, expected 1-63 lower-case letters, digits and hyphens"
         )
@@ -141,6 +141,11 @@ def check_version(version: str) -> str:
     if not is_version(version):
         raise ConfigError(f"{version!r} is no semantic version, expected one such as 1.2.0")
     return version
+
+
+def is_name(text: str) -> bool:
+    """Whether a text is a name, and so safe as a folder's."""
+    return _NAME.fullmatch(text) is not None
 
 
 def is_version(text: str) -> bool:

@@ -68,12 +68,13 @@ def decode_mask(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Mask:
             f"the mask holds {len(levels)} values ({shown}{', …' if len(levels) > 6 else ''}), "
             "expected only 0 and 255, or 0 and 1"
         )
-    return values != 0
+    mask: Mask = values != 0
+    return mask
 
 
-def _values(data: bytes, max_pixels: int) -> np.ndarray:  # type: ignore[type-arg]
+def _values(data: bytes, max_pixels: int) -> np.ndarray:
     try:
-        picture = Pillow.open(io.BytesIO(data), formats=("PNG",))
+        picture: Pillow.Image = Pillow.open(io.BytesIO(data), formats=("PNG",))
         width, height = picture.size
         if width * height > max_pixels:
             raise ImageTooLargeError(
@@ -94,7 +95,7 @@ def _values(data: bytes, max_pixels: int) -> np.ndarray:  # type: ignore[type-ar
     return _one_channel(values, picture.mode)
 
 
-def _one_channel(values: np.ndarray, mode: str) -> np.ndarray:  # type: ignore[type-arg]
+def _one_channel(values: np.ndarray, mode: str) -> np.ndarray:
     if values.dtype == np.bool_:
         return values.astype(np.uint8)
     if values.ndim == 2:
@@ -105,5 +106,5 @@ def _one_channel(values: np.ndarray, mode: str) -> np.ndarray:  # type: ignore[t
         values = values[..., :-1]
     if (values != values[..., :1]).any():
         raise InvalidMaskError("the mask's colour channels differ, expected one channel")
-    first: np.ndarray = values[..., 0]  # type: ignore[type-arg]
+    first: np.ndarray = values[..., 0]
     return first

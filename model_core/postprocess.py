@@ -75,11 +75,11 @@ def tidy(logits: Logits, config: PostprocessConfig) -> Logits:
     return tidied
 
 
-def _largest_component(mask: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _largest_component(mask: np.ndarray) -> np.ndarray:
     labels, count = ndimage.label(mask, structure=_EIGHT_NEIGHBOURS)
     if count < 2:
         return mask
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    largest: np.ndarray = labels == sizes.argmax()  # type: ignore[type-arg]
+    largest: np.ndarray = labels == sizes.argmax()
     return largest

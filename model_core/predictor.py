@@ -45,13 +45,13 @@ class Prediction:
     logits: Logits
     geometry: Geometry
 
-    def probability(self) -> np.ndarray:  # type: ignore[type-arg]
+    def probability(self) -> np.ndarray:
         """Probability of lesion, float32 (H, W) in [0, 1], before components and holes are tidied.
 
         Made on demand: most callers want only the mask.
         """
         restored = torch.from_numpy(self.geometry.restore(self.logits))
-        probability: np.ndarray = torch.sigmoid(restored).numpy()  # type: ignore[type-arg]
+        probability: np.ndarray = torch.sigmoid(restored).numpy()
         return probability
 
 

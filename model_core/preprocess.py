@@ -146,7 +146,8 @@ def fit_mask(mask: Mask, config: PreprocessConfig) -> Mask:
         mask: bool (H, W), in the frame of its upright photograph.
         config: The same as for the photograph.
     """
-    geometry = Geometry.of(*mask.shape, config)
+    height, width = mask.shape
+    geometry = Geometry.of(height, width, config)
     inside = (geometry.columns, geometry.rows)
     grey = Pillow.fromarray(mask.astype(np.uint8) * 255)
     coverage = np.asarray(grey.resize(inside, Pillow.Resampling.BILINEAR))
@@ -171,7 +172,7 @@ def normalise(images: Tensor, config: PreprocessConfig) -> Tensor:
     return (images * (1 / (255 * std)) - mean / std).permute(0, 3, 1, 2)
 
 
-def _into_square(inside: np.ndarray, geometry: Geometry) -> np.ndarray:  # type: ignore[type-arg]
+def _into_square(inside: np.ndarray, geometry: Geometry) -> np.ndarray:
     size = geometry.size
     if inside.shape[:2] == (size, size):
         return inside

@@ -25,6 +25,7 @@ from model_core.card import (
     check_name,
     check_version,
     dump_card,
+    is_name,
     is_version,
     parse_card,
     version_order,
@@ -91,7 +92,7 @@ class Registry:
     def versions(self, name: str) -> list[str]:
         """Published versions of a model, oldest first; empty where there is no such model."""
         folder = self.root / name
-        if not folder.is_dir():
+        if not is_name(name) or not folder.is_dir():
             return []
         found = [path.parent.name for path in folder.glob(f"*/{CARD}")]
         return sorted(filter(is_version, found), key=version_order)
@@ -103,7 +104,7 @@ class Registry:
             CorruptVersionError: `aliases.json` is not such an object.
         """
         path = self.root / name / ALIASES
-        if not path.is_file():
+        if not is_name(name) or not path.is_file():
             return {}
         try:
             aliases = json.loads(path.read_text(encoding="utf-8"))
