@@ -17,6 +17,7 @@ from trainer.drawn import write_drawn
 from trainer.evaluate import format_table, held_out, run_predictor, score, write_scores
 from trainer.loop import CONFIG, WEIGHTS, train
 from trainer.publish import publish
+from trainer.split import read_split, write_split
 
 REGISTRY = Path("models")
 RESEARCH = (
@@ -48,11 +49,12 @@ def _prepare(options: argparse.Namespace) -> None:
         layout = "manifest"
     elif source is None:
         raise DatasetError(f"layout {layout} needs a SOURCE folder")
-    split = datasets.read_split(options.split) if options.split else None
+    split = read_split(options.split) if options.split else None
     samples = datasets.prepare(datasets.LAYOUTS[layout](source), split=split)
     datasets.write_samples(samples, options.out)
     if options.write_split:
-        datasets.write_split(samples, options.write_split)
+        rows = ((sample.id, sample.group, sample.part) for sample in samples)
+        write_split(rows, options.write_split)
     for name, parts in datasets.count_parts(samples).items():
         print(f"{name}: " + ", ".join(f"{count} {part}" for part, count in sorted(parts.items())))
 

@@ -13,7 +13,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image as Pillow
@@ -22,12 +21,9 @@ from model_core.arrays import Mask
 from model_core.errors import DatasetError, SegmentationError
 from model_core.image_io import decode_image
 from model_core.mask_png import decode_mask
+from trainer.split import Part, parse_part, part_of
 
-Part = Literal["train", "val", "test", "external"]
 SAMPLES_CSV = "samples.csv"
-SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
-EXTERNAL = frozenset({"ph2"})
-"""Datasets that are never trained or tuned on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +120,8 @@ def prepare(pairs: Iterable[Pair], *, split: dict[str, Part] | None = None) -> l
 
     Args:
         pairs: What a layout lists.
-        split: Side of each ID (`read_split`); without it the hash of the near-duplicate group
-            decides, which gives an ID the same side in every dataset and on every machine.
+        split: Side of each ID (`trainer.split.read_split`); without it the hash of the
+            near-duplicate group decides.
 
     Returns:
         Samples in the order of `pairs`.
@@ -183,36 +179,6 @@ def digest(samples: Iterable[Sample]) -> str:
     """SHA-256 over names, sides and file hashes: what a card calls its data's manifest hash."""
     rows = sorted((s.dataset, s.id, s.part, s.image_sha256, s.mask_sha256) for s in samples)
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-
-
-def write_split(samples: Iterable[Sample], path: Path) -> None:
-    """Write the side of every ID: `id, group, part`, sorted, one row an ID."""
-    rows = sorted({(sample.id, sample.group, sample.part) for sample in samples})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([("id", "group", "part"), *rows])
-
-
-def read_split(path: Path) -> dict[str, Part]:
-    """Side of every ID of a split file.
-
-    Raises:
-        DatasetError: no such file, an unknown part, or one ID or group on two sides.
-    """
-    if not path.is_file():
-        raise DatasetError(f"no split file at {path}")
-    sides: dict[str, Part] = {}
-    sides_of_group: dict[str, set[str]] = defaultdict(set)
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            part = _known_part(row["part"])
-            if sides.setdefault(row["id"], part) != part:
-                raise DatasetError(f"{path}: {row['id']} is on two sides of the split")
-            sides_of_group[row["group"]].add(part)
-    torn = [group for group, parts in sides_of_group.items() if len(parts) > 1]
-    if torn:
-        raise DatasetError(f"{path}: near-duplicates on two sides of the split: {torn[:5]}")
-    return sides
 
 
 def read_photo(sample: Sample) -> bytes:
@@ -282,15 +248,7 @@ def _part(pair: Pair, group: str, split: dict[str, Part] | None) -> Part:
         if pair.id not in split:
             raise DatasetError("not in the split file")
         return split[pair.id]
-    return "external" if pair.dataset in EXTERNAL else part_of(group)
-
-
-def part_of(group: str) -> Part:
-    """Side of a near-duplicate group, by its hash alone: 80 % train, 10 % val, 10 % test."""
-    fraction = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8]) / 2**64
-    if fraction < SHARES["train"]:
-        return "train"
-    return "val" if fraction < SHARES["train"] + SHARES["val"] else "test"
+    return part_of(group, pair.dataset)
 
 
 def _check(pair: Pair, *, group: str, part: Part) -> Sample:
@@ -325,14 +283,6 @@ def _repeated(samples: Iterable[Sample]) -> Iterator[tuple[str, int]]:
     return ((key, n) for key, n in counts.items() if n > 1)
 
 
-def _known_part(text: str) -> Part:
-    for part in get_args(Part):
-        if text == part:
-            known: Part = part
-            return known
-    raise DatasetError(f"part is {text!r}, expected one of {get_args(Part)}")
-
-
 def _sample_of_row(row: dict[str, str]) -> Sample:
     return Sample(
         dataset=row["dataset"],
@@ -342,7 +292,7 @@ def _sample_of_row(row: dict[str, str]) -> Sample:
         height=int(row["height"]),
         width=int(row["width"]),
         group=row["group"],
-        part=_known_part(row["part"]),
+        part=parse_part(row["part"]),
         image_sha256=row["image_sha256"],
         mask_sha256=row["mask_sha256"],
     )

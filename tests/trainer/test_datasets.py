@@ -1,4 +1,3 @@
-from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +9,6 @@ from model_core.errors import DatasetError
 from model_core.image_io import decode_image
 from tests.discs import row, write_manifest, write_pair
 from trainer import datasets
-
-SPLIT = Path("trainer/splits/isic-ham10000-ph2.csv")
 
 
 @pytest.fixture
@@ -57,36 +54,6 @@ def test_a_split_file_decides_and_must_know_every_id(folder: Path) -> None:
     assert [sample.part for sample in samples] == ["test", "train", "val"]
     with pytest.raises(DatasetError, match="discs/c: not in the split file"):
         datasets.prepare(pairs, split={"a": "test", "b": "train"})
-
-
-def test_a_split_that_tears_a_group_apart_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "split.csv"
-    path.write_text("id,group,part\na,a,train\nb,a,test\n")
-    with pytest.raises(DatasetError, match="near-duplicates on two sides"):
-        datasets.read_split(path)
-    path.write_text("id,group,part\na,a,train\na,a,test\n")
-    with pytest.raises(DatasetError, match="a is on two sides"):
-        datasets.read_split(path)
-
-
-def test_the_committed_split_is_whole_and_is_what_the_hash_gives() -> None:
-    sides = datasets.read_split(SPLIT)
-    groups: dict[str, str] = {}
-    for line in SPLIT.read_text().splitlines()[1:]:
-        name, group, _ = line.split(",")
-        groups[name] = group
-    expected = {
-        name: "external" if name.startswith("IMD") else datasets.part_of(group)
-        for name, group in groups.items()
-    }
-    assert sides == expected
-
-
-def test_the_committed_split_follows_the_manifest_of_the_real_data(real_data: Path) -> None:
-    sides, groups = datasets.read_split(SPLIT), defaultdict(set)
-    for pair in datasets.read_manifest(real_data):
-        groups[pair.near_dup_group or pair.id].add(sides[pair.id])
-    assert all(len(parts) == 1 for parts in groups.values())
 
 
 def test_a_squashed_photograph_gets_its_aspect_back(folder: Path) -> None:

@@ -1,0 +1,59 @@
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from model_core.errors import DatasetError
+from trainer.datasets import read_manifest
+from trainer.split import part_of, read_split, write_split
+
+SPLIT = Path("trainer/splits/isic-ham10000-ph2.csv")
+
+
+def test_a_split_survives_writing_and_reading(tmp_path: Path) -> None:
+    write_split([("b", "a", "test"), ("a", "a", "test"), ("c", "c", "train")], tmp_path / "s.csv")
+    assert read_split(tmp_path / "s.csv") == {"a": "test", "b": "test", "c": "train"}
+
+
+def test_the_hash_gives_about_eight_in_ten_to_training() -> None:
+    parts = [part_of(f"image{index}", "isic") for index in range(4000)]
+    shares = {part: parts.count(part) / 4000 for part in ("train", "val", "test")}
+    assert shares == pytest.approx({"train": 0.8, "val": 0.1, "test": 0.1}, abs=0.02)
+
+
+def test_a_split_that_tears_a_group_apart_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "split.csv"
+    path.write_text("id,group,part\na,a,train\nb,a,test\n")
+    with pytest.raises(DatasetError, match="near-duplicates on two sides"):
+        read_split(path)
+    path.write_text("id,group,part\na,a,train\na,a,test\n")
+    with pytest.raises(DatasetError, match="a is on two sides"):
+        read_split(path)
+
+
+def test_the_committed_split_is_whole_and_is_what_the_hash_gives() -> None:
+    sides = read_split(SPLIT)
+    groups: dict[str, str] = {}
+    for line in SPLIT.read_text().splitlines()[1:]:
+        name, group, _ = line.split(",")
+        groups[name] = group
+    expected = {
+        name: "external" if name.startswith("IMD") else part_of(group, "")
+        for name, group in groups.items()
+    }
+    assert sides == expected
+
+
+def test_the_committed_split_follows_the_manifest_of_the_real_data(real_data: Path) -> None:
+    sides, groups = read_split(SPLIT), defaultdict(set)
+    for pair in read_manifest(real_data):
+        groups[pair.near_dup_group or pair.id].add(sides[pair.id])
+    assert all(len(parts) == 1 for parts in groups.values())
+
+
+def test_an_unknown_part_and_a_missing_file_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no split file at"):
+        read_split(tmp_path / "none.csv")
+    (tmp_path / "s.csv").write_text("id,group,part\na,a,training\n")
+    with pytest.raises(DatasetError, match="part is 'training'"):
+        read_split(tmp_path / "s.csv")

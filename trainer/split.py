@@ -1,0 +1,76 @@
+"""Which side of the split an image is on, and the file that says so for good.
+
+`trainer/splits/*.csv` are committed: scores are comparable only on the same held-out images.
+"""
+
+import csv
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal, get_args
+
+from model_core.errors import DatasetError
+
+Part = Literal["train", "val", "test", "external"]
+EXTERNAL = frozenset({"ph2"})
+"""Datasets that are never trained or tuned on."""
+
+_TRAIN_SHARE, _VAL_SHARE = 0.8, 0.1
+
+
+def part_of(group: str, dataset: str) -> Part:
+    """Side of a near-duplicate group, by its hash alone: 80 % train, 10 % val, 10 % test.
+
+    So an image is on the same side in every dataset, on every machine, whatever is added later.
+    """
+    if dataset in EXTERNAL:
+        return "external"
+    fraction = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8]) / 2**64
+    if fraction < _TRAIN_SHARE:
+        return "train"
+    return "val" if fraction < _TRAIN_SHARE + _VAL_SHARE else "test"
+
+
+def write_split(rows: Iterable[tuple[str, str, Part]], path: Path) -> None:
+    """Write (ID, group, part) of every image, sorted, one row an ID."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(
+            [("id", "group", "part"), *sorted(set(rows))]
+        )
+
+
+def read_split(path: Path) -> dict[str, Part]:
+    """Side of every ID of a split file.
+
+    Raises:
+        DatasetError: no such file, an unknown part, or one ID or group on two sides.
+    """
+    if not path.is_file():
+        raise DatasetError(f"no split file at {path}")
+    sides: dict[str, Part] = {}
+    sides_of_group: dict[str, set[str]] = defaultdict(set)
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            part = parse_part(row["part"])
+            if sides.setdefault(row["id"], part) != part:
+                raise DatasetError(f"{path}: {row['id']} is on two sides of the split")
+            sides_of_group[row["group"]].add(part)
+    torn = [group for group, parts in sides_of_group.items() if len(parts) > 1]
+    if torn:
+        raise DatasetError(f"{path}: near-duplicates on two sides of the split: {torn[:5]}")
+    return sides
+
+
+def parse_part(text: str) -> Part:
+    """The part of this name.
+
+    Raises:
+        DatasetError: there is no such part.
+    """
+    for part in get_args(Part):
+        if text == part:
+            known: Part = part
+            return known
+    raise DatasetError(f"part is {text!r}, expected one of {get_args(Part)}")
