@@ -170,8 +170,10 @@ class Registry:
         model = UNet(card.architecture)
         load_weights(folder / WEIGHTS, model)
         backend = PyTorchBackend(model, card.preprocess, device=device)
-        predictor = Predictor(backend, card.preprocess, card.postprocess, max_pixels=max_pixels)
+        predictor = Predictor(backend, card.preprocess, card.postprocess)
         _check_golden(folder / GOLDEN, predictor)
+        # The operator's limit is for callers' photographs; the golden image may be above it.
+        predictor.max_pixels = max_pixels
         return LoadedVersion(card, sha256, predictor)
 
     def publish(self, card: Card, weights: Path, golden_image: bytes) -> LoadedVersion:

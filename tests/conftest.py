@@ -5,11 +5,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 REPOSITORY = Path(__file__).parent.parent
 
 # The networks of the tests are so small that threads would only wait for each other.
 torch.set_num_threads(1)
+
+# The same examples on every run, and none fails because the machine is busy.
+settings.register_profile(
+    "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")

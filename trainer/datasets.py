@@ -82,7 +82,7 @@ def read_manifest(folder: Path) -> list[Pair]:
     if not path.is_file():
         raise DatasetError(f"no manifest at {path}, expected a CSV file")
     with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
+        rows = csv.DictReader(file, restval="")
         missing = {"dataset", "id", "image", "mask"} - set(rows.fieldnames or ())
         if missing:
             raise DatasetError(f"{path} has no column {', '.join(sorted(missing))}")
@@ -218,9 +218,12 @@ def _pair_of_row(row: dict[str, str], root: Path) -> Pair:
     squashed = row.get("geometry") == "full_frame_squashed"
     aspect = None
     if squashed:
-        if not (row.get("orig_width") and row.get("orig_height")):
-            raise DatasetError(f"{row['id']} is squashed, but has no orig_width and orig_height")
-        aspect = (int(row["orig_height"]), int(row["orig_width"]))
+        try:
+            aspect = (int(row["orig_height"]), int(row["orig_width"]))
+        except (KeyError, ValueError) as exc:
+            raise DatasetError(
+                f"{row['id']} is squashed, but has no orig_width and orig_height in pixels"
+            ) from exc
     return Pair(
         dataset=row["dataset"],
         id=row["id"],

@@ -36,7 +36,6 @@ def palette(*colours: int) -> Image.Image:
 
 
 @given(arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=40)), st.sampled_from([1, 8]))
-@settings(deadline=None)
 def test_every_mask_comes_back_as_it_was(mask: Mask, bits: int) -> None:
     assert np.array_equal(decode_mask(encode_mask(mask, bits=bits)), mask)
 
@@ -155,7 +154,7 @@ WHOLE = [encode_mask(DRAWN), encode_mask(DRAWN, bits=1), encode(palette(0, 0, 0,
 @given(
     st.sampled_from(WHOLE), st.lists(st.tuples(st.integers(0, 99), st.integers(0, 255)), min_size=1)
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_damaged_mask_gives_a_mask_or_an_input_error(
     data: bytes, changes: list[tuple[int, int]]
 ) -> None:

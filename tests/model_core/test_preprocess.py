@@ -110,7 +110,7 @@ def test_the_bars_of_a_letterbox_do_not_leak_into_the_answer() -> None:
 
 
 @given(sizes, st.sampled_from(get_args(Fit)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_pixel_is_moved_by_more_than_half_a_pixel(size: tuple[int, int], fit: str) -> None:
     # Red holds each pixel's row, green its column: after a return trip they must say the same.
     height, width = size
@@ -130,7 +130,7 @@ def test_no_pixel_is_moved_by_more_than_half_a_pixel(size: tuple[int, int], fit:
 
 
 @given(sizes, st.sampled_from(get_args(Fit)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_fitted_mask_comes_back_nearly_as_it_was(size: tuple[int, int], fit: str) -> None:
     assume(max(size) <= 3 * min(size))
     height, width = size

@@ -15,6 +15,7 @@ from model_core.card import dump_card, parse_card
 from model_core.errors import (
     ConfigError,
     CorruptVersionError,
+    ImageTooLargeError,
     InputError,
     VersionExistsError,
     VersionNotFoundError,
@@ -209,7 +210,9 @@ def test_weights_that_do_not_fit_are_refused_and_nothing_is_left_of_them(
     assert registry.versions(NAME) == [VERSION]
 
 
-@pytest.mark.parametrize("picture", [b"", b"no picture", PICTURE[:60]])
+@pytest.mark.parametrize(
+    "picture", [b"", b"no picture", PICTURE[:60]], ids=["empty", "text", "truncated"]
+)
 def test_a_golden_image_that_cannot_be_read_publishes_nothing(
     registry: Registry, weights: Path, picture: bytes
 ) -> None:
@@ -414,3 +417,9 @@ def test_a_name_that_could_climb_is_not_found(registry: Registry, name: str) -> 
     for ask in (registry.card, registry.load, registry.resolve):
         with pytest.raises(VersionNotFoundError):
             ask(name, VERSION)
+
+
+def test_a_pixel_limit_below_the_golden_image_is_the_callers_alone(registry: Registry) -> None:
+    predictor = registry.load(NAME, VERSION, max_pixels=10).predictor
+    with pytest.raises(ImageTooLargeError):
+        predictor.predict(PICTURE)

@@ -66,6 +66,12 @@ def test_a_squashed_photograph_gets_its_aspect_back(folder: Path) -> None:
     assert datasets.read_truth(sample).shape == (48, 82)
 
 
+def test_a_squashed_photograph_of_unknown_size_is_refused(folder: Path) -> None:
+    write_manifest(folder, [row("a", geometry="full_frame_squashed", orig_width="wide")])
+    with pytest.raises(DatasetError, match="a is squashed, but has no orig_width"):
+        datasets.read_manifest(folder)
+
+
 def test_a_photograph_of_true_aspect_is_sent_as_it_lies(folder: Path) -> None:
     sample = prepared(folder)[0]
     assert datasets.read_photo(sample) == (folder / "a.png").read_bytes()
