@@ -1,0 +1,56 @@
+"""The application: start reading here.
+
+A request passes `telemetry.RequestTelemetry`, then one function of `routes/`, which reads the body
+(`uploads`), asks the `engine`, and answers; what is raised on the way, `error_handlers` answers.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from service.engine import Engine
+from service.error_handlers import add_error_handlers
+from service.openapi import DESCRIPTION
+from service.routes import docs, evaluate, health, models, segment
+from service.settings import Settings
+from service.telemetry import RequestTelemetry, Telemetry
+
+API_VERSION = "1.0.0"
+"""Of the HTTP contract, not of the code: a client that read 1.x keeps working until 2.0."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The service as an ASGI application; its lifespan loads the production version.
+
+    Args:
+        settings: Read once, by the caller; nothing inside reads the environment.
+    """
+    app = FastAPI(
+        title="Skin-lesion segmentation",
+        version=API_VERSION,
+        description=DESCRIPTION,
+        lifespan=_lifespan,
+        openapi_url=None,  # routes/docs.py serves these two, examples and all
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.settings = settings
+    app.state.telemetry = Telemetry()
+    app.state.engine = Engine(settings, app.state.telemetry)
+    add_error_handlers(app)
+    app.add_middleware(RequestTelemetry, telemetry=app.state.telemetry)
+    for room in (segment, evaluate, models, health, docs):
+        app.include_router(room.router)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    engine: Engine = app.state.engine
+    await asyncio.to_thread(engine.load_production)
+    yield
+    await asyncio.to_thread(engine.close)

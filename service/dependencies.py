@@ -1,0 +1,29 @@
+"""What routes ask the application for."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from service.engine import Engine
+from service.settings import Settings
+from service.telemetry import Telemetry
+
+
+async def _engine(request: Request) -> Engine:
+    engine: Engine = request.app.state.engine
+    return engine
+
+
+async def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+async def _telemetry(request: Request) -> Telemetry:
+    telemetry: Telemetry = request.app.state.telemetry
+    return telemetry
+
+
+EngineOf = Annotated[Engine, Depends(_engine)]
+SettingsOf = Annotated[Settings, Depends(_settings)]
+TelemetryOf = Annotated[Telemetry, Depends(_telemetry)]

@@ -1,0 +1,120 @@
+"""Answers every error, the framework's own included, as RFC 9457 `application/problem+json`."""
+
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from model_core.errors import CorruptVersionError, InputError, SegmentationError
+from service.errors import (
+    INTERNAL,
+    Fault,
+    InvalidRequestError,
+    MethodNotAllowedError,
+    NoSuchRouteError,
+    Problem,
+    problem_of,
+)
+
+PROBLEM_JSON = "application/problem+json"
+CLIENT_GONE = 499
+"""Status in logs and metrics of a request whose caller left; nobody receives it."""
+
+logger = logging.getLogger("service.errors")
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Answer the errors of all routes from the table in `service.errors`."""
+    app.exception_handler(SegmentationError)(_on_error)
+    app.exception_handler(HTTPException)(_on_http_error)
+    app.exception_handler(RequestValidationError)(_on_invalid)
+    app.exception_handler(ClientDisconnect)(_on_client_gone)
+
+
+def problem_body(
+    problem: Problem,
+    *,
+    detail: str,
+    instance: str,
+    request_id: str,
+    faults: Sequence[Fault] = (),
+) -> dict[str, Any]:
+    """The JSON of a problem, as `service.schemas.ProblemDetails`; what is empty is left out."""
+    body = {
+        "type": f"/problems/{problem.slug}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": detail,
+        "instance": instance,
+        "request_id": request_id,
+        "errors": [
+            {"in": fault.place, "field": fault.field, "detail": fault.detail} for fault in faults
+        ],
+    }
+    return {key: value for key, value in body.items() if value}
+
+
+def internal_error(request: Request) -> Response:
+    """The answer to what nobody foresaw: no detail, which might hold what it should not."""
+    return _respond(request, INTERNAL)
+
+
+async def _on_error(request: Request, exc: SegmentationError) -> Response:
+    problem = problem_of(exc)
+    if problem is INTERNAL:
+        raise exc
+    if isinstance(exc, CorruptVersionError):
+        logger.error("request_id=%s %s", request.state.request_id, exc)
+    faults = exc.faults if isinstance(exc, InvalidRequestError) else ()
+    return _respond(request, problem, detail=str(exc), faults=faults)
+
+
+async def _on_http_error(request: Request, exc: HTTPException) -> Response:
+    path, headers = request.scope["path"], exc.headers or {}
+    error: InputError
+    if exc.status_code == 404:
+        error = NoSuchRouteError(f"there is nothing at {path}; /docs lists all routes")
+    elif exc.status_code == 405:
+        allowed = headers.get("Allow")
+        error = MethodNotAllowedError(f"{path} does not take {request.method}, it takes {allowed}")
+    else:
+        raise exc
+    response = await _on_error(request, error)
+    response.headers.update(headers)
+    return response
+
+
+async def _on_invalid(request: Request, exc: RequestValidationError) -> Response:
+    faults = [
+        Fault(str(error["loc"][-1]), error["msg"], place=str(error["loc"][0]))
+        for error in exc.errors()
+    ]
+    return await _on_error(request, InvalidRequestError(*faults))
+
+
+async def _on_client_gone(request: Request, exc: ClientDisconnect) -> Response:
+    return Response(status_code=CLIENT_GONE)
+
+
+def _respond(
+    request: Request, problem: Problem, *, detail: str = "", faults: Sequence[Fault] = ()
+) -> Response:
+    body = problem_body(
+        problem,
+        detail=detail,
+        instance=quote(request.scope["path"], safe="/@:"),
+        request_id=request.state.request_id,
+        faults=faults,
+    )
+    # json.dumps escapes to ASCII: a detail may quote half a surrogate pair from a caller's JSON.
+    response = Response(json.dumps(body), problem.status, media_type=PROBLEM_JSON)
+    if problem.retry_after_s is not None:
+        response.headers["Retry-After"] = str(problem.retry_after_s)
+    return response

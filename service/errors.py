@@ -1,0 +1,283 @@
+"""The service's own errors, and the one table from every error to its HTTP problem.
+
+InputError                          the caller can fix it; beside those of `model_core.errors`:
+├── InvalidRequestError                 a parameter or field is missing, unknown or out of range
+├── MalformedBodyError                  a multipart body that cannot be parsed
+├── BodyTooLargeError                   more bytes than the limit
+├── UnsupportedMediaTypeError           a Content-Type that is not taken here
+├── NotAcceptableError                  an Accept that cannot be served
+├── NoSuchRouteError                    nothing answers at this path
+└── MethodNotAllowedError               something does, but not to this method
+UnavailableError                    the caller can try again later
+├── QueueFullError                      as many requests as allowed are being worked on
+└── NotReadyError                       no model is loaded
+
+`service.error_handlers` answers each as RFC 9457 `application/problem+json`.
+"""
+
+from typing import NamedTuple
+
+from model_core.errors import (
+    ConfigError,
+    CorruptVersionError,
+    DatasetError,
+    GateError,
+    ImageTooLargeError,
+    InputError,
+    InvalidMaskError,
+    InvalidRleError,
+    MultiFrameImageError,
+    SegmentationError,
+    ShapeMismatchError,
+    UnreadableImageError,
+    UnsupportedImageError,
+    VersionExistsError,
+    VersionNotFoundError,
+)
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong with a request.
+
+    Attributes:
+        field: Name of the parameter or form field.
+        detail: What was found and what was expected.
+        place: Where it is: `body`, `query` or `path`.
+    """
+
+    field: str
+    detail: str
+    place: str = "body"
+
+
+class InvalidRequestError(InputError):
+    """A parameter or field is missing, unknown or out of range."""
+
+    def __init__(self, *faults: Fault) -> None:
+        super().__init__("; ".join(f"{fault.field}: {fault.detail}" for fault in faults))
+        self.faults = faults
+
+
+class MalformedBodyError(InputError):
+    """The body is not the multipart form it claims to be."""
+
+
+class BodyTooLargeError(InputError):
+    """The body has more bytes than the limit."""
+
+
+class UnsupportedMediaTypeError(InputError):
+    """The body is of a Content-Type that this route does not take."""
+
+
+class NotAcceptableError(InputError):
+    """The Accept header leaves nothing that this route can answer with."""
+
+
+class NoSuchRouteError(InputError):
+    """No route has this path."""
+
+
+class MethodNotAllowedError(InputError):
+    """The route of this path does not know this method."""
+
+
+class UnavailableError(SegmentationError):
+    """The service cannot answer now, but can later."""
+
+
+class QueueFullError(UnavailableError):
+    """As many requests as allowed are being worked on or waiting."""
+
+
+class NotReadyError(UnavailableError):
+    """No model is loaded."""
+
+
+class Problem(NamedTuple):
+    """How one kind of error is answered and explained.
+
+    Attributes:
+        status: HTTP status.
+        slug: Last part of the problem's `type`, and its heading in docs/errors.md.
+        title: The same for every occurrence.
+        meaning: What it means and what to do, for its page.
+        example: A `detail` as a caller may read it.
+        retry_after_s: When trying again makes sense, s; None where it never does by itself.
+    """
+
+    status: int
+    slug: str
+    title: str
+    meaning: str
+    example: str
+    retry_after_s: int | None = None
+
+
+INTERNAL = Problem(
+    500,
+    "internal-error",
+    "Internal error",
+    "Something failed that should not. The answer says no more on purpose; the log does, under "
+    "the same request ID.",
+    "",
+)
+_INVALID_REQUEST = Problem(
+    422,
+    "invalid-request",
+    "Invalid request",
+    "A query parameter or form field is missing, unknown or out of range. `errors` names each one.",
+    "threshold: Input should be less than 1",
+)
+
+PROBLEMS: dict[type[SegmentationError], Problem] = {
+    InvalidRequestError: _INVALID_REQUEST,
+    ConfigError: _INVALID_REQUEST,
+    MalformedBodyError: Problem(
+        400,
+        "malformed-body",
+        "Malformed body",
+        "The multipart body cannot be parsed: its boundary is missing or its end never came.",
+        "the multipart body ends before its closing boundary",
+    ),
+    NoSuchRouteError: Problem(
+        404,
+        "no-such-route",
+        "No such route",
+        "Nothing answers at this path. `/docs` lists all there is.",
+        "there is nothing at /segments; /docs lists all routes",
+    ),
+    VersionNotFoundError: Problem(
+        404,
+        "version-not-found",
+        "No such version",
+        "The registry has no such model, version or alias. `GET /models` lists what it has.",
+        "lesion-unet has no version or alias '9.9.9'; it has production, 0.1.0",
+    ),
+    MethodNotAllowedError: Problem(
+        405,
+        "method-not-allowed",
+        "Method not allowed",
+        "The path exists, but not for this method. The `Allow` header says which it takes.",
+        "/segment does not take GET, it takes POST",
+    ),
+    NotAcceptableError: Problem(
+        406,
+        "not-acceptable",
+        "Not acceptable",
+        "The `Accept` header admits none of the types that this route can answer with. Change "
+        "it, or choose with the query parameter `format`, which has precedence.",
+        "Accept is 'text/html', this route answers with image/png or application/json",
+    ),
+    BodyTooLargeError: Problem(
+        413,
+        "body-too-large",
+        "Body too large",
+        "The request body has more bytes than `LESION_MAX_BODY_BYTES`. It is refused before it "
+        "is read to its end.",
+        "the body has more than 20000000 bytes, the limit",
+    ),
+    ImageTooLargeError: Problem(
+        413,
+        "image-too-large",
+        "Image too large",
+        "The image has more pixels than `LESION_MAX_IMAGE_PIXELS`. Its header says so; it was "
+        "never decoded. Send a smaller one.",
+        "the image has 13000x13000 = 169000000 pixels, the limit is 50000000",
+    ),
+    UnsupportedImageError: Problem(
+        415,
+        "unsupported-image",
+        "Unsupported image type",
+        "The file's first bytes, not its name or declared type, say that it is of a type which "
+        "is not read here. Photographs are JPEG, PNG, TIFF, BMP or WebP; masks are PNG or COCO "
+        "RLE JSON.",
+        "found a HEIC file, expected JPEG, PNG, TIFF, BMP or WebP; export it as JPEG or PNG",
+    ),
+    UnsupportedMediaTypeError: Problem(
+        415,
+        "unsupported-media-type",
+        "Unsupported media type",
+        "The `Content-Type` of the body is not taken here. Send `multipart/form-data`, or to "
+        "`/segment` the image itself as `image/jpeg` or the like.",
+        "Content-Type is 'application/json', expected multipart/form-data",
+    ),
+    UnreadableImageError: Problem(
+        422,
+        "unreadable-image",
+        "Unreadable image",
+        "The file is empty, truncated or damaged. A partial image is never guessed at.",
+        "the JPEG file is truncated or damaged and cannot be decoded",
+    ),
+    MultiFrameImageError: Problem(
+        422,
+        "multi-frame-image",
+        "Several frames or pages",
+        "The file is an animation or has several pages. Send the one photograph that is meant.",
+        "the TIFF file has several pages, expected one photograph",
+    ),
+    InvalidMaskError: Problem(
+        422,
+        "invalid-mask",
+        "Invalid mask",
+        "A mask PNG must have one channel with only 0 and 255, or only 0 and 1. Masks saved as "
+        "JPEG or resized with smoothing have values between: cut them at 128 first.",
+        "pair 0: truth: the mask holds 3 values (0, 128, 255), expected only 0 and 255, or 0 and 1",
+    ),
+    InvalidRleError: Problem(
+        422,
+        "invalid-rle",
+        "Invalid run-length mask",
+        "The JSON does not describe a mask as COCO does: `size` is [height, width], `counts` are "
+        "column-major runs, compressed or not, that add up to height times width.",
+        "pair 0: pred: counts add up to 11 pixels, size says 12",
+    ),
+    ShapeMismatchError: Problem(
+        422,
+        "shape-mismatch",
+        "Masks differ in size",
+        "Both masks of a pair must have the same height and width. The truth of a photograph "
+        "must have those of the upright photograph, its EXIF orientation applied.",
+        "pair 0: truth is (600, 800), pred is (768, 1024)",
+    ),
+    CorruptVersionError: Problem(
+        503,
+        "corrupt-version",
+        "Version fails its checks",
+        "The stored version does not pass its own checks and is not served. The operator has to "
+        "publish or promote another one; the log says what is wrong.",
+        "lesion-unet/0.1.0 lacks the file model.safetensors",
+        retry_after_s=60,
+    ),
+    NotReadyError: Problem(
+        503,
+        "not-ready",
+        "Not ready",
+        "No model is loaded: the service is starting or stopping.",
+        "no model is loaded yet",
+        retry_after_s=2,
+    ),
+    QueueFullError: Problem(
+        503,
+        "queue-full",
+        "Queue full",
+        "`LESION_MAX_QUEUE` requests are being worked on or waiting. Try again after the "
+        "`Retry-After` header's number of seconds.",
+        "64 requests are being worked on, the limit is 64",
+        retry_after_s=1,
+    ),
+    # Only the trainer raises these.
+    DatasetError: INTERNAL,
+    GateError: INTERNAL,
+    VersionExistsError: INTERNAL,
+}
+
+BY_SLUG = {problem.slug: problem for problem in PROBLEMS.values()}
+
+
+def problem_of(error: SegmentationError) -> Problem:
+    """The table's row of an error: its class's, or that of the nearest base class."""
+    for kind in type(error).__mro__:
+        if kind in PROBLEMS:
+            return PROBLEMS[kind]
+    return INTERNAL

@@ -1,0 +1,183 @@
+"""Pairs of masks, or of photographs and masks, and their scores."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from model_core.arrays import Mask
+from model_core.errors import (
+    InputError,
+    InvalidRleError,
+    ShapeMismatchError,
+    UnreadableImageError,
+)
+from model_core.image_io import decode_image
+from model_core.mask_png import decode_mask
+from model_core.metrics import ImageScores, score_image, summarise
+from model_core.registry import LoadedVersion
+from model_core.rle import decode_rle
+from service.answers import model_ref
+from service.engine import Engine
+from service.errors import Fault, InvalidRequestError
+from service.overlay import draw_overlay, encode_picture
+from service.schemas import Evaluation, PairScores, ScoreSummary
+from service.telemetry import Stages
+from service.uploads import Form
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An expert's mask and what is compared with it, both as the bytes that were sent.
+
+    Attributes:
+        index: Position in the request, from 0.
+        truth: The expert's mask.
+        other: The photograph to segment, or the mask to compare.
+    """
+
+    index: int
+    truth: bytes
+    other: bytes
+
+
+def pairs_of(form: Form, *, max_pairs: int) -> list[Pair]:
+    """The pairs of a form: its first `truth` with its first `image` or `pred`, and so on.
+
+    Raises:
+        InvalidRequestError: a field is missing, both `image` and `pred` are there, their numbers
+            differ, or there are more than `max_pairs`.
+    """
+    truths, images, preds = (form.get(name, []) for name in ("truth", "image", "pred"))
+    if images and preds:
+        raise InvalidRequestError(Fault("pred", "sent together with image, expected one of them"))
+    others, name = (preds, "pred") if preds else (images, "image")
+    if not others:
+        raise InvalidRequestError(Fault("image", "missing, and so is pred: expected one of them"))
+    if len(truths) != len(others):
+        found = f"found {len(truths)} beside {len(others)} {name}, expected as many"
+        raise InvalidRequestError(Fault("truth", found))
+    if len(truths) > max_pairs:
+        raise InvalidRequestError(Fault("truth", f"found {len(truths)}, the limit is {max_pairs}"))
+    return [Pair(i, *both) for i, both in enumerate(zip(truths, others, strict=True))]
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Compares pairs, one after the other, so that memory holds only one of them decoded.
+
+    Attributes:
+        engine: Runs the network, and all else that blocks.
+        version: Segments the photographs; None where masks were sent.
+        threshold: Overrides the card's.
+        max_pixels: Limit on a mask or photograph.
+    """
+
+    engine: Engine
+    version: LoadedVersion | None
+    threshold: float | None
+    max_pixels: int
+
+    async def scores(self, pairs: Sequence[Pair]) -> tuple[bytes, Stages]:
+        """JSON of an `Evaluation`: scores of every pair and of the set.
+
+        Raises:
+            InputError: of a pair; its text begins with the pair's index.
+        """
+        items: list[ImageScores] = []
+        total = Stages()
+        for pair in pairs:
+            scored, stages = await self._compare(pair, score_image)
+            items.append(scored)
+            total.add(stages)
+        summary = await self.engine.run(summarise, items)
+        evaluation = Evaluation(
+            items=[PairScores(index=i, **item.metrics) for i, item in enumerate(items)],
+            summary=ScoreSummary.model_validate(summary),
+            model=model_ref(self.version) if self.version else None,
+            threshold=self._threshold_used(),
+        )
+        return evaluation.model_dump_json().encode(), total
+
+    async def picture(self, pair: Pair) -> tuple[bytes, Stages]:
+        """PNG of one pair: true and false positives and false negatives, as `service.overlay`.
+
+        Raises:
+            InputError: as `scores`.
+        """
+
+        def draw(truth: Mask, pred: Mask) -> bytes:
+            photograph = None
+            if self.version is not None:
+                decoded = decode_image(pair.other, max_pixels=self.max_pixels)
+                photograph = np.asarray(decoded.picture)
+            return encode_picture(draw_overlay(truth, pred, photograph))
+
+        return await self._compare(pair, draw)
+
+    async def _compare(self, pair: Pair, then: Callable[[Mask, Mask], T]) -> tuple[T, Stages]:
+        """What `then` makes of a pair's truth and prediction."""
+
+        def against_truth(pred: Mask) -> T:
+            truth = self._decode("truth", pair.truth)
+            if truth.shape != pred.shape:
+                other = "pred" if self.version is None else "the upright photograph"
+                raise ShapeMismatchError(f"truth is {truth.shape}, {other} is {pred.shape}")
+            return then(truth, pred)
+
+        def with_sent_mask() -> T:
+            return against_truth(self._decode("pred", pair.other))
+
+        try:
+            if self.version is None:
+                return await self.engine.run(with_sent_mask), Stages()
+            return await self.engine.predict(
+                self.version,
+                pair.other,
+                lambda prediction: against_truth(prediction.mask),
+                threshold=self.threshold,
+            )
+        except InputError as exc:
+            raise type(exc)(f"pair {pair.index}: {exc}") from exc
+
+    def _decode(self, field: str, data: bytes) -> Mask:
+        try:
+            return decode_sent_mask(data, max_pixels=self.max_pixels)
+        except InputError as exc:
+            raise type(exc)(f"{field}: {exc}") from exc
+
+    def _threshold_used(self) -> float | None:
+        if self.version is None or self.threshold is not None:
+            return self.threshold
+        return self.version.predictor.postprocess_config.threshold
+
+
+def decode_sent_mask(data: bytes, *, max_pixels: int) -> Mask:
+    """The mask of a form field: PNG, or JSON that is a COCO RLE or an annotation with one.
+
+    Args:
+        data: The field's content, file or text.
+        max_pixels: Limit on height times width.
+
+    Raises:
+        InputError: as `decode_mask` and `decode_rle`.
+
+    Example:
+        >>> decode_sent_mask(b'{"size": [1, 2], "counts": [1, 1]}', max_pixels=2)
+        array([[False,  True]])
+    """
+    if not data:
+        raise UnreadableImageError("the mask is empty (0 bytes), expected PNG or COCO RLE JSON")
+    if not data[:64].lstrip().startswith((b"{", b"[")):
+        return decode_mask(data, max_pixels=max_pixels)
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as exc:
+        raise InvalidRleError(f"the mask's JSON cannot be read: {exc}") from exc
+    if isinstance(value, dict) and "segmentation" in value:
+        value = value["segmentation"]
+    return decode_rle(value, max_pixels=max_pixels)

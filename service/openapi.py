@@ -1,0 +1,192 @@
+"""The OpenAPI document: what FastAPI derives from the routes, and what it cannot."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from model_core.errors import (
+    CorruptVersionError,
+    ImageTooLargeError,
+    MultiFrameImageError,
+    SegmentationError,
+    UnreadableImageError,
+    UnsupportedImageError,
+    VersionNotFoundError,
+)
+from service.error_handlers import PROBLEM_JSON, problem_body
+from service.errors import (
+    INTERNAL,
+    PROBLEMS,
+    BodyTooLargeError,
+    Fault,
+    InvalidRequestError,
+    MalformedBodyError,
+    NotAcceptableError,
+    NotReadyError,
+    Problem,
+    QueueFullError,
+    UnsupportedMediaTypeError,
+)
+from service.schemas import Annotation, Evaluation, ProblemDetails
+
+Json = dict[str, Any]
+
+DESCRIPTION = """\
+Send a dermoscopic photograph, get the lesion's mask in that photograph's own pixels; send masks,
+get the field's scores.
+
+**Not a medical device.** For research; it must not be used to diagnose or to treat.
+
+Every error is `application/problem+json` (RFC 9457); the path in its `type` answers with a page
+that explains it, and `/problems` lists them all. Every answer carries `X-Request-Id`.
+"""
+
+BODY_ERRORS = (
+    MalformedBodyError,
+    NotAcceptableError,
+    BodyTooLargeError,
+    UnsupportedMediaTypeError,
+    InvalidRequestError,
+)
+IMAGE_ERRORS = (
+    ImageTooLargeError,
+    UnsupportedImageError,
+    UnreadableImageError,
+    MultiFrameImageError,
+)
+MODEL_ERRORS = (VersionNotFoundError, CorruptVersionError, NotReadyError, QueueFullError)
+
+_REFS = "#/components/schemas/{model}"
+_REQUEST_ID = "0f3c1e6a9d7b4c2f8a5e6d7c8b9a0f1e"
+_PICTURE = "(bytes of a PNG file)"
+
+REQUEST_ID_HEADER: Json = {
+    "X-Request-Id": {
+        "description": "The caller's own where it is 1 to 64 of A-Z a-z 0-9 . _ -, else a new one.",
+        "schema": {"type": "string"},
+        "example": _REQUEST_ID,
+    }
+}
+MODEL_HEADERS: Json = {
+    **REQUEST_ID_HEADER,
+    "X-Model-Version": {
+        "description": "The version that answered.",
+        "schema": {"type": "string"},
+        "example": "lesion-unet@0.1.0",
+    },
+    "X-Backend": {
+        "description": "Library, device and precision that ran the network.",
+        "schema": {"type": "string"},
+        "example": "pytorch-cpu-fp32",
+    },
+    "Server-Timing": {
+        "description": "Time spent in each stage, ms.",
+        "schema": {"type": "string"},
+        "example": "decode;dur=3.1, queue;dur=0.2, infer;dur=20.4, encode;dur=2.9",
+    },
+}
+
+
+def problems(*errors: type[SegmentationError]) -> dict[int | str, Json]:
+    """The `responses` of a route that may raise these errors, or fail unforeseen."""
+    responses: dict[int | str, Json] = {}
+    for problem in dict.fromkeys([*(PROBLEMS[error] for error in errors), INTERNAL]):
+        response = responses.setdefault(problem.status, _problem_response(problem))
+        response["content"][PROBLEM_JSON]["examples"][problem.slug] = {
+            "summary": problem.title,
+            "value": _example_problem(problem),
+        }
+    return responses
+
+
+def png_or_json(description: str, model: type[BaseModel]) -> Json:
+    """The 200 response of a route that answers with a picture or with JSON."""
+    return {
+        "description": description,
+        "headers": MODEL_HEADERS,
+        "content": {
+            "image/png": {"schema": file_field("PNG file."), "example": _PICTURE},
+            "application/json": {"schema": {"$ref": _REFS.format(model=model.__name__)}},
+        },
+    }
+
+
+def file_field(description: str) -> Json:
+    """Schema of a file in a form, or as a whole body."""
+    return {"type": "string", "format": "binary", "description": description}
+
+
+def document(app: FastAPI) -> Json:
+    """The OpenAPI document of an app, with an example for every answer; made once."""
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        models = [(model, "serialization") for model in (Annotation, Evaluation, ProblemDetails)]
+        _, more = models_json_schema(models, ref_template=_REFS)  # type: ignore[arg-type]
+        schemas = schema["components"]["schemas"] | more["$defs"]
+        schema["components"]["schemas"] = dict(sorted(schemas.items()))
+        _add_examples(schema["paths"], schemas)
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+def example_of(schema: Json, schemas: Json) -> Any:
+    """The example of a schema, put together from those of its fields.
+
+    Args:
+        schema: JSON schema of a component or of a part of one.
+        schemas: All components, for references.
+    """
+    if "$ref" in schema:
+        return example_of(schemas[schema["$ref"].rpartition("/")[2]], schemas)
+    if "examples" in schema:
+        return schema["examples"][0]
+    if "properties" in schema:
+        return {name: example_of(field, schemas) for name, field in schema["properties"].items()}
+    if "items" in schema:
+        return [example_of(schema["items"], schemas)]
+    return example_of(schema["anyOf"][0], schemas)
+
+
+def _add_examples(paths: Json, schemas: Json) -> None:
+    for operation in (operation for path in paths.values() for operation in path.values()):
+        for response in operation["responses"].values():
+            response.setdefault("headers", REQUEST_ID_HEADER)
+            for media in response.get("content", {}).values():
+                if not {"example", "examples"} & media.keys():
+                    media["example"] = example_of(media["schema"], schemas)
+
+
+def _problem_response(problem: Problem) -> Json:
+    response: Json = {
+        "description": problem.title,
+        "headers": dict(REQUEST_ID_HEADER),
+        "content": {
+            PROBLEM_JSON: {"schema": {"$ref": _REFS.format(model="ProblemDetails")}, "examples": {}}
+        },
+    }
+    if problem.retry_after_s is not None:
+        response["headers"]["Retry-After"] = {
+            "description": "Try again after as many seconds.",
+            "schema": {"type": "integer"},
+            "example": problem.retry_after_s,
+        }
+    return response
+
+
+def _example_problem(problem: Problem) -> Json:
+    faults = []
+    if problem is PROBLEMS[InvalidRequestError]:
+        field, _, detail = problem.example.partition(": ")
+        faults = [Fault(field, detail, place="query")]
+    return problem_body(
+        problem,
+        detail=problem.example,
+        instance="/segment",
+        request_id=_REQUEST_ID,
+        faults=faults,
+    )

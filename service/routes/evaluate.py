@@ -1,0 +1,110 @@
+"""`POST /evaluate`: expert masks, with photographs or predicted masks, in; scores out."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from model_core.errors import InvalidMaskError, InvalidRleError, ShapeMismatchError
+from service.answers import model_headers
+from service.dependencies import EngineOf, SettingsOf
+from service.errors import Fault, InvalidRequestError
+from service.evaluation import Evaluator, pairs_of
+from service.negotiation import negotiate
+from service.openapi import (
+    BODY_ERRORS,
+    IMAGE_ERRORS,
+    MODEL_ERRORS,
+    file_field,
+    png_or_json,
+    problems,
+)
+from service.queries import EvaluateQuery, EvaluationFormat
+from service.schemas import Evaluation
+from service.uploads import read_form
+
+router = APIRouter(tags=["evaluation"])
+
+_OFFERS: dict[str, EvaluationFormat] = {"application/json": "json", "image/png": "png"}
+_FIELDS = {
+    "image": "Photographs to segment; send these or `pred`.",
+    "pred": "Masks of any model: PNG, or COCO RLE JSON; send these or `image`.",
+    "truth": "The experts' masks: PNG, or COCO RLE JSON.",
+}
+_BODY = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "properties": {
+                    name: {"type": "array", "items": file_field(text), "description": text}
+                    for name, text in _FIELDS.items()
+                },
+                "required": ["truth"],
+                "additionalProperties": False,
+            }
+        }
+    },
+}
+_RESPONSES = {
+    200: png_or_json("Scores, or the picture of one pair.", Evaluation),
+    **problems(
+        *BODY_ERRORS,
+        *IMAGE_ERRORS,
+        InvalidMaskError,
+        InvalidRleError,
+        ShapeMismatchError,
+        *MODEL_ERRORS,
+    ),
+}
+
+
+@router.post(
+    "/evaluate",
+    summary="Score masks against experts' masks",
+    response_class=Response,
+    responses=_RESPONSES,
+    openapi_extra={"requestBody": _BODY},
+)
+async def evaluate(
+    request: Request,
+    query: Annotated[EvaluateQuery, Query()],
+    engine: EngineOf,
+    settings: SettingsOf,
+) -> Response:
+    r"""Repeated fields make a set; they pair in the order sent.
+
+    The picture colours true positives blue, false positives orange and false negatives purple.
+
+        curl -F image=@lesion.jpg -F truth=@expert.png http://127.0.0.1:8000/evaluate
+        curl -F pred=@mine.png -F truth=@expert.png http://127.0.0.1:8000/evaluate
+        curl -F pred=@mine.png -F truth=@expert.png -o errors.png \
+            'http://127.0.0.1:8000/evaluate?format=png'
+    """
+    form = query.format or negotiate(request.headers.getlist("accept"), _OFFERS)
+    limits = {"max_bytes": settings.max_body_bytes, "max_parts": 2 * settings.max_pairs}
+    parts = await read_form(request, fields=_FIELDS, **limits)
+    pairs = pairs_of(parts, max_pairs=settings.max_pairs)
+    _check_query(query, form, predicts="image" in parts, pairs=len(pairs))
+    with engine.slot():
+        version = await engine.version(query.model) if "image" in parts else None
+        evaluator = Evaluator(engine, version, query.threshold, settings.max_image_pixels)
+        answer = evaluator.picture(pairs[0]) if form == "png" else evaluator.scores(pairs)
+        content, stages = await answer
+    headers = {"Vary": "Accept"} | (model_headers(version, stages) if version else {})
+    media_type = "image/png" if form == "png" else "application/json"
+    return Response(content, headers=headers, media_type=media_type)
+
+
+def _check_query(
+    query: EvaluateQuery, form: EvaluationFormat, *, predicts: bool, pairs: int
+) -> None:
+    faults = []
+    if form == "png" and pairs != 1:
+        faults.append(Fault("format", f"png takes one pair, found {pairs}", place="query"))
+    for name in ("threshold", "model"):
+        if not predicts and getattr(query, name) is not None:
+            faults.append(Fault(name, "only with image: the masks were sent", place="query"))
+    if faults:
+        raise InvalidRequestError(*faults)

@@ -1,0 +1,47 @@
+"""Probes and counters for those who operate the service."""
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import Response
+
+from service.dependencies import EngineOf, TelemetryOf
+from service.errors import NotReadyError
+from service.openapi import problems
+from service.schemas import Status
+
+router = APIRouter(tags=["operation"])
+
+_METRICS_RESPONSE = {
+    "description": "Prometheus' text format.",
+    "content": {
+        "text/plain": {
+            "schema": {"type": "string"},
+            "example": "# TYPE lesion_queue_depth gauge\nlesion_queue_depth 0.0\n",
+        }
+    },
+}
+
+
+@router.get("/healthz", summary="Is the process alive?", responses=problems())
+async def healthz() -> Status:
+    """Answers 200 as long as the process answers at all."""
+    return Status()
+
+
+@router.get("/readyz", summary="Can it segment?", responses=problems(NotReadyError))
+async def readyz(engine: EngineOf) -> Status:
+    """Answers 200 once the production version is loaded and has passed its golden test."""
+    await engine.version(None)
+    return Status()
+
+
+@router.get(
+    "/metrics",
+    summary="Counters for Prometheus",
+    response_class=Response,
+    responses={200: _METRICS_RESPONSE, **problems()},
+)
+async def metrics(telemetry: TelemetryOf) -> Response:
+    """Requests, durations, stages, queue and model; never anything of a photograph."""
+    content = generate_latest(telemetry.registry)
+    return Response(content, headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,65 @@
+"""`GET /models`: what the registry holds, and the card of each version."""
+
+import json
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+
+from model_core.card import dump_card
+from model_core.errors import CorruptVersionError, VersionNotFoundError
+from model_core.registry import Registry, split_reference
+from service.dependencies import EngineOf, SettingsOf
+from service.engine import Resident
+from service.errors import InvalidRequestError
+from service.openapi import problems
+from service.schemas import VersionDetail, VersionEntry, VersionList
+
+router = APIRouter(tags=["models"])
+
+Reference = Annotated[
+    str, Path(description="Version, alias, or `name@version`.", examples=["production"])
+]
+
+
+@router.get("/models", summary="List all versions", responses=problems(CorruptVersionError))
+async def list_versions(engine: EngineOf) -> VersionList:
+    """Every published version of every model, oldest first."""
+    return VersionList(models=await engine.run(_entries, engine.registry, engine.resident))
+
+
+@router.get(
+    "/models/{version}",
+    summary="Read a version's card",
+    responses=problems(InvalidRequestError, VersionNotFoundError, CorruptVersionError),
+)
+async def read_version(version: Reference, engine: EngineOf, settings: SettingsOf) -> VersionDetail:
+    """What the version is, what made it, how good it is, and what it is for."""
+    name, reference = split_reference(version, settings.model_name)
+    return await engine.run(_detail, engine.registry, engine.resident, name, reference)
+
+
+def _entries(registry: Registry, resident: Resident) -> list[VersionEntry]:
+    return [
+        _entry(registry, resident, name, version)
+        for name in registry.names()
+        for version in registry.versions(name)
+    ]
+
+
+def _entry(registry: Registry, resident: Resident, name: str, version: str) -> VersionEntry:
+    aliases = registry.aliases(name)
+    loaded = resident.get((name, version))
+    return VersionEntry(
+        name=name,
+        version=version,
+        aliases=sorted(alias for alias, target in aliases.items() if target == version),
+        loaded=loaded is not None,
+        backend=loaded.predictor.backend.name if loaded else None,
+    )
+
+
+def _detail(registry: Registry, resident: Resident, name: str, reference: str) -> VersionDetail:
+    version = registry.resolve(name, reference)
+    card, sha256 = registry.card(name, version)
+    entry = _entry(registry, resident, name, version)
+    return VersionDetail(**entry.model_dump(), sha256=sha256, card=json.loads(dump_card(card)))

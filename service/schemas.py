@@ -1,0 +1,196 @@
+"""The JSON of every answer: what clients parse, and what /openapi.json promises."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from model_core.metrics import METRICS
+
+_SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+_SCORES = dict.fromkeys(METRICS, 0.9)
+Score = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelRef(_Strict):
+    """The version that answered."""
+
+    name: str = Field(examples=["lesion-unet"])
+    version: str = Field(examples=["0.1.0"])
+    sha256: str = Field(
+        pattern="^[0-9a-f]{64}$",
+        description="Of its card.json, which lists the hashes of all other files.",
+        examples=[_SHA256],
+    )
+
+
+class ImageRef(_Strict):
+    """The photograph that was segmented."""
+
+    height: int = Field(ge=1, description="Rows of the upright photograph, px.", examples=[2])
+    width: int = Field(ge=1, description="Columns of the upright photograph, px.", examples=[2])
+    sha256: str = Field(
+        pattern="^[0-9a-f]{64}$", description="Of the bytes that were sent.", examples=[_SHA256]
+    )
+
+
+class RleMask(_Strict):
+    """A mask as COCO writes it: compressed, column by column."""
+
+    size: tuple[int, int] = Field(description="[height, width], px.", examples=[[2, 2]])
+    counts: str = Field(description="Compressed run lengths.", examples=["22"])
+
+
+class Annotation(_Strict):
+    """A COCO annotation of the lesion; COCO tools read it as it stands."""
+
+    id: int = Field(default=1, description="Always 1: an answer holds one lesion.", examples=[1])
+    image_id: int = Field(
+        default=1, description="Always 1: an answer is of one image.", examples=[1]
+    )
+    category_id: int = Field(default=1, description="1 is lesion.", examples=[1])
+    iscrowd: Literal[0] = Field(default=0, examples=[0])
+    segmentation: RleMask = Field(description="In the frame of the upright photograph.")
+    area: int = Field(
+        ge=0, description="Pixels of the lesion; 0 where none was found.", examples=[2]
+    )
+    bbox: tuple[int, int, int, int] = Field(
+        description="[x, y, width, height] of the lesion, px; zeros where none was found.",
+        examples=[[1, 0, 1, 2]],
+    )
+    score: Score | None = Field(
+        default=None,
+        description="Predicted Jaccard; null while the version's card has no calibration.",
+        examples=[None],
+    )
+    image: ImageRef
+    model: ModelRef
+    threshold: float = Field(
+        gt=0, lt=1, description="Probability above which a pixel is lesion.", examples=[0.5]
+    )
+    lesion_found: bool = Field(description="Whether the mask holds any pixel.", examples=[True])
+
+
+class PairScores(_Strict):
+    """Scores of one pair of masks."""
+
+    index: int = Field(ge=0, description="Position in the request, from 0.", examples=[0])
+    dice: Score = Field(examples=[0.89])
+    jaccard: Score = Field(examples=[0.8])
+    threshold_jaccard: Score = Field(
+        description="Jaccard, or 0 where it is below 0.65 (ISIC 2018 Task 1).", examples=[0.8]
+    )
+    sensitivity: Score = Field(examples=[1.0])
+    specificity: Score = Field(examples=[0.5])
+    accuracy: Score = Field(examples=[0.83])
+    precision: Score = Field(examples=[0.8])
+
+
+class MeanWithInterval(_Strict):
+    """A mean over images with its 95 % bootstrap interval (2,000 resamples, seed 0)."""
+
+    mean: Score = Field(examples=[0.87])
+    low: Score = Field(examples=[0.85])
+    high: Score = Field(examples=[0.89])
+
+
+class ScoreSummary(_Strict):
+    """Scores of the whole set, by three kinds of mean."""
+
+    n: int = Field(ge=1, description="Number of pairs.", examples=[1])
+    failure_rate: Score = Field(
+        description="Share of pairs with a Jaccard below 0.65.", examples=[0.0]
+    )
+    per_image: dict[str, MeanWithInterval] = Field(
+        description="Mean of the images' scores, by metric.",
+        examples=[{name: {"mean": 0.87, "low": 0.85, "high": 0.89} for name in METRICS}],
+    )
+    pooled: dict[str, Score] = Field(
+        description="From one table of all pixels, by metric.", examples=[_SCORES]
+    )
+    batch_of_4: dict[str, Score] = Field(
+        description="Each four pairs in a row pooled, then their mean, by metric.",
+        examples=[_SCORES],
+    )
+
+
+class Evaluation(_Strict):
+    """Scores of every pair and of the set."""
+
+    items: list[PairScores]
+    summary: ScoreSummary
+    model: ModelRef | None = Field(description="Null where the masks were sent, not predicted.")
+    threshold: float | None = Field(
+        description="Null where the masks were sent, not predicted.", examples=[0.5]
+    )
+
+
+class VersionEntry(_Strict):
+    """One published version."""
+
+    name: str = Field(examples=["lesion-unet"])
+    version: str = Field(examples=["0.1.0"])
+    aliases: list[str] = Field(description="Names that stand for it.", examples=[["production"]])
+    loaded: bool = Field(description="Whether it is in memory now.", examples=[True])
+    backend: str | None = Field(
+        description="Engine and precision that run it; null while it is not loaded.",
+        examples=["pytorch-cpu-fp32"],
+    )
+
+
+class VersionList(_Strict):
+    """Everything the registry holds."""
+
+    models: list[VersionEntry]
+
+
+class VersionDetail(VersionEntry):
+    """One published version with its card."""
+
+    sha256: str = Field(
+        pattern="^[0-9a-f]{64}$", description="Of card.json as stored.", examples=[_SHA256]
+    )
+    card: dict[str, Any] = Field(
+        description="What it is, what made it, how good it is, what it is for.",
+        examples=[{"name": "lesion-unet", "version": "0.1.0", "licence": "CC-BY-NC-4.0"}],
+    )
+
+
+class Status(_Strict):
+    """Answer of a probe."""
+
+    status: Literal["ok"] = Field(default="ok", examples=["ok"])
+
+
+class FieldFault(_Strict):
+    """One thing that is wrong with a request."""
+
+    place: Literal["query", "path", "body"] = Field(alias="in", examples=["query"])
+    field: str = Field(examples=["threshold"])
+    detail: str = Field(examples=["Input should be less than 1"])
+
+
+class ProblemDetails(_Strict):
+    """An error, as RFC 9457 describes it."""
+
+    type: str = Field(
+        description="The kind of problem; a page at this path explains it.",
+        examples=["/problems/unreadable-image"],
+    )
+    title: str = Field(examples=["Unreadable image"])
+    status: int = Field(ge=400, le=599, examples=[422])
+    detail: str | None = Field(
+        default=None,
+        description="What was found and what was expected.",
+        examples=["the JPEG file is truncated or damaged and cannot be decoded"],
+    )
+    instance: str = Field(description="Path of the request.", examples=["/segment"])
+    request_id: str = Field(
+        description="As in `X-Request-Id`, and in the service's log.", examples=["a1b2c3"]
+    )
+    errors: list[FieldFault] | None = Field(
+        default=None, description="Each fault of an invalid request; absent from other problems."
+    )

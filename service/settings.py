@@ -1,0 +1,129 @@
+"""Every setting of the service: an environment variable with the prefix `LESION_`, read once."""
+
+import difflib
+import ipaddress
+import os
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from model_core.errors import ConfigError
+
+PREFIX = "LESION_"
+
+
+class Settings(BaseSettings):
+    """The settings, checked; `docs/settings.md` lists them for operators."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid"
+    )
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=1, le=65535, description="TCP port to listen on.")
+    allow_anonymous: bool = Field(
+        default=False, description="Let callers without a key in from other machines."
+    )
+    model_registry: Path = Field(
+        default=Path("models"), description="Folder of the published versions."
+    )
+    model_name: str = Field(
+        default="lesion-unet",
+        pattern=r"^[a-z0-9][a-z0-9-]{0,62}$",
+        description="Model whose production version answers when a request names none.",
+    )
+    resident_versions: int = Field(
+        default=2, ge=2, le=16, description="Versions kept loaded at most, production among them."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where the network runs; auto takes the GPU where there is one."
+    )
+    max_body_bytes: int = Field(
+        default=20_000_000,
+        ge=1_000,
+        le=2_000_000_000,
+        description="Largest request body, in bytes.",
+    )
+    # Up to 89 Mpx Pillow's own guard against decompression bombs never has to be lifted.
+    max_image_pixels: int = Field(
+        default=50_000_000,
+        ge=1,
+        le=89_000_000,
+        description="Largest photograph or mask, in pixels.",
+    )
+    max_pairs: int = Field(
+        default=256, ge=1, le=10_000, description="Pairs of one evaluation at most."
+    )
+    max_queue: int = Field(
+        default=64, ge=1, le=10_000, description="Requests being worked on or waiting at most."
+    )
+    io_threads: int = Field(
+        default=4, ge=1, le=64, description="Threads that decode and encode beside the network."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Least severe messages that are logged."
+    )
+
+    @model_validator(mode="after")
+    def _no_strangers_by_accident(self) -> Self:
+        if self.allow_anonymous or is_loopback(self.host):
+            return self
+        raise ValueError(
+            f"{PREFIX}HOST is {self.host!r}, which other machines can reach: "
+            f"set {PREFIX}ALLOW_ANONYMOUS=1 to let every caller in, or {PREFIX}HOST=127.0.0.1"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address.
+
+    Example:
+        >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("0.0.0.0")
+        (True, True, False)
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def load_settings() -> Settings:
+    """The settings of this process's environment.
+
+    Raises:
+        ConfigError: a value cannot be used, or a variable looks like a misspelt setting; the text
+            is one line that names each variable, what was found and what is right.
+    """
+    _refuse_misspelt()
+    try:
+        return Settings()
+    except ValidationError as exc:
+        raise ConfigError("; ".join(_explain(error) for error in exc.errors())) from exc
+
+
+def unknown_variables() -> list[str]:
+    """Names of the environment's variables with our prefix that are no setting."""
+    known = {PREFIX + field.upper() for field in Settings.model_fields}
+    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+
+
+def _refuse_misspelt() -> None:
+    # Others may have the prefix (Kubernetes names variables after services), so only a near miss
+    # of a setting stops the start; the rest are mentioned in the log.
+    settings = [field.upper() for field in Settings.model_fields]
+    for name in unknown_variables():
+        near = difflib.get_close_matches(name.removeprefix(PREFIX), settings, n=1, cutoff=0.7)
+        if near:
+            raise ConfigError(f"{name} is no setting, did you mean {PREFIX}{near[0]}?")
+
+
+def _explain(error: ErrorDetails) -> str:
+    if not error["loc"]:  # a rule over several fields, already in words
+        return error["msg"].removeprefix("Value error, ")
+    field = str(error["loc"][0])
+    expected = error["msg"][0].lower() + error["msg"][1:]
+    default = Settings.model_fields[field].default
+    return f"{PREFIX}{field.upper()} is {error['input']!r}: {expected} (default {default})"

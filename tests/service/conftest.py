@@ -1,0 +1,49 @@
+"""The real application around a real registry of a model that can be foreseen: dark is lesion."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from service.app import create_app
+from service.settings import PREFIX, Settings
+from tests.models import tiny_registry
+
+MAX_BODY_BYTES = 8_000_000
+MAX_PAIRS = 3
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for field in Settings.model_fields:
+            patch.delenv(PREFIX + field.upper(), raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def registry_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry of 0.8.0, 0.9.0 and 1.0.0, the last in production; only to be read."""
+    return tiny_registry(tmp_path_factory.mktemp("registry"), "0.8.0", "0.9.0", "1.0.0").root
+
+
+@pytest.fixture(scope="session")
+def settings(registry_root: Path) -> Settings:
+    return Settings(
+        model_registry=registry_root, max_body_bytes=MAX_BODY_BYTES, max_pairs=MAX_PAIRS
+    )
+
+
+@pytest.fixture(scope="session")
+def client(settings: Settings) -> Iterator[TestClient]:
+    """A client of one application for the whole session."""
+    with TestClient(create_app(settings)) as client:
+        yield client
+
+
+@pytest.fixture
+def app(settings: Settings) -> FastAPI:
+    """A new application, not started, that a test may tamper with."""
+    return create_app(settings)

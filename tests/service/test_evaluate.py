@@ -1,0 +1,149 @@
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from httpx2 import Response
+from PIL import Image
+from starlette.testclient import TestClient
+
+from model_core.arrays import Mask
+from model_core.mask_png import encode_mask
+from model_core.metrics import METRICS, score_image, summarise
+from model_core.rle import encode_rle
+from service.overlay import FALSE_NEGATIVE, FALSE_POSITIVE, GREY, TRUE_POSITIVE
+from tests.drawing import draw
+from tests.pictures import encode, lesion, turned
+
+TRUTH, PRED = draw("##.. ##.. ...."), draw("###. ##.. ....")
+
+
+def evaluate(client: TestClient, fields: list[tuple[str, Any]], query: str = "") -> Response:
+    response = client.post(f"/evaluate{query}", files=fields)
+    assert response.status_code == 200, response.text
+    return response
+
+
+def uncompressed(mask: Mask) -> bytes:
+    """COCO RLE whose counts are a list, column by column, background first."""
+    values = mask.ravel(order="F")
+    edges = np.flatnonzero(np.diff(values)) + 1
+    counts = np.diff([0, *edges, values.size]).tolist()
+    return json.dumps(
+        {"size": mask.shape, "counts": [0, *counts] if values[0] else counts}
+    ).encode()
+
+
+FORMS: dict[str, Callable[[Mask], bytes]] = {
+    "8-bit PNG": encode_mask,
+    "1-bit PNG": lambda mask: encode_mask(mask, bits=1),
+    "RLE": lambda mask: json.dumps(encode_rle(mask)).encode(),
+    "uncompressed RLE": uncompressed,
+    "annotation": lambda mask: json.dumps({"segmentation": encode_rle(mask)}).encode(),
+}
+
+
+@pytest.mark.parametrize("pred_form", FORMS)
+@pytest.mark.parametrize("truth_form", FORMS)
+def test_the_form_of_a_mask_does_not_matter(
+    client: TestClient, truth_form: str, pred_form: str
+) -> None:
+    fields = [("truth", FORMS[truth_form](TRUTH)), ("pred", FORMS[pred_form](PRED))]
+    (item,) = evaluate(client, fields).json()["items"]
+    assert item["index"] == 0
+    assert item["jaccard"] == pytest.approx(4 / 5)
+    assert item["dice"] == pytest.approx(8 / 9)
+    assert item["sensitivity"] == 1
+    assert item["specificity"] == pytest.approx(7 / 8)
+
+
+def test_an_rle_may_be_a_text_field(client: TestClient) -> None:
+    rle = json.dumps(encode_rle(TRUTH))
+    fields = [("truth", (None, rle)), ("pred", (None, rle))]
+    assert evaluate(client, fields).json()["items"][0]["dice"] == 1
+
+
+def test_a_set_gives_what_model_core_gives(client: TestClient) -> None:
+    empty = np.zeros_like(TRUTH)
+    pairs = [(TRUTH, PRED), (TRUTH, empty), (empty, empty)]
+    fields = [
+        (name, encode_mask(mask))
+        for truth, pred in pairs
+        for name, mask in (("truth", truth), ("pred", pred))
+    ]
+    answer = evaluate(client, fields).json()
+    scores = [score_image(truth, pred) for truth, pred in pairs]
+    assert answer["items"] == [{"index": i, **score.metrics} for i, score in enumerate(scores)]
+    assert answer["summary"] == summarise(scores)
+    assert (answer["model"], answer["threshold"]) == (None, None)
+
+
+def test_fields_pair_by_order_however_they_are_interleaved(client: TestClient) -> None:
+    fields = [
+        ("pred", encode_mask(PRED)),
+        ("pred", encode_mask(TRUTH)),
+        ("truth", encode_mask(TRUTH)),
+        ("truth", encode_mask(TRUTH)),
+    ]
+    items = evaluate(client, fields).json()["items"]
+    assert [item["dice"] for item in items] == [pytest.approx(8 / 9), 1.0]
+
+
+def test_a_photograph_is_segmented_by_the_version_that_answers(client: TestClient) -> None:
+    photograph = encode(lesion(48, 64))
+    rle = client.post("/segment?format=rle&threshold=0.4", files={"image": photograph}).content
+    fields = [("image", photograph), ("truth", rle)]
+    response = evaluate(client, fields, "?threshold=0.4&model=0.9.0")
+    answer = response.json()
+    assert [answer["items"][0][name] for name in METRICS] == [1.0] * 7
+    assert answer["threshold"] == 0.4
+    assert answer["model"]["version"] == "0.9.0"
+    assert response.headers["x-model-version"] == "lesion-unet@0.9.0"
+    assert "infer;dur=" in response.headers["server-timing"]
+
+
+def test_the_threshold_of_the_card_is_reported(client: TestClient) -> None:
+    photograph = encode(lesion(48, 64))
+    mask = client.post("/segment", files={"image": photograph}).content
+    answer = evaluate(client, [("image", photograph), ("truth", mask)]).json()
+    assert (answer["threshold"], answer["model"]["name"]) == (0.5, "lesion-unet")
+
+
+def test_the_truth_of_a_turned_photograph_is_upright(client: TestClient) -> None:
+    photograph = turned(lesion(40, 60), 6, "JPEG")
+    truth = client.post("/segment", files={"image": photograph}).content
+    answer = evaluate(client, [("image", photograph), ("truth", truth)]).json()
+    assert answer["items"][0]["dice"] == 1
+
+
+def blended(below: int, colour: tuple[int, int, int]) -> list[int]:
+    return [(below + value) // 2 for value in colour]
+
+
+def test_the_picture_of_two_masks_is_drawn_over_grey(client: TestClient) -> None:
+    fields = [("truth", encode_mask(draw("##."))), ("pred", encode_mask(draw("#.#")))]
+    response = evaluate(client, fields, "?format=png")
+    assert response.headers["content-type"] == "image/png"
+    assert np.asarray(Image.open(io.BytesIO(response.content))).tolist() == [
+        [
+            blended(GREY, TRUE_POSITIVE),
+            blended(GREY, FALSE_NEGATIVE),
+            blended(GREY, FALSE_POSITIVE),
+        ]
+    ]
+
+
+def test_the_picture_of_a_photograph_is_drawn_over_it_at_full_size(client: TestClient) -> None:
+    photograph = lesion(300, 400)
+    truth = encode_mask(np.zeros((300, 400), bool))
+    fields = [("image", encode(photograph)), ("truth", truth)]
+    response = client.post("/evaluate", files=fields, headers={"Accept": "image/png"})
+    picture = np.asarray(Image.open(io.BytesIO(response.content)))
+    skin, middle = np.asarray(photograph)[0, 0], np.asarray(photograph)[150, 200]
+    assert picture.shape == (300, 400, 3)
+    assert picture[0, 0].tolist() == skin.tolist()
+    assert picture[150, 200].tolist() == [
+        (int(below) + value) // 2 for below, value in zip(middle, FALSE_POSITIVE, strict=True)
+    ]

@@ -1,0 +1,109 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from annotated_types import Ge, Le
+
+from model_core.errors import ConfigError
+from service.settings import PREFIX, Settings, load_settings, unknown_variables
+
+DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
+
+
+def bound(kind: type[Ge] | type[Le], field: Any) -> int | None:
+    """The field's lower (Ge) or upper (Le) bound."""
+    for rule in field.metadata:
+        if isinstance(rule, kind):
+            return getattr(rule, kind.__name__.lower())  # type: ignore[no-any-return]
+    return None
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    settings = load_settings()
+    assert (settings.host, settings.port, settings.model_name) == (
+        "127.0.0.1",
+        8000,
+        "lesion-unet",
+    )
+
+
+def test_a_variable_sets_its_field_and_an_empty_one_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LESION_PORT", "9000")
+    monkeypatch.setenv("LESION_MAX_QUEUE", "")
+    settings = load_settings()
+    assert (settings.port, settings.max_queue) == (9000, 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        pytest.param("LESION_PORT", "http", "valid integer", id="not a number"),
+        pytest.param("LESION_PORT", "70000", "less than or equal to 65535", id="too high"),
+        pytest.param("LESION_MAX_QUEUE", "0", "greater than or equal to 1", id="too low"),
+        pytest.param("LESION_DEVICE", "tpu", "'auto', 'cpu' or 'cuda'", id="not on the list"),
+        pytest.param("LESION_LOG_LEVEL", "info", "'INFO'", id="wrong case"),
+        pytest.param("LESION_MODEL_NAME", "../etc", "match pattern", id="climbing name"),
+        pytest.param(
+            "LESION_MAX_IMAGE_PIXELS", "90000000", "equal to 89000000", id="past Pillow's guard"
+        ),
+    ],
+)
+def test_a_bad_value_is_one_line_that_names_variable_value_and_range(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, expected: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=f"^{name} is '{re.escape(value)}': .*{expected}") as info:
+        load_settings()
+    assert "\n" not in str(info.value)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org"])
+def test_other_machines_are_let_in_only_on_purpose(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setenv("LESION_HOST", host)
+    with pytest.raises(ConfigError, match="set LESION_ALLOW_ANONYMOUS=1"):
+        load_settings()
+    monkeypatch.setenv("LESION_ALLOW_ANONYMOUS", "1")
+    assert load_settings().host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])
+def test_loopback_needs_no_permission(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setenv("LESION_HOST", host)
+    assert load_settings().host == host
+
+
+def test_a_misspelt_setting_is_refused_with_the_right_spelling(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LESION_MAX_PIXELS", "1000")
+    with pytest.raises(ConfigError, match="did you mean LESION_MAX_IMAGE_PIXELS"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    "name", ["LESION_UNET_SERVICE_HOST", "LESION_UNET_PORT", "LESION_TEST_DATA"]
+)
+def test_a_variable_that_only_shares_the_prefix_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "tcp://10.0.0.1:8000")
+    load_settings()
+    assert name in unknown_variables()
+
+
+def test_the_documentation_lists_every_setting_with_its_default_range_and_meaning() -> None:
+    rows = dict(
+        re.findall(r"^\| `(LESION_\w+)` \|(.*)\|$", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    assert set(rows) == {PREFIX + name.upper() for name in Settings.model_fields}
+    for name, field in Settings.model_fields.items():
+        row = rows[PREFIX + name.upper()]
+        assert f"`{field.default}`" in row
+        assert field.description in row
+        low, high = bound(Ge, field), bound(Le, field)
+        assert low is None or f"| {low} to {high} |" in row
