@@ -1,0 +1,111 @@
+"""The same bytes give the same mask on every way through the repository."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco
+from starlette.testclient import TestClient
+
+from model_core.metrics import score_image
+from model_core.preprocess import PreprocessConfig, preprocess
+from model_core.registry import PRODUCTION, LoadedVersion, Registry
+from service.app import create_app
+from service.settings import Settings
+from tests.conftest import REPOSITORY
+from trainer.cache import open_cache
+from trainer.datasets import Pair, Sample, prepare, read_manifest, read_photo, read_truth
+from trainer.drawn import write_drawn
+from trainer.evaluate import score
+
+MODELS = REPOSITORY / "models"
+NAME = "lesion-unet"
+
+
+@pytest.fixture(scope="module")
+def shipped() -> LoadedVersion:
+    registry = Registry(MODELS)
+    return registry.load(NAME, registry.resolve(NAME, PRODUCTION))
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[TestClient]:
+    with TestClient(create_app(Settings(model_registry=MODELS))) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
+    folder = tmp_path_factory.mktemp("drawn")
+    write_drawn(folder, count=3)
+    return prepare(read_manifest(folder))
+
+
+@pytest.fixture(scope="module")
+def photographs(real_data: Path) -> list[Sample]:
+    """Two real photographs of each dataset, a squashed one among them."""
+    first: dict[tuple[str, bool], Pair] = {}
+    last: dict[str, Pair] = {}
+    for pair in read_manifest(real_data):
+        first.setdefault((pair.dataset, pair.aspect is None), pair)
+        last[pair.dataset] = pair
+    return prepare([*first.values(), *last.values()])
+
+
+def files(sample: Sample) -> dict[str, tuple[str, bytes]]:
+    return {"image": ("photo", read_photo(sample)), "truth": ("mask.png", sample.mask.read_bytes())}
+
+
+def assert_one_mask_everywhere(
+    samples: list[Sample], shipped: LoadedVersion, client: TestClient
+) -> None:
+    scored = score(shipped.predictor, samples)
+    for sample, by_trainer in zip(samples, scored, strict=True):
+        data = read_photo(sample)
+        mask = shipped.predictor.predict(data).mask
+        png = client.post("/segment", content=data, headers={"Accept": "image/png"})
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(png.content))), mask * np.uint8(255))
+        rle = client.post("/segment?format=rle", files={"image": data}).json()
+        assert np.array_equal(coco.decode(rle["segmentation"]).astype(bool), mask)
+        assert by_trainer.scores == score_image(read_truth(sample), mask)
+
+
+def test_predictor_segment_and_trainer_agree_on_drawn_lesions(
+    drawn: list[Sample], shipped: LoadedVersion, client: TestClient
+) -> None:
+    assert_one_mask_everywhere(drawn, shipped, client)
+
+
+def test_predictor_segment_and_trainer_agree_on_real_photographs(
+    photographs: list[Sample], shipped: LoadedVersion, client: TestClient
+) -> None:
+    assert_one_mask_everywhere(photographs, shipped, client)
+
+
+def test_evaluate_scores_the_very_mask_that_segment_gives(
+    drawn: list[Sample], shipped: LoadedVersion, client: TestClient
+) -> None:
+    fields = [part for sample in drawn for part in files(sample).items()]
+    items = client.post("/evaluate", files=fields).json()["items"]
+    for item, by_trainer in zip(items, score(shipped.predictor, drawn), strict=True):
+        assert {name: item[name] for name in by_trainer.scores.metrics} == by_trainer.scores.metrics
+
+
+def test_training_sees_the_pixels_that_the_service_gives_the_network(
+    drawn: list[Sample], shipped: LoadedVersion, tmp_path: Path
+) -> None:
+    config: PreprocessConfig = shipped.card.preprocess
+    cached = open_cache(drawn, config, tmp_path)
+    for row, sample in enumerate(drawn):
+        assert np.array_equal(cached.images[row], preprocess(read_photo(sample), config)[0])
+
+
+def test_the_shipped_version_finds_drawn_and_real_lesions(
+    drawn: list[Sample], photographs: list[Sample], shipped: LoadedVersion
+) -> None:
+    scored = score(shipped.predictor, [*drawn, *photographs])
+    found = [entry.scores.metrics["dice"] for entry in scored]
+    assert sum(value > 0.7 for value in found) >= 0.8 * len(found)
