@@ -3,11 +3,9 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from model_core.errors import DatasetError, SegmentationError
-from model_core.postprocess import PostprocessConfig
 from model_core.predictor import Predictor
 from model_core.registry import WEIGHTS as VERSION_WEIGHTS
 from model_core.registry import Registry, split_reference
@@ -62,40 +60,33 @@ def _prepare(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace) -> None:
     config = load_config(options.config, data=options.data, initial=options.initial)
     train(config, options.out, resume=options.resume)
+    predictor, _ = run_predictor(options.out)
+    _score(predictor, options.out / WEIGHTS, options.out, data=config.data, part="val")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     predictor, weights, out = _target(options)
-    samples = held_out(options.data, options.part)
-    scored = score(predictor, samples)
-    records = write_scores(scored, predictor, out, data=options.data, weights=weights)
+    _score(predictor, weights, out, data=options.data, part=options.part)
+
+
+def _score(predictor: Predictor, weights: Path, out: Path, *, data: Path, part: str) -> None:
+    scored = score(predictor, held_out(data, part))
+    records = write_scores(scored, predictor, out, part=part, data=data, weights=weights)
     print(format_table(records))
-    print(f"written to {out}")
+    print(f"written to {out}: scores_{part}.json, scores_{part}.csv, triptychs_{part}.png")
 
 
 def _target(options: argparse.Namespace) -> tuple[Predictor, Path, Path]:
     """Predictor, weights and output folder of a run folder or a published version."""
     folder = Path(options.target)
     if (folder / CONFIG).is_file():
-        predictor, _ = run_predictor(folder)
-        return (
-            _with_threshold(predictor, options.threshold),
-            folder / WEIGHTS,
-            options.out or folder,
-        )
+        return run_predictor(folder)[0], folder / WEIGHTS, options.out or folder
     registry = Registry(options.registry)
     name, reference = split_reference(options.target, options.name)
     version = registry.resolve(name, reference)
-    predictor = _with_threshold(registry.load(name, version).predictor, options.threshold)
-    out = options.out or Path("runs") / f"{name}-{version}-{options.part}"
-    return predictor, registry.root / name / version / VERSION_WEIGHTS, out
-
-
-def _with_threshold(predictor: Predictor, threshold: float | None) -> Predictor:
-    if threshold is None:
-        return predictor
-    changed: PostprocessConfig = replace(predictor.postprocess_config, threshold=threshold)
-    return Predictor(predictor.backend, predictor.preprocess_config, changed)
+    out = options.out or Path("runs") / f"{name}-{version}"
+    weights = registry.root / name / version / VERSION_WEIGHTS
+    return registry.load(name, version).predictor, weights, out
 
 
 def _publish(options: argparse.Namespace) -> None:
@@ -144,7 +135,6 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("target", help="run folder, version, alias, or name@version")
     evaluate.add_argument("--data", type=Path, required=True, help="prepared folder")
     evaluate.add_argument("--part", choices=["val", "test"], default="test")
-    evaluate.add_argument("--threshold", type=float, help="override the stored threshold")
     evaluate.add_argument("--out", type=Path, help="folder for the results (default: the run)")
     _add_registry(evaluate)
     evaluate.set_defaults(command=_evaluate)

@@ -2,8 +2,9 @@
 
     python -m trainer evaluate runs/first --data data/skin --part test
 
-prints a table and writes, beside the run (or into --out): scores.json, scores.csv (one row an
-image) and triptychs.png (photograph, truth, prediction of the best, median and worst).
+prints a table and writes into the run (or --out), PART in each name: scores_test.json,
+scores_test.csv (one row an image) and triptychs_test.png (photograph, truth and prediction of the
+best, median and worst). `train` ends with the same on the validation part.
 """
 
 import csv
@@ -26,8 +27,6 @@ from trainer.config import TrainConfig, parse_config
 from trainer.datasets import Sample, digest, read_photo, read_samples, read_truth
 from trainer.loop import WEIGHTS, load_run
 from trainer.report import draw_triptychs
-
-SCORES = "scores.json"
 
 
 @dataclass(frozen=True)
@@ -98,9 +97,18 @@ def summarise_sets(scored: list[Scored], predictor: Predictor) -> list[ScoreReco
 
 
 def write_scores(
-    scored: list[Scored], predictor: Predictor, out: Path, *, data: Path, weights: Path
+    scored: list[Scored], predictor: Predictor, out: Path, *, part: str, data: Path, weights: Path
 ) -> list[ScoreRecord]:
-    """Write scores.json, scores.csv and triptychs.png into `out`, and return the records."""
+    """Write scores and pictures of one part into `out`, and return the records.
+
+    Args:
+        scored: What `score` gave for that part's samples.
+        predictor: The one that they were scored with.
+        out: Folder, made where absent.
+        part: Goes into the files' names.
+        data: The prepared folder, whose digest is noted.
+        weights: The file whose hash is noted: scores hold for these weights alone.
+    """
     records = summarise_sets(scored, predictor)
     out.mkdir(parents=True, exist_ok=True)
     summary = {
@@ -108,9 +116,9 @@ def write_scores(
         "data_sha256": digest(read_samples(data)),
         "sets": [asdict(record) for record in records],
     }
-    (out / SCORES).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    _write_table(scored, out / "scores.csv")
-    draw_triptychs(_chosen(scored), predictor, out / "triptychs.png")
+    scores_path(out, part).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    _write_table(scored, out / f"scores_{part}.csv")
+    draw_triptychs(_chosen(scored), predictor, out / f"triptychs_{part}.png")
     return records
 
 
@@ -125,6 +133,11 @@ def format_table(records: list[ScoreRecord]) -> str:
             f"{means['threshold_jaccard']['mean']:<14.4f}{record.summary['failure_rate']:.1%}"
         )
     return "\n".join(lines)
+
+
+def scores_path(run: Path, part: str) -> Path:
+    """Where `write_scores` leaves the summary of a part."""
+    return run / f"scores_{part}.json"
 
 
 def file_sha256(path: Path) -> str:

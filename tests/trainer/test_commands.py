@@ -23,6 +23,7 @@ def test_the_whole_line_runs_on_drawn_lesions(
     registry = ["--registry", models, "--name", "drawn-unet"]
     assert main(["prepare", "--layout", "drawn", "--count", "40", "--out", data]) == 0
     assert main(["train", str(tmp_path / "tiny.toml"), "--data", data, "--out", run]) == 0
+    assert {"scores_val.json", "triptychs_val.png"} <= {path.name for path in Path(run).iterdir()}
     assert main(["evaluate", run, "--data", data]) == 0
     assert (
         main(["publish", run, "--version", "0.1.0", "--alias", "latest", "--registry", models]) == 0

@@ -38,7 +38,7 @@ def run(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def score_run(run: Path, data: Path, part: str = "test") -> None:
     predictor, _ = evaluate.run_predictor(run)
     scored = evaluate.score(predictor, evaluate.held_out(data, part))
-    evaluate.write_scores(scored, predictor, run, data=data, weights=run / WEIGHTS)
+    evaluate.write_scores(scored, predictor, run, part=part, data=data, weights=run / WEIGHTS)
 
 
 def copied(run: Path, folder: Path) -> Path:
@@ -49,20 +49,20 @@ def copied(run: Path, folder: Path) -> Path:
 
 
 def test_scores_name_the_set_the_size_and_the_means(run: Path) -> None:
-    stored = json.loads((run / evaluate.SCORES).read_text())
+    stored = json.loads(evaluate.scores_path(run, "test").read_text())
     (record,) = stored["sets"]
     assert (record["dataset"], record["part"]) == ("discs", "test")
     assert "squashed to 32x32 px" in record["conditions"]
     summary = record["summary"]
     dice = summary["per_image"]["dice"]
     assert dice["low"] <= dice["mean"] <= dice["high"]
-    with (run / "scores.csv").open() as file:
+    with (run / "scores_test.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == summary["n"]
     assert sum(float(row["dice"]) for row in rows) / len(rows) == pytest.approx(
         dice["mean"], abs=1e-5
     )
-    assert (run / "triptychs.png").read_bytes().startswith(b"\x89PNG")
+    assert (run / "triptychs_test.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_table_has_a_line_for_every_set(run: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_version_is_never_rewritten(run: Path, tmp_path: Path) -> None:
 
 def test_an_unscored_run_is_not_published(run: Path, tmp_path: Path) -> None:
     bare = copied(run, tmp_path / "run")
-    (bare / evaluate.SCORES).unlink()
+    evaluate.scores_path(bare, "test").unlink()
     with pytest.raises(GateError, match="trainer evaluate"):
         publish.publish(bare, Registry(tmp_path / "models"), version="0.1.0", licence=LICENCE)
     assert not (tmp_path / "models").exists()
@@ -103,16 +103,19 @@ def test_an_unscored_run_is_not_published(run: Path, tmp_path: Path) -> None:
 
 def test_scores_of_other_weights_do_not_count(run: Path, tmp_path: Path) -> None:
     changed = copied(run, tmp_path / "run")
-    scores = json.loads((changed / evaluate.SCORES).read_text())
-    (changed / evaluate.SCORES).write_text(json.dumps(scores | {"weights_sha256": "0" * 64}))
+    scores = json.loads(evaluate.scores_path(changed, "test").read_text())
+    evaluate.scores_path(changed, "test").write_text(
+        json.dumps(scores | {"weights_sha256": "0" * 64})
+    )
     with pytest.raises(GateError, match="evaluate again"):
         publish.publish(changed, Registry(tmp_path / "models"), version="0.1.0", licence=LICENCE)
 
 
-def test_scores_on_validation_do_not_pass_the_gate(run: Path, tmp_path: Path, discs: Path) -> None:
+def test_scores_on_validation_do_not_open_the_gate(run: Path, tmp_path: Path, discs: Path) -> None:
     tuned = copied(run, tmp_path / "run")
+    evaluate.scores_path(tuned, "test").unlink()
     score_run(tuned, discs, "val")
-    with pytest.raises(GateError, match="needs the test part"):
+    with pytest.raises(GateError, match=r"has no scores_test\.json"):
         publish.publish(tuned, Registry(tmp_path / "models"), version="0.1.0", licence=LICENCE)
 
 
