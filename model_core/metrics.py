@@ -78,7 +78,7 @@ class Confusion:
 
     @property
     def threshold_jaccard(self) -> float:
-        """Jaccard, or 0 where it is below `CUTOFF`."""
+        """Jaccard, or 0 where it is below `CUTOFF`. Both empty: 1, as `jaccard`."""
         return _cut(self.jaccard, CUTOFF)
 
     @property
@@ -93,7 +93,7 @@ class Confusion:
 
     @property
     def accuracy(self) -> float:
-        """(TP + TN) / all pixels."""
+        """(TP + TN) / all pixels. An image has pixels, so this is never 0/0."""
         right = self.true_positive + self.true_negative
         return _ratio(right, right + self.false_positive + self.false_negative)
 
@@ -142,6 +142,8 @@ class Summary(TypedDict):
     `per_image`: mean of the images' scores. `pooled`: one table of all pixels, so large images and
     lesions weigh more. `batch_of_4`: each four images in a row pooled, then the mean over these
     batches (the last may be smaller), as the notebook did that this project grew from.
+    In the last two, `threshold_jaccard` cuts the pooled Jaccard, which is not the ISIC score: that
+    one is the mean in `per_image`.
     `failure_rate`: share of images with a Jaccard below `CUTOFF`.
     """
 
@@ -170,6 +172,8 @@ def dice(truth: Mask, pred: Mask) -> float:
         >>> pred = np.array([[1, 1, 1], [1, 1, 0]], bool)
         >>> round(dice(truth, pred), 4)
         0.8889
+
+    Source: Dice 1945, Ecology 26(3), Measures of the amount of ecologic association.
     """
     return Confusion.of(truth, pred).dice
 
@@ -182,6 +186,8 @@ def jaccard(truth: Mask, pred: Mask) -> float:
         >>> pred = np.array([[1, 1, 1], [1, 1, 0]], bool)
         >>> jaccard(truth, pred)
         0.8
+
+    Source: Jaccard 1912, New Phytologist 11(2), The distribution of the flora in the alpine zone.
     """
     return Confusion.of(truth, pred).jaccard
 
@@ -211,6 +217,46 @@ def threshold_jaccard(truth: Mask, pred: Mask, *, cutoff: float = CUTOFF) -> flo
     return _cut(jaccard(truth, pred), cutoff)
 
 
+def sensitivity(truth: Mask, pred: Mask) -> float:
+    """Share of the lesion that was found (recall); arguments as `dice`, an empty truth scores 1.
+
+    Example:
+        >>> sensitivity(np.array([[True, True]]), np.array([[True, False]]))
+        0.5
+    """
+    return Confusion.of(truth, pred).sensitivity
+
+
+def specificity(truth: Mask, pred: Mask) -> float:
+    """Share of the skin left alone; arguments as `dice`, a truth without skin scores 1.
+
+    Example:
+        >>> specificity(np.array([[False, False]]), np.array([[True, False]]))
+        0.5
+    """
+    return Confusion.of(truth, pred).specificity
+
+
+def accuracy(truth: Mask, pred: Mask) -> float:
+    """Share of all pixels that are right; arguments as `dice`.
+
+    Example:
+        >>> accuracy(np.array([[True, False]]), np.array([[True, True]]))
+        0.5
+    """
+    return Confusion.of(truth, pred).accuracy
+
+
+def precision(truth: Mask, pred: Mask) -> float:
+    """Share of the prediction that is lesion; arguments as `dice`, an empty prediction scores 1.
+
+    Example:
+        >>> precision(np.array([[True, False]]), np.array([[True, True]]))
+        0.5
+    """
+    return Confusion.of(truth, pred).precision
+
+
 def score_image(truth: Mask, pred: Mask) -> ImageScores:
     """All scores of one prediction; arguments and errors as `dice`.
 
@@ -231,6 +277,11 @@ def summarise(items: Sequence[ImageScores]) -> Summary:
 
     Raises:
         InputError: there is no item.
+
+    Example:
+        >>> lesion = np.array([[True, False]])
+        >>> summarise([score_image(lesion, lesion)])["per_image"]["dice"]
+        {'mean': 1.0, 'low': 1.0, 'high': 1.0}
     """
     if not items:
         raise InputError("no image to summarise, expected at least one")

@@ -4,6 +4,7 @@ pycocotools encodes our own masks. What a caller sends is read here instead, num
 pycocotools' C code trusts its input, and would write past its buffers for hostile run lengths.
 """
 
+import reprlib
 from typing import NoReturn, TypedDict
 
 import numpy as np
@@ -13,8 +14,9 @@ from pycocotools import mask as coco
 from model_core.arrays import Mask
 from model_core.errors import ImageTooLargeError, InvalidRleError
 
-# Each character holds 5 bits; pycocotools itself never writes more than 7 for a 32-bit count.
-_MAX_CHARACTERS = 7
+# Each character holds 5 bits, so 6 hold any run up to 2**29 px; pycocotools itself misreads
+# negative numbers of 7.
+_MAX_CHARACTERS = 6
 
 
 class Rle(TypedDict):
@@ -64,12 +66,13 @@ def decode_rle(value: object, *, max_pixels: int) -> Mask:
     height, width = _size(value["size"])
     if height * width > max_pixels:
         raise ImageTooLargeError(
-            f"the RLE mask has {height}x{width} = {height * width} pixels, "
+            f"the RLE mask has {_shown(height)}x{_shown(width)} = {_shown(height * width)} pixels, "
             f"the limit is {max_pixels}"
         )
     runs = _runs(value["counts"], height * width)
     # Expanding checked runs is one numpy call, so a caller's text never reaches C code at all.
-    lesion = np.arange(len(runs)) % 2 == 1
+    lesion = np.zeros(len(runs), np.bool_)
+    lesion[1::2] = True
     return np.repeat(lesion, runs).reshape(width, height).T
 
 
@@ -103,6 +106,12 @@ def _runs(counts: object, pixels: int) -> npt.NDArray[np.int64]:
         raise InvalidRleError(f"counts is {_shown(counts)}, expected text or a list of integers")
     if (runs < 0).any():
         raise InvalidRleError("counts hold a negative run length, expected 0 or more")
+    # Before the sum: runs of any size could wrap around in 64 bits to the right total, and numpy
+    # would then write far past the mask.
+    if (runs > pixels).any():
+        raise InvalidRleError(
+            f"counts hold a run of {runs.max()} pixels, size says {pixels} in all"
+        )
     if (total := int(runs.sum())) != pixels:
         raise InvalidRleError(f"counts add up to {total} pixels, size says {pixels}")
     return runs
@@ -124,12 +133,15 @@ def _decompress(text: str, pixels: int) -> npt.NDArray[np.int64]:
     that more follow, the top bit of the last is the sign. From the fourth number on each is the
     difference to the one two before.
     """
-    codes = np.frombuffer(text.encode("utf-8", "replace"), np.uint8).astype(np.int64) - 48
-    if not len(codes):
+    if not text:
         raise InvalidRleError("counts are empty, expected run lengths")
-    if codes.min() < 0 or codes.max() > 63:
+    if len(text) > _MAX_CHARACTERS * (pixels + 1):
+        raise InvalidRleError(f"counts hold {len(text)} characters, too many for {pixels} pixels")
+    ascii_only = text.encode("ascii") if text.isascii() else b"\0"
+    codes = np.frombuffer(ascii_only, np.uint8) - np.uint8(48)  # below '0' wraps to above 63
+    if codes.max() > 63:
         raise InvalidRleError("counts hold a character outside '0' to 'o', expected COCO RLE text")
-    last = np.flatnonzero(~codes & 0x20)
+    last = np.flatnonzero(codes < 0x20)
     if not len(last) or last[-1] != len(codes) - 1:
         raise InvalidRleError("counts end in the middle of a number")
     if len(last) > pixels + 1:
@@ -139,7 +151,7 @@ def _decompress(text: str, pixels: int) -> npt.NDArray[np.int64]:
     if lengths.max() > _MAX_CHARACTERS:
         raise InvalidRleError(f"counts hold a number of over {5 * _MAX_CHARACTERS} bits")
     place = np.arange(len(codes)) - np.repeat(first, lengths)
-    numbers = np.add.reduceat((codes & 0x1F) << (5 * place), first)
+    numbers = np.add.reduceat((codes & 0x1F).astype(np.int64) << (5 * place), first)
     numbers -= np.where(codes[last] & 0x10, np.int64(1) << (5 * lengths), 0)
     numbers[1::2] = np.cumsum(numbers[1::2])
     numbers[2::2] = np.cumsum(numbers[2::2])
@@ -151,6 +163,11 @@ def _too_many(found: int, pixels: int) -> NoReturn:
 
 
 def _shown(value: object) -> str:
-    """A short form of what a caller sent, for an error's text."""
-    text = repr(value)
+    """A short form of what a caller sent, however large or deep, for an error's text."""
+    short = reprlib.Repr()
+    short.maxlevel = 2
+    try:
+        text = short.repr(value)
+    except ValueError:  # Python prints no integer of over 4,300 digits
+        return "a number of over 4300 digits"
     return text if len(text) <= 40 else f"{text[:37]}..."

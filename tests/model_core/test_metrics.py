@@ -6,10 +6,14 @@ from model_core.errors import InputError, ShapeMismatchError
 from model_core.metrics import (
     METRICS,
     Confusion,
+    accuracy,
     bootstrap,
     dice,
     jaccard,
+    precision,
     score_image,
+    sensitivity,
+    specificity,
     summarise,
     threshold_jaccard,
 )
@@ -79,6 +83,16 @@ def test_threshold_jaccard_keeps_the_cutoff_itself(overlap: int, expected: float
     assert score_image(truth, pred).metrics["threshold_jaccard"] == expected
 
 
+def test_each_metric_by_itself_gives_the_value_in_the_table() -> None:
+    functions = (
+        dice, jaccard, threshold_jaccard, sensitivity, specificity, accuracy, precision,
+    )  # fmt: skip
+    truth, pred = draw("##.. ##.. ...."), draw("###. ##.. ....")
+    alone = {function.__name__: function(truth, pred) for function in functions}
+    assert alone == score_image(truth, pred).metrics
+    assert tuple(alone) == METRICS
+
+
 def test_masks_of_different_sizes_are_refused_with_both() -> None:
     with pytest.raises(ShapeMismatchError, match=r"truth is \(2, 2\), pred is \(1, 4\)"):
         dice(draw("## ##"), draw("####"))
@@ -145,6 +159,14 @@ def test_the_three_means_of_five_images_counted_by_hand() -> None:
     assert summary["per_image"]["threshold_jaccard"]["mean"] == pytest.approx(2 / 5)
 
 
+def test_pooled_threshold_jaccard_cuts_the_pooled_jaccard() -> None:
+    good, bad = score_image(draw("####"), draw("####")), score_image(draw("##.."), draw("...."))
+    summary = summarise([good, good, good, good, bad])
+    assert summary["pooled"]["threshold_jaccard"] == 16 / 18
+    assert summary["batch_of_4"]["threshold_jaccard"] == (1 + 0) / 2
+    assert summary["per_image"]["threshold_jaccard"]["mean"] == 4 / 5
+
+
 def test_one_image_has_an_interval_of_no_width() -> None:
     interval = summarise([score_image(draw("##"), draw("#."))])["per_image"]["jaccard"]
     assert interval == {"mean": 0.5, "low": 0.5, "high": 0.5}
@@ -162,3 +184,9 @@ def test_the_bootstrap_is_the_same_every_time_and_covers_the_mean() -> None:
     spread = 1.96 * scores[:, 0].std() / np.sqrt(200)
     assert first[0]["low"] == pytest.approx(scores[:, 0].mean() - spread, abs=0.01)
     assert first[0]["high"] == pytest.approx(scores[:, 0].mean() + spread, abs=0.01)
+
+
+def test_all_metrics_share_the_same_resamples() -> None:
+    scores = np.random.default_rng(2).random((50, 1))
+    first, second = bootstrap(np.hstack([scores, scores]))
+    assert first == second

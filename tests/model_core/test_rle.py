@@ -55,7 +55,9 @@ def test_uncompressed_counts_give_the_same_mask(mask: Mask) -> None:
     ],
 )
 def test_golden_strings(drawing: str, counts: str) -> None:
-    assert encode_rle(draw(drawing))["counts"] == counts
+    mask = draw(drawing)
+    assert encode_rle(mask)["counts"] == counts
+    assert np.array_equal(decode_rle({"size": [*mask.shape], "counts": counts}, max_pixels=9), mask)
 
 
 def test_a_mask_of_any_memory_layout_encodes_alike() -> None:
@@ -99,12 +101,23 @@ def test_a_large_ragged_mask_survives() -> None:
         pytest.param({"size": [2, 2], "counts": ""}, "empty", id="empty text"),
         pytest.param({"size": [2, 2], "counts": None}, "text or a list", id="null"),
         pytest.param({"size": [2, 2], "counts": {"0": 4}}, "text or a list", id="object"),
+        pytest.param({"size": [2, 2], "counts": b"22"}, "text or a list", id="bytes"),
+        pytest.param({"size": [2, 2], "counts": 4.0}, "text or a list", id="a bare float"),
+        pytest.param(
+            {"size": [2, 2], "counts": [10**5000]}, "integers 0 to 4", id="count of 5,000 digits"
+        ),
+        pytest.param(
+            {"size": [-(10**5000), 2], "counts": [4]}, "two positive", id="size of 5,000 digits"
+        ),
         pytest.param({"size": [2, 2], "counts": "p4"}, "outside '0' to 'o'", id="character above"),
         pytest.param({"size": [2, 2], "counts": "/4"}, "outside '0' to 'o'", id="character below"),
         pytest.param({"size": [2, 2], "counts": "4é"}, "outside '0' to 'o'", id="not ASCII"),
+        pytest.param({"size": [5, 3], "counts": "\ud800"}, "outside '0' to 'o'", id="surrogate"),
         pytest.param({"size": [2, 2], "counts": "4\x00"}, "outside '0' to 'o'", id="null byte"),
         pytest.param({"size": [2, 2], "counts": "2P"}, "middle of a number", id="unterminated"),
-        pytest.param({"size": [2, 2], "counts": "oooooooo0"}, "bits", id="number too long"),
+        pytest.param({"size": [2, 2], "counts": "oooooooo0"}, "over 30 bits", id="number too long"),
+        pytest.param({"size": [2, 2], "counts": "4" * 31}, "31 characters", id="text too long"),
+        pytest.param({"size": [2, 2], "counts": "5"}, "a run of 5", id="run larger than the mask"),
         pytest.param({"size": [2, 2], "counts": "5O"}, "negative", id="negative compressed"),
         pytest.param({"size": [2, 2], "counts": "23"}, "add up to 5", id="compressed too many"),
         pytest.param({"size": [2, 2], "counts": "000000"}, "6 runs", id="compressed empty runs"),
@@ -113,6 +126,37 @@ def test_a_large_ragged_mask_survives() -> None:
 def test_hostile_counts_are_refused_with_the_reason(value: object, said: str) -> None:
     with pytest.raises(InvalidRleError, match=said):
         decode_rle(value, max_pixels=1000)
+
+
+def written(number: int) -> str:
+    """One number of compressed counts: 5 bits a character, lowest first, then the sign."""
+    low, rest = number & 0x1F, number >> 5
+    if rest == (-1 if low & 0x10 else 0):
+        return chr(48 + low)
+    return chr(48 + 0x20 + low) + written(rest)
+
+
+def test_runs_whose_sum_wraps_around_in_64_bits_are_refused() -> None:
+    # Two ramps of runs up to `top`, then runs near it, until all of them add up to 2**64 + pixels:
+    # in int64 the right total. numpy's own code would write far past the mask.
+    pixels, step, ramp = 1000 * 1000, 2**28, 150_000
+    top = step * ramp
+    left = 2**64 + pixels - step * ramp * (ramp + 1)
+    level, extra = divmod(left, tail := round(left / top))
+    ramps, drop = written(step) * (2 * ramp), written(level - top) * 2
+    counts = "0" + ramps + drop + "0" * (tail - 3) + written(extra)
+    with pytest.raises(InvalidRleError, match="a run of"):
+        decode_rle({"size": [1000, 1000], "counts": counts}, max_pixels=pixels)
+
+
+@given(runs=st.lists(st.integers(0, 5000) | st.just(0), min_size=1, max_size=60))
+def test_any_valid_text_is_read_as_pycocotools_reads_it(runs: list[int]) -> None:
+    size = [max(sum(runs), len(runs)), 1]
+    runs = [*runs, size[0] - sum(runs)]
+    text = coco.frPyObjects({"size": size, "counts": runs}, *size)["counts"].decode("ascii")
+    for counts in (text, runs):
+        mask = decode_rle({"size": size, "counts": counts}, max_pixels=size[0])
+        assert np.array_equal(mask, coco.decode({"size": size, "counts": text}).astype(bool))
 
 
 @given(
@@ -134,3 +178,5 @@ def test_any_counts_either_fill_the_size_or_are_refused(counts: object) -> None:
 def test_a_huge_size_is_refused_before_anything_is_allocated() -> None:
     with pytest.raises(ImageTooLargeError, match="the limit is 1000"):
         decode_rle({"size": [10**9, 10**9], "counts": [10**18]}, max_pixels=1000)
+    with pytest.raises(ImageTooLargeError, match="the limit is 1000"):
+        decode_rle({"size": [10**4000, 10**4000], "counts": [1]}, max_pixels=1000)
