@@ -40,7 +40,7 @@ def open_cache(samples: list[Sample], config: PreprocessConfig, folder: Path) ->
         config: Preprocessing; the pixels are those that the service would give the network.
         folder: Where caches live; each is a sub-folder named by a hash of what it holds.
     """
-    order = [f"{sample.dataset}/{sample.id}" for sample in samples]
+    order = [(sample.dataset, sample.id, sample.height, sample.width) for sample in samples]
     key = json.dumps([digest(samples), order, config.size, config.fit])
     path = folder / hashlib.sha256(key.encode()).hexdigest()[:16]
     if not path.is_dir():

@@ -18,10 +18,6 @@ from trainer.publish import publish
 from trainer.split import read_split, write_split
 
 REGISTRY = Path("models")
-RESEARCH = (
-    "Research and education only, non-commercial: trained on data under such terms "
-    "(ISIC 2018 and HAM10000, CC BY-NC 4.0)."
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         options.command(options)
-    except SegmentationError as exc:
+    except (SegmentationError, OSError) as exc:
         print(f"trainer: {exc}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -142,7 +138,9 @@ def _parser() -> argparse.ArgumentParser:
     publishing = commands.add_parser("publish", help="freeze a scored run as a version")
     publishing.add_argument("run", type=Path)
     publishing.add_argument("--version", required=True, help="semantic version, such as 0.1.0")
-    publishing.add_argument("--licence", default=RESEARCH, help="terms of the weights")
+    publishing.add_argument(
+        "--licence", required=True, help="terms of the weights, which follow from the data's"
+    )
     publishing.add_argument("--alias", help="let this alias point to it at once")
     publishing.add_argument("--registry", type=Path, default=REGISTRY, help="folder (models)")
     publishing.set_defaults(command=_publish)

@@ -165,8 +165,14 @@ def _open_run(config: TrainConfig, samples: list[Sample], run: Path, *, resume: 
         "torch": torch.__version__,
         "data": {"sha256": digest(samples), "samples": counts},
     }
-    (run / RUN).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    (run / CONFIG).write_text(json.dumps(dumped, indent=2) + "\n", encoding="utf-8")
+    _write_json(run / RUN, record)
+    _write_json(run / CONFIG, dumped)  # last: where it is, the run has been opened whole
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    beside = path.with_suffix(".part")
+    beside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    beside.replace(path)
 
 
 def _git_commit() -> str:
@@ -282,5 +288,7 @@ def _rewind_log(path: Path, total_steps: int) -> None:
     if not path.exists():
         return
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [line for line in lines if json.loads(line)["total_steps"] <= total_steps]
+    # Without its line end the last entry was cut off by the kill, and its epoch comes again.
+    whole = [line for line in lines if line.endswith("\n")]
+    kept = [line for line in whole if json.loads(line)["total_steps"] <= total_steps]
     path.write_text("".join(kept), encoding="utf-8")

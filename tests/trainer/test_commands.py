@@ -25,9 +25,8 @@ def test_the_whole_line_runs_on_drawn_lesions(
     assert main(["train", str(tmp_path / "tiny.toml"), "--data", data, "--out", run]) == 0
     assert {"scores_val.json", "triptychs_val.png"} <= {path.name for path in Path(run).iterdir()}
     assert main(["evaluate", run, "--data", data]) == 0
-    assert (
-        main(["publish", run, "--version", "0.1.0", "--alias", "latest", "--registry", models]) == 0
-    )
+    publish = ["publish", run, "--version", "0.1.0", "--licence", "CC0-1.0", "--alias", "latest"]
+    assert main([*publish, "--registry", models]) == 0
     assert main(["promote", "0.1.0", *registry]) == 0
     assert main(["evaluate", "production", "--data", data, "--out", run, *registry]) == 0
     assert "published drawn-unet@0.1.0" in capsys.readouterr().out
@@ -45,7 +44,9 @@ def test_the_whole_line_runs_on_drawn_lesions(
         pytest.param(["train", "no.toml", "--out", "o"], "no config file at", id="no config"),
         pytest.param(["evaluate", "9.9.9", "--data", "d"], "has no version", id="no version"),
         pytest.param(["evaluate", "../x", "--data", "d"], "is no", id="a path for a version"),
-        pytest.param(["publish", "o", "--version", "1.0.0"], "not a run", id="no run"),
+        pytest.param(
+            ["publish", "o", "--version", "1.0.0", "--licence", "x"], "not a run", id="no run"
+        ),
         pytest.param(["promote", "9.9.9"], "has no version", id="promote nothing"),
     ],
 )

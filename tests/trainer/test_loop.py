@@ -66,6 +66,14 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
     assert epochs == [entry["loss"] for entry in loop.read_log(tmp_path / "whole")]
 
 
+def test_a_log_cut_off_by_the_kill_is_mended(config: TrainConfig, tmp_path: Path) -> None:
+    loop.train(config, tmp_path / "run")
+    with (tmp_path / "run" / "log.jsonl").open("a") as file:
+        file.write('{"epoch": 3, "total_st')
+    loop.train(config, tmp_path / "run", resume=True)
+    assert [entry["epoch"] for entry in loop.read_log(tmp_path / "run")] == [1, 2]
+
+
 def test_kernels_are_stored_in_half_precision_and_statistics_are_not(
     config: TrainConfig, tmp_path: Path
 ) -> None:
