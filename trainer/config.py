@@ -106,6 +106,7 @@ class TrainConfig(_Strict):
         loss: A key of `model_core.losses.LOSSES`.
         initial: A run folder whose published weights are the starting point; empty starts anew.
         gate_dice: Lowest mean Dice on every held-out set at which `publish` takes the run.
+        limits: What the card must say of the training data's limits, one sentence each.
         checkpoint_steps: Steps between two checkpoints.
         stages: Resolutions in order.
         model: Shape of the network.
@@ -122,6 +123,7 @@ class TrainConfig(_Strict):
     loss: str = "bce"
     initial: str = ""
     gate_dice: float = 0.8
+    limits: tuple[str, ...] = ()
     checkpoint_steps: int = 200
     stages: tuple[Stage, ...] = (Stage(),)
     model: UNetConfig = field(default_factory=UNetConfig)

@@ -25,12 +25,12 @@ INTENDED_USE = (
     "Research on outlining skin lesions in dermoscopic photographs. Not a medical device: neither "
     "the mask nor any figure made from it is fit for diagnosis."
 )
-LIMITS = [
-    "Dermoscopy only: clinical close-ups and other photographs were never seen in training.",
-    "Trained mainly on light skin; scores on these sets are not scores on all skin.",
-    "Always answers with the one largest region: further lesions in the frame are left out.",
+LIMITS = (
+    "Dermoscopy like that of its training data only: clinical close-ups and other photographs were "
+    "never seen.",
     "Expert masks of one lesion differ by 10-20 % of its area; so may this one.",
-]
+)
+ONE_REGION = "Answers with the one largest region: further lesions in the frame are left out."
 
 
 def publish(run: Path, registry: Registry, *, version: str, licence: str) -> LoadedVersion:
@@ -62,7 +62,7 @@ def publish(run: Path, registry: Registry, *, version: str, licence: str) -> Loa
         scores=scores,
         licence=licence,
         intended_use=INTENDED_USE,
-        limits=LIMITS,
+        limits=_limits(config),
     )
     return registry.publish(card, run / WEIGHTS, golden_image())
 
@@ -91,6 +91,12 @@ def _held_out_scores(run: Path, config: TrainConfig) -> list[ScoreRecord]:
                 f"{config.gate_dice}"
             )
     return scores
+
+
+def _limits(config: TrainConfig) -> list[str]:
+    """What is true of every version, of this one's rules, and, by the config, of its data."""
+    region = [ONE_REGION] if config.postprocess.largest_component else []
+    return [*LIMITS, *region, *config.limits]
 
 
 def _portable(config: TrainConfig) -> dict[str, Any]:

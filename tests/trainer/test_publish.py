@@ -23,6 +23,7 @@ def run(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "data": str(discs),
             "loss": "bce_dice",
             "gate_dice": 0.5,
+            "limits": ["Knows only discs."],
             "stages": [{"size": 32, "epochs": 8, "batch": 4}],
             "model": {"width": 4, "depth": 2, "norm": "batch"},
             "preprocess": {"size": 32},
@@ -79,6 +80,7 @@ def test_a_published_version_is_the_scored_run(run: Path, tmp_path: Path) -> Non
     again = registry.load("disc-unet", "0.1.0")
     assert (again.label, again.sha256) == ("disc-unet@0.1.0", loaded.sha256)
     assert again.card.licence == LICENCE
+    assert again.card.limits[-1] == "Knows only discs."
     assert again.card.scores[0].summary["n"] == 4
     folder = tmp_path / "models" / "disc-unet" / "0.1.0"
     assert (folder / "model.safetensors").read_bytes() == (run / WEIGHTS).read_bytes()
