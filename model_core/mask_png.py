@@ -1,6 +1,7 @@
 """Masks as PNG files: 8-bit 0 and 255 as ISIC ground truth is, or one bit a pixel."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image as Pillow
@@ -36,7 +37,9 @@ def encode_mask(mask: Mask, *, bits: int = 8) -> bytes:
     return out.getvalue()
 
 
-def decode_mask(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Mask:
+def decode_mask(
+    data: bytes, *, max_pixels: int = MAX_PIXELS, formats: Sequence[str] = ("PNG",)
+) -> Mask:
     """Mask of a PNG whose values are only 0 and 255, or only 0 and 1.
 
     A palette or colour PNG is read too where all its channels agree, and an alpha channel where
@@ -45,21 +48,23 @@ def decode_mask(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Mask:
     Args:
         data: The file's bytes.
         max_pixels: Limit on height times width, read from the header before decoding.
+        formats: File types to take, by Pillow's names; only lossless ones make sense.
 
     Returns:
         bool (H, W), True = lesion.
 
     Raises:
-        UnsupportedImageError: not a PNG.
+        UnsupportedImageError: of none of the formats.
         MultiFrameImageError: an animation.
         ImageTooLargeError: more than `max_pixels`.
         UnreadableImageError: truncated or damaged.
         InvalidMaskError: other values than 0 and 255 (or 0 and 1), or several channels.
     """
-    if sniff(data) != "PNG":
-        found = f"a {sniff(data)} file" if sniff(data) else f"{len(data)} bytes of another type"
-        raise UnsupportedImageError(f"the mask is {found}, expected PNG")
-    values = _values(data, max_pixels)
+    kind = sniff(data)
+    if kind is None or kind not in formats:
+        found = f"a {kind} file" if kind else f"{len(data)} bytes of another type"
+        raise UnsupportedImageError(f"the mask is {found}, expected {' or '.join(formats)}")
+    values = _values(data, kind, max_pixels)
     levels = np.unique(values)
     high = int(levels[-1])
     if high not in (0, 1, 255) or not set(levels.tolist()) <= {0, high}:
@@ -72,9 +77,9 @@ def decode_mask(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Mask:
     return mask
 
 
-def _values(data: bytes, max_pixels: int) -> np.ndarray:
+def _values(data: bytes, kind: str, max_pixels: int) -> np.ndarray:
     try:
-        picture: Pillow.Image = Pillow.open(io.BytesIO(data), formats=("PNG",))
+        picture: Pillow.Image = Pillow.open(io.BytesIO(data), formats=(kind,))
         width, height = picture.size
         if width * height > max_pixels:
             raise ImageTooLargeError(
@@ -82,7 +87,7 @@ def _values(data: bytes, max_pixels: int) -> np.ndarray:
                 f"the limit is {max_pixels}"
             )
         if getattr(picture, "is_animated", False):
-            raise MultiFrameImageError("the mask PNG is animated, expected one frame")
+            raise MultiFrameImageError(f"the mask {kind} is animated, expected one frame")
         if picture.mode in ("P", "PA"):
             picture = picture.convert("RGB")
         values = np.asarray(picture)
@@ -91,7 +96,7 @@ def _values(data: bytes, max_pixels: int) -> np.ndarray:
     except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as exc:
         raise ImageTooLargeError(f"the mask has over {max_pixels} pixels, the limit") from exc
     except Exception as exc:  # Pillow's decoders raise nearly anything on damaged bytes.
-        raise UnreadableImageError("the mask PNG is truncated or damaged") from exc
+        raise UnreadableImageError(f"the mask {kind} is truncated or damaged") from exc
     return _one_channel(values, picture.mode)
 
 

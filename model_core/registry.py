@@ -238,7 +238,7 @@ class Registry:
         backend = PyTorchBackend(model, card.preprocess, device="cpu")
         mask = Predictor(backend, card.preprocess, card.postprocess).predict(golden_image).mask
         _write_synced(version / GOLDEN, _dump_golden(golden_image, mask))
-        hashes = {name: _sha256(version / name) for name in (WEIGHTS, GOLDEN)}
+        hashes = {name: file_sha256(version / name) for name in (WEIGHTS, GOLDEN)}
         _write_synced(version / CARD, dump_card(replace(card, files=hashes)))
         _sync(version / WEIGHTS)
         _sync(version)
@@ -273,7 +273,7 @@ def _verify_hashes(folder: Path, card: Card) -> None:
         path = folder / name
         if Path(name).is_absolute() or ".." in Path(name).parts or not path.is_file():
             raise CorruptVersionError(f"{card.name}/{card.version} lacks the file {name}")
-        if (found := _sha256(path)) != expected:
+        if (found := file_sha256(path)) != expected:
             raise CorruptVersionError(
                 f"{card.name}/{card.version}/{name} has SHA-256 {found[:12]}…, "
                 f"the card says {expected[:12]}…"
@@ -308,7 +308,8 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

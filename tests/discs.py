@@ -15,6 +15,7 @@ COLUMNS = [
     "orig_width",
     "orig_height",
     "near_dup_group",
+    "split",
 ]
 
 

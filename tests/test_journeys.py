@@ -17,9 +17,11 @@ from service.app import create_app
 from service.settings import Settings
 from tests.conftest import REPOSITORY
 from trainer.cache import open_cache
-from trainer.datasets import Pair, Sample, prepare, read_manifest, read_photo, read_truth
+from trainer.datasets import prepare
 from trainer.drawn import write_drawn
 from trainer.evaluate import score
+from trainer.layouts import Listing, Pair, read_manifest
+from trainer.samples import Sample, read_photo, read_truth
 
 MODELS = REPOSITORY / "models"
 NAME = "lesion-unet"
@@ -41,7 +43,7 @@ def client() -> Iterator[TestClient]:
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
     folder = tmp_path_factory.mktemp("drawn")
     write_drawn(folder, count=3)
-    return prepare(read_manifest(folder))
+    return prepare(read_manifest(folder)).samples
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +51,10 @@ def photographs(real_data: Path) -> list[Sample]:
     """Two real photographs of each dataset, a squashed one among them."""
     first: dict[tuple[str, bool], Pair] = {}
     last: dict[str, Pair] = {}
-    for pair in read_manifest(real_data):
+    for pair in read_manifest(real_data).pairs:
         first.setdefault((pair.dataset, pair.aspect is None), pair)
         last[pair.dataset] = pair
-    return prepare([*first.values(), *last.values()])
+    return prepare(Listing([*first.values(), *last.values()])).samples
 
 
 def files(sample: Sample) -> dict[str, tuple[str, bytes]]:

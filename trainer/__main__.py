@@ -2,23 +2,24 @@
 
 import sys
 
-EXTRA = frozenset({"kornia", "matplotlib", "tqdm"})
+EXTRA = frozenset({"kornia", "matplotlib", "tensorboard", "tqdm"})
 
 
 def main() -> int:
     """Run one command, or say what has to be installed first."""
     try:
         from trainer import commands
+
+        return commands.main()
     except ModuleNotFoundError as exc:
         if exc.name not in EXTRA:
             raise
         print(
-            f"trainer: {exc.name} is not installed; the trainer needs the extra `train`: "
+            f"trainer: {exc.name} is not installed; this command needs the extra `train`: "
             "pip install -c constraints.txt -e '.[train]'",
             file=sys.stderr,
         )
         return 2
-    return commands.main()
 
 
 if __name__ == "__main__":

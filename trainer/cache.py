@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-import shutil
+import os
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,10 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from model_core.preprocess import PreprocessConfig, fit_mask, preprocess
-from trainer.datasets import Sample, digest, read_photo, read_truth
+from trainer.samples import Sample, digest, read_photo, read_truth
+
+PIXELS = 1
+"""Raised with every change of code that gives other pixels for the same files and config."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ def open_cache(samples: list[Sample], config: PreprocessConfig, folder: Path) ->
         folder: Where caches live; each is a sub-folder named by a hash of what it holds.
     """
     order = [(sample.dataset, sample.id, sample.height, sample.width) for sample in samples]
-    key = json.dumps([digest(samples), order, config.size, config.fit])
+    key = json.dumps([PIXELS, digest(samples), order, config.size, config.fit])
     path = folder / hashlib.sha256(key.encode()).hexdigest()[:16]
     if not path.is_dir():
         _build(samples, config, path)
@@ -51,12 +55,24 @@ def open_cache(samples: list[Sample], config: PreprocessConfig, folder: Path) ->
 
 
 def _build(samples: list[Sample], config: PreprocessConfig, path: Path) -> None:
-    beside = path.with_suffix(".part")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A folder of its own: two runs may build the same cache at once.
+    with tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent) as name:
+        beside = Path(name) / path.name
+        beside.mkdir()
+        _fill(samples, config, beside)
+        try:
+            beside.rename(path)
+        except OSError:
+            if not path.is_dir():
+                raise
+            # Another run was faster, and made the very same.
+
+
+def _fill(samples: list[Sample], config: PreprocessConfig, folder: Path) -> None:
     shape = (len(samples), config.size, config.size)
-    images = _create(beside / "images.npy", (*shape, 3))
-    masks = _create(beside / "masks.npy", shape)
+    images = _create(folder / "images.npy", (*shape, 3))
+    masks = _create(folder / "masks.npy", shape)
 
     def fill(row: int) -> None:
         images[row], _ = preprocess(read_photo(samples[row]), config)
@@ -65,12 +81,15 @@ def _build(samples: list[Sample], config: PreprocessConfig, path: Path) -> None:
     _each(fill, len(samples), f"cache {config.size}px")
     images.flush()
     masks.flush()
-    (beside / "cache.json").write_text(json.dumps({"n": len(samples), **asdict(config)}))
-    beside.replace(path)  # a killed build leaves only a .part folder, which the next one clears
 
 
 def _create(path: Path, shape: tuple[int, ...]) -> np.memmap:
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        # Reserved now: a disk that fills up under a mapped file kills the process unheard.
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def _each(work: Callable[[int], None], count: int, label: str) -> None:

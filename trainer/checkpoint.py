@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,16 @@ class Progress:
         step: Steps finished within the current epoch.
         total_steps: Steps finished since the start.
         loss_sum: Sum of the losses of the current epoch's steps.
-        val_dice: Validation Dice after the last finished epoch.
+        best_dice: Best validation Dice of a finished epoch; below 0 before the first.
+        stale_epochs: Epochs finished since that one.
     """
 
     epoch: int = 0
     step: int = 0
     total_steps: int = 0
     loss_sum: float = 0.0
-    val_dice: float = 0.0
+    best_dice: float = -1.0
+    stale_epochs: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,11 @@ def load_checkpoint(path: Path, state: TrainState) -> None:
             for name, value in _under(tensors, "ema.").items()
         }
         _restore_optimiser(state.optimiser, _under(tensors, "optim."))
-    except (SafetensorError, KeyError, RuntimeError) as exc:
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as exc:
         raise DatasetError(f"{path} is not a checkpoint of this run: {exc}") from exc
-    for name, value in progress.items():
-        setattr(state.progress, name, value)
+    for entry in fields(Progress):
+        if entry.name in progress:  # a checkpoint of an older code has fewer
+            setattr(state.progress, entry.name, progress[entry.name])
     torch.set_rng_state(tensors["rng.cpu"])
     if "rng.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["rng.cuda"])

@@ -3,15 +3,22 @@
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
+from model_core.card import check_name
 from model_core.errors import ConfigError
 from model_core.losses import LOSSES
 from model_core.postprocess import PostprocessConfig
 from model_core.preprocess import PreprocessConfig
 from model_core.unet import UNetConfig
+
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Size: TypeAlias = Annotated[int, Field(ge=16, le=2048)]
+Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count: TypeAlias = Annotated[int, Field(ge=1)]
 
 
 class _Strict:
@@ -23,14 +30,14 @@ class Stage(_Strict):
     """Epochs at one resolution; later stages usually see larger images.
 
     Attributes:
-        size: Side of the square training images, px.
+        size: Side of the square training images, px, 16 to 2048.
         epochs: Passes over the training samples.
-        batch: Images a step.
+        batch: Images a step; what is left over at an epoch's end waits for the next shuffle.
     """
 
-    size: int = 256
-    epochs: int = 5
-    batch: int = 8
+    size: Size = 256
+    epochs: Count = 5
+    batch: Count = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,15 +53,17 @@ class OptimConfig(_Strict):
         ema: Decay of the exponential moving average that is published; 0 publishes the last
             weights themselves.
         bf16: Forward and backward pass in bfloat16 where the device has it.
+        clip_norm: Longest gradient, as the norm over all weights; 0 leaves gradients as they are.
     """
 
     name: Literal["adam", "adamw"] = "adamw"
-    lr: float = 1e-3
-    weight_decay: float = 0.0
+    lr: Positive = 1e-3
+    weight_decay: NotNegative = 0.0
     schedule: Literal["constant", "cosine"] = "constant"
-    warmup: float = 0.0
-    ema: float = 0.0
+    warmup: Share = 0.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     bf16: bool = False
+    clip_norm: NotNegative = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,20 +87,27 @@ class AugmentConfig(_Strict):
         occlude: Probability of a dark vignette or border, as many dermatoscopes give.
     """
 
-    hflip: float = 0.0
-    vflip: float = 0.0
-    rotate_deg: float = 0.0
-    scale: tuple[float, float] = (1.0, 1.0)
-    translate: float = 0.0
-    shear_deg: float = 0.0
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
-    gamma: float = 0.0
-    blur: float = 0.0
-    noise: float = 0.0
-    occlude: float = 0.0
+    hflip: Share = 0.0
+    vflip: Share = 0.0
+    rotate_deg: Annotated[float, Field(ge=0, le=180)] = 0.0
+    scale: tuple[Positive, Positive] = (1.0, 1.0)
+    translate: Share = 0.0
+    shear_deg: Annotated[float, Field(ge=0, lt=90)] = 0.0
+    brightness: Share = 0.0
+    contrast: Share = 0.0
+    saturation: Share = 0.0
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    gamma: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    blur: Share = 0.0
+    noise: Share = 0.0
+    occlude: Share = 0.0
+
+    def __post_init__(self) -> None:
+        if self.scale[0] > self.scale[1]:
+            raise ConfigError(
+                f"augment.scale is {self.scale}, expected the smallest zoom first: "
+                f"{self.scale[::-1]}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +124,9 @@ class TrainConfig(_Strict):
         gate_dice: Lowest mean Dice on every held-out set at which `publish` takes the run.
         limits: What the card must say of the training data's limits, one sentence each.
         checkpoint_steps: Steps between two checkpoints.
+        patience: Epochs without a better validation Dice after which the run stops; then, and
+            whenever it is set, its weights are those of its best epoch. 0 goes on to the end and
+            takes the last.
         stages: Resolutions in order.
         model: Shape of the network.
         preprocess: Size and fit that the version will serve with.
@@ -119,12 +138,13 @@ class TrainConfig(_Strict):
     name: str = "lesion-unet"
     data: Path
     datasets: tuple[str, ...] = ()
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     loss: str = "bce"
     initial: str = ""
-    gate_dice: float = 0.8
+    gate_dice: Share = 0.8
     limits: tuple[str, ...] = ()
-    checkpoint_steps: int = 200
+    checkpoint_steps: Count = 200
+    patience: Annotated[int, Field(ge=0)] = 0
     stages: tuple[Stage, ...] = (Stage(),)
     model: UNetConfig = field(default_factory=UNetConfig)
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
@@ -137,11 +157,7 @@ class TrainConfig(_Strict):
             raise ConfigError(f"loss is {self.loss!r}, expected one of {sorted(LOSSES)}")
         if not self.stages:
             raise ConfigError("stages is empty, expected at least one [[stages]] table")
-        for stage in self.stages:
-            if stage.size < 16 or stage.epochs < 1 or stage.batch < 1:
-                raise ConfigError(f"{stage}: size is at least 16, epochs and batch at least 1")
-        if not 0 <= self.optim.ema < 1 or not 0 <= self.optim.warmup <= 1 or self.optim.lr <= 0:
-            raise ConfigError("optim: expected 0 <= ema < 1, 0 <= warmup <= 1 and lr > 0")
+        check_name(self.name)
 
 
 _ADAPTER = TypeAdapter(TrainConfig)
@@ -161,8 +177,8 @@ def load_config(path: Path, **overrides: Any) -> TrainConfig:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as exc:
         raise ConfigError(f"no config file at {path}") from exc
-    except tomllib.TOMLDecodeError as exc:
-        raise ConfigError(f"{path} is not TOML: {exc}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as exc:
+        raise ConfigError(f"{path} is not a TOML file: {exc}") from exc
     table |= {key: value for key, value in overrides.items() if value is not None}
     return parse_config(table, str(path))
 

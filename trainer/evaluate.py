@@ -1,4 +1,4 @@
-"""Scores of a run or a published version on held-out samples, at the masks' own resolution.
+"""Scores of a run or a published version on samples it has not seen, at the masks' own resolution.
 
     python -m trainer evaluate runs/first --data data/skin --part test
 
@@ -7,64 +7,132 @@ scores_test.csv (one row an image) and triptychs_test.png (photograph, truth and
 best, median and worst). `train` ends with the same on the validation part.
 """
 
-import csv
-import hashlib
-import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from model_core.backends.pytorch import PyTorchBackend
 from model_core.card import ScoreRecord
 from model_core.errors import DatasetError
-from model_core.metrics import ImageScores, score_image, summarise
+from model_core.metrics import CUTOFF, ImageScores, score_image, summarise
 from model_core.predictor import Predictor
+from model_core.registry import file_sha256
 from model_core.unet import UNet
 from model_core.weights import load_weights
-from trainer.config import TrainConfig, parse_config
-from trainer.datasets import Sample, digest, read_photo, read_samples, read_truth
-from trainer.loop import WEIGHTS, load_run
 from trainer.report import draw_triptychs
+from trainer.run import WEIGHTS, load_run, write_json
+from trainer.samples import Sample, digest, read_photo, read_samples, read_truth
+from trainer.tables import write_table
+
+THRESHOLDS = tuple(round(0.1 * tenth, 1) for tenth in range(1, 10))
+"""Cuts of the threshold sweep."""
+PARTS = ("train", "val", "test", "external", "all")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is scored: weights with the predictor that uses them.
+
+    Attributes:
+        predictor: Exactly as the service would have it.
+        weights_sha256: Hash of the weights' file that the predictor was made from.
+    """
+
+    predictor: Predictor
+    weights_sha256: str
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One sample and how well it was segmented."""
+    """One sample and how well it was segmented.
+
+    Attributes:
+        sample: The sample.
+        scores: At the predictor's own threshold.
+        lesion_fraction: Share of the truth that is lesion.
+        sweep: Dice and Jaccard at each of `THRESHOLDS`, or empty.
+    """
 
     sample: Sample
     scores: ImageScores
+    lesion_fraction: float
+    sweep: tuple[tuple[float, float], ...] = ()
 
 
-def run_predictor(run: Path) -> tuple[Predictor, TrainConfig]:
+def run_target(run: Path) -> Target:
     """The predictor of a run's weights, exactly as its published version would have it."""
-    config = parse_config(load_run(run), str(run))
+    config = load_run(run)
     model = UNet(config.model)
+    # Hashed before and after: a run that goes on meanwhile may replace the file.
+    sha256 = file_sha256(run / WEIGHTS)
     load_weights(run / WEIGHTS, model)
+    if file_sha256(run / WEIGHTS) != sha256:
+        raise DatasetError(f"{run / WEIGHTS} changed while it was read: wait for the run to end")
     backend = PyTorchBackend(model, config.preprocess)
-    return Predictor(backend, config.preprocess, config.postprocess), config
+    return Target(Predictor(backend, config.preprocess, config.postprocess), sha256)
 
 
-def held_out(data: Path, part: str) -> list[Sample]:
+def held_out(data: Path, part: str, *, datasets: Sequence[str] = ()) -> list[Sample]:
     """Samples of one part of a prepared folder; `test` brings the external sets along.
+
+    Args:
+        data: The folder.
+        part: One of `PARTS`.
+        datasets: Those wanted; none means all. External sets are always among them.
 
     Raises:
         DatasetError: there is none.
     """
-    parts = {part, "external"} if part == "test" else {part}
-    samples = [sample for sample in read_samples(data) if sample.part in parts]
+    parts = {"test": {"test", "external"}, "all": set(PARTS)}.get(part, {part})
+    samples = [
+        sample
+        for sample in read_samples(data)
+        if sample.part in parts
+        and (not datasets or sample.dataset in datasets or sample.part == "external")
+    ]
     if not samples:
-        raise DatasetError(f"{data} has no sample of part {part!r}")
+        of = f" of {', '.join(datasets)}" if datasets else ""
+        raise DatasetError(f"{data} has no sample{of} in part {part!r}")
     return samples
 
 
-def score(predictor: Predictor, samples: list[Sample]) -> list[Scored]:
-    """Every sample's scores, through the predictor that the service uses."""
-    return [
-        Scored(sample, score_image(read_truth(sample), predictor.predict(read_photo(sample)).mask))
-        for sample in tqdm(samples, desc="evaluate", leave=False)
-    ]
+def score(predictor: Predictor, samples: list[Sample], *, sweep: bool = False) -> list[Scored]:
+    """Every sample's scores, through the predictor that the service uses.
+
+    Args:
+        predictor: The predictor.
+        samples: What to score.
+        sweep: Score at each of `THRESHOLDS` as well; takes about twice as long.
+    """
+    engine = Lock()  # a backend is called from one thread at a time
+
+    def score_one(sample: Sample) -> Scored:
+        truth = read_truth(sample)
+        prepared = predictor.prepare(read_photo(sample))
+        with engine:
+            logits = predictor.infer(prepared.pixels[None])[0]
+
+        def cut(threshold: float | None) -> ImageScores:
+            found = predictor.finish(logits, prepared.geometry, threshold=threshold)
+            return score_image(truth, found.mask)
+
+        others = [cut(threshold).metrics for threshold in THRESHOLDS] if sweep else []
+        return Scored(
+            sample,
+            cut(None),
+            float(truth.mean()),
+            tuple((metrics["dice"], metrics["jaccard"]) for metrics in others),
+        )
+
+    with ThreadPoolExecutor(2) as pool:
+        work = pool.map(score_one, samples)
+        return list(tqdm(work, total=len(samples), desc="evaluate", leave=False))
 
 
 def summarise_sets(scored: list[Scored], predictor: Predictor) -> list[ScoreRecord]:
@@ -76,49 +144,43 @@ def summarise_sets(scored: list[Scored], predictor: Predictor) -> list[ScoreReco
         f"{predictor.backend.name}, no test-time augmentation; per_image: mean over images with "
         "95 % bootstrap interval"
     )
-    keys = sorted({(entry.sample.dataset, entry.sample.part) for entry in scored})
     return [
         ScoreRecord(
             dataset=dataset,
             part=part,
             conditions=conditions,
-            summary=dict(
-                summarise(
-                    [
-                        e.scores
-                        for e in scored
-                        if (e.sample.dataset, e.sample.part) == (dataset, part)
-                    ]
-                )
-            ),
+            summary=dict(summarise([entry.scores for entry in entries])),
         )
-        for dataset, part in keys
+        for (dataset, part), entries in _by_set(scored).items()
     ]
 
 
 def write_scores(
-    scored: list[Scored], predictor: Predictor, out: Path, *, part: str, data: Path, weights: Path
+    scored: list[Scored], target: Target, out: Path, *, part: str, data: Path
 ) -> list[ScoreRecord]:
     """Write scores and pictures of one part into `out`, and return the records.
 
     Args:
         scored: What `score` gave for that part's samples.
-        predictor: The one that they were scored with.
+        target: What they were scored with; its hash is noted: scores hold for it alone.
         out: Folder, made where absent.
         part: Goes into the files' names.
         data: The prepared folder, whose digest is noted.
-        weights: The file whose hash is noted: scores hold for these weights alone.
     """
+    predictor = target.predictor
     records = summarise_sets(scored, predictor)
     out.mkdir(parents=True, exist_ok=True)
-    summary = {
-        "weights_sha256": file_sha256(weights),
-        "data_sha256": digest(read_samples(data)),
-        "sets": [asdict(record) for record in records],
-    }
-    scores_path(out, part).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     _write_table(scored, out / f"scores_{part}.csv")
     draw_triptychs(_chosen(scored), predictor, out / f"triptychs_{part}.png")
+    summary = {
+        "weights_sha256": target.weights_sha256,
+        "data_sha256": digest(read_samples(data)),
+        "preprocess": asdict(predictor.preprocess_config),
+        "postprocess": asdict(predictor.postprocess_config),
+        "sets": [asdict(record) for record in records],
+        "sweep": {"thresholds": THRESHOLDS, "sets": _sweep(scored)},
+    }
+    write_json(scores_path(out, part), summary)  # last: `publish` reads it
     return records
 
 
@@ -140,10 +202,31 @@ def scores_path(run: Path, part: str) -> Path:
     return run / f"scores_{part}.json"
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _by_set(scored: list[Scored]) -> dict[tuple[str, str], list[Scored]]:
+    sets: dict[tuple[str, str], list[Scored]] = {}
+    for entry in scored:
+        sets.setdefault((entry.sample.dataset, entry.sample.part), []).append(entry)
+    return sets
+
+
+def _sweep(scored: list[Scored]) -> list[dict[str, Any]]:
+    """Means per image at each threshold, set by set."""
+    rows = []
+    for (dataset, part), entries in _by_set(scored).items():
+        if not all(entry.sweep for entry in entries):
+            continue
+        table = np.array([entry.sweep for entry in entries])  # (images, thresholds, 2)
+        cut = np.where(table[..., 1] >= CUTOFF, table[..., 1], 0)
+        rows.append(
+            {
+                "dataset": dataset,
+                "part": part,
+                "dice": table[..., 0].mean(axis=0).tolist(),
+                "jaccard": table[..., 1].mean(axis=0).tolist(),
+                "threshold_jaccard": cut.mean(axis=0).tolist(),
+            }
+        )
+    return rows
 
 
 def _span(value: dict[str, float]) -> str:
@@ -151,14 +234,18 @@ def _span(value: dict[str, float]) -> str:
 
 
 def _write_table(scored: list[Scored], path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        names = list(scored[0].scores.metrics)
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["dataset", "part", "id", *names])
-        for entry in scored:
-            sample = entry.sample
-            values = [f"{entry.scores.metrics[name]:.6f}" for name in names]
-            rows.writerow([sample.dataset, sample.part, sample.id, *values])
+    names = list(scored[0].scores.metrics)
+    rows = [
+        [
+            entry.sample.dataset,
+            entry.sample.part,
+            entry.sample.id,
+            f"{entry.lesion_fraction:.6f}",
+            *(f"{entry.scores.metrics[name]:.6f}" for name in names),
+        ]
+        for entry in scored
+    ]
+    write_table(path, ["dataset", "part", "id", "lesion_fraction", *names], rows)
 
 
 def _chosen(scored: list[Scored]) -> list[tuple[str, Sample]]:
@@ -167,7 +254,7 @@ def _chosen(scored: list[Scored]) -> list[tuple[str, Sample]]:
     middle = len(ranked) // 2
     picks = [
         ("best", ranked[:3]),
-        ("median", ranked[middle - 1 : middle + 2]),
+        ("median", ranked[max(0, middle - 1) : middle + 2]),
         ("worst", ranked[-3:]),
     ]
     return [

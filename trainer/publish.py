@@ -6,6 +6,7 @@ python -m trainer promote 0.1.0
 
 import io
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,11 @@ from PIL import Image as Pillow
 
 from model_core.card import Card, DataRecord, ScoreRecord
 from model_core.errors import GateError
-from model_core.registry import LoadedVersion, Registry
-from trainer.config import TrainConfig, dump_config, parse_config
+from model_core.registry import LoadedVersion, Registry, file_sha256
+from trainer.config import TrainConfig, dump_config
 from trainer.drawn import draw_lesion
-from trainer.evaluate import file_sha256, scores_path
-from trainer.loop import RUN, WEIGHTS, load_run
+from trainer.evaluate import scores_path
+from trainer.run import WEIGHTS, load_record, load_run, starts
 
 GOLDEN_SEED = 7
 INTENDED_USE = (
@@ -46,18 +47,17 @@ def publish(run: Path, registry: Registry, *, version: str, licence: str) -> Loa
         GateError: not scored, scored before the weights changed, or scored too low.
         VersionExistsError: the version is taken.
     """
-    config = parse_config(load_run(run), str(run))
+    config, record = load_run(run), load_record(run)
     scores = _held_out_scores(run, config)
-    record: dict[str, Any] = json.loads((run / RUN).read_text(encoding="utf-8"))
     card = Card(
         name=config.name,
         version=version,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        git_commit=record["git_commit"],
+        git_commit=starts(record)[-1]["git_commit"],
         architecture=config.model,
         preprocess=config.preprocess,
         postprocess=config.postprocess,
-        training=_portable(config),
+        training=_training(config, record),
         data=DataRecord(**record["data"]),
         scores=scores,
         licence=licence,
@@ -82,6 +82,13 @@ def _held_out_scores(run: Path, config: TrainConfig) -> list[ScoreRecord]:
     stored = json.loads(path.read_text(encoding="utf-8"))
     if stored["weights_sha256"] != file_sha256(run / WEIGHTS):
         raise GateError(f"{run}: the weights changed after they were scored; evaluate again")
+    for part in ("preprocess", "postprocess"):
+        wanted = json.loads(json.dumps(asdict(getattr(config, part))))
+        if stored.get(part) != wanted:
+            raise GateError(
+                f"{run}: scored with {part} {stored.get(part)}, the config has {wanted}; "
+                "evaluate again"
+            )
     scores = [ScoreRecord(**entry) for entry in stored["sets"]]
     for entry in scores:
         dice = entry.summary["per_image"]["dice"]["mean"]
@@ -99,8 +106,10 @@ def _limits(config: TrainConfig) -> list[str]:
     return [*LIMITS, *region, *config.limits]
 
 
-def _portable(config: TrainConfig) -> dict[str, Any]:
-    """The config without the paths of the machine that ran it; the data's hash is in the card."""
-    return {
-        key: value for key, value in dump_config(config).items() if key not in ("data", "initial")
-    }
+def _training(config: TrainConfig, record: dict[str, Any]) -> dict[str, Any]:
+    """The config with every start of the run and its initial weights, without this machine's paths.
+
+    The data's hash is in the card itself.
+    """
+    portable = {key: value for key, value in dump_config(config).items() if key != "data"}
+    return portable | {"initial": record.get("initial"), "starts": starts(record)}

@@ -1,16 +1,15 @@
 """Pictures of a run: curves while it goes, triptychs when it is scored. They stay in its folder."""
 
-import io
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image as Pillow
 
+from model_core.image_io import decode_image
 from model_core.predictor import Predictor
-from trainer.datasets import Sample, read_photo, read_truth
+from trainer.samples import Sample, read_photo, read_truth
 
 mpl.use("agg")  # no screen is needed, or asked for
 
@@ -43,7 +42,7 @@ def draw_triptychs(captioned: list[tuple[str, Sample]], predictor: Predictor, pa
     grid = figure.subplots(len(captioned), 3, squeeze=False)
     for (caption, sample), (left, middle, right) in zip(captioned, grid, strict=True):
         data = read_photo(sample)
-        _show(left, Pillow.open(io.BytesIO(data)), caption)
+        _show(left, decode_image(data).picture, caption)
         _show(middle, read_truth(sample), "truth")
         _show(right, predictor.predict(data).mask, "prediction")
     figure.savefig(path, dpi=70)

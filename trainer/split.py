@@ -3,7 +3,6 @@
 `trainer/splits/*.csv` are committed: scores are comparable only on the same held-out images.
 """
 
-import csv
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from model_core.errors import DatasetError
+from trainer.tables import read_table, write_table
 
 Part = Literal["train", "val", "test", "external"]
 EXTERNAL = frozenset({"ph2"})
@@ -34,11 +34,7 @@ def part_of(group: str, dataset: str) -> Part:
 
 def write_split(rows: Iterable[tuple[str, str, Part]], path: Path) -> None:
     """Write (ID, group, part) of every image, sorted, one row an ID."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(
-            [("id", "group", "part"), *sorted(set(rows))]
-        )
+    write_table(path, ("id", "group", "part"), sorted(set(rows)))
 
 
 def read_split(path: Path) -> dict[str, Part]:
@@ -47,16 +43,13 @@ def read_split(path: Path) -> dict[str, Part]:
     Raises:
         DatasetError: no such file, an unknown part, or one ID or group on two sides.
     """
-    if not path.is_file():
-        raise DatasetError(f"no split file at {path}")
     sides: dict[str, Part] = {}
     sides_of_group: dict[str, set[str]] = defaultdict(set)
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            part = parse_part(row["part"])
-            if sides.setdefault(row["id"], part) != part:
-                raise DatasetError(f"{path}: {row['id']} is on two sides of the split")
-            sides_of_group[row["group"]].add(part)
+    for row in read_table(path, ("id", "group", "part")):
+        part = parse_part(row["part"])
+        if sides.setdefault(row["id"], part) != part:
+            raise DatasetError(f"{path}: {row['id']} is on two sides of the split")
+        sides_of_group[row["group"]].add(part)
     torn = [group for group, parts in sides_of_group.items() if len(parts) > 1]
     if torn:
         raise DatasetError(f"{path}: near-duplicates on two sides of the split: {torn[:5]}")

@@ -6,7 +6,9 @@ import pytest
 
 from tests.discs import row, write_manifest, write_pair
 from trainer.config import TrainConfig, parse_config
-from trainer.datasets import prepare, read_manifest, write_samples
+from trainer.datasets import prepare
+from trainer.layouts import read_manifest
+from trainer.samples import write_samples
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +19,7 @@ def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for index, name in enumerate(names):
         write_pair(source, name, seed=index)
     write_manifest(source, [row(name) for name in names])
-    write_samples(prepare(read_manifest(source)), out)
+    write_samples(prepare(read_manifest(source)).samples, out)
     return out
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from model_core.preprocess import PreprocessConfig, preprocess
 from trainer import cache
-from trainer.datasets import read_photo, read_samples
+from trainer.samples import read_photo, read_samples
 
 
 def test_the_cache_holds_the_very_pixels_that_the_service_gives_the_network(

@@ -39,7 +39,7 @@ def test_the_whole_line_runs_on_drawn_lesions(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        pytest.param(["prepare", "nowhere", "--out", "o"], "no manifest at", id="no data"),
+        pytest.param(["prepare", "nowhere", "--out", "o"], "no file at", id="no data"),
         pytest.param(["prepare", "--out", "o"], "needs a SOURCE", id="no source"),
         pytest.param(["train", "no.toml", "--out", "o"], "no config file at", id="no config"),
         pytest.param(["evaluate", "9.9.9", "--data", "d"], "has no version", id="no version"),
@@ -65,14 +65,19 @@ def test_bad_input_is_one_clear_line_and_exit_code_two(
     assert not any(tmp_path.iterdir())
 
 
-def test_without_its_extra_the_trainer_says_what_to_install(tmp_path: Path) -> None:
+def test_without_its_extra_a_command_that_needs_it_says_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "kornia.py").write_text("raise ModuleNotFoundError('no kornia', name='kornia')")
-    run = subprocess.run(
-        [sys.executable, "-m", "trainer", "--help"],
-        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 2
-    assert run.stderr.startswith("trainer: kornia is not installed; the trainer needs the extra")
+
+    def trainer(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "trainer", *arguments],
+            env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    train = trainer("train", "any.toml", "--out", "run")
+    assert train.returncode == 2
+    assert train.stderr.startswith("trainer: kornia is not installed; this command needs the extra")
+    assert trainer("promote", "--help").returncode == 0

@@ -56,7 +56,7 @@ def test_a_missing_file_and_broken_toml_are_one_clear_error(tmp_path: Path) -> N
     with pytest.raises(ConfigError, match="no config file at"):
         load_config(tmp_path / "none.toml")
     (tmp_path / "broken.toml").write_text("name = ")
-    with pytest.raises(ConfigError, match="is not TOML"):
+    with pytest.raises(ConfigError, match="is not a TOML file"):
         load_config(tmp_path / "broken.toml")
 
 

@@ -1,19 +1,23 @@
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from model_core.errors import ConfigError, DatasetError
 from model_core.losses import LOSSES
-from trainer import loop
+from model_core.registry import file_sha256
+from trainer import checkpoint, loop, run, validate
 from trainer.config import TrainConfig
-from trainer.datasets import read_samples, write_samples
+from trainer.samples import read_samples, write_samples
 
 
-def weights_of(run: Path) -> bytes:
-    return (run / loop.WEIGHTS).read_bytes()
+def weights_of(folder: Path) -> bytes:
+    return (folder / run.WEIGHTS).read_bytes()
 
 
 class Killed(BaseException):
@@ -24,20 +28,20 @@ def test_a_run_leaves_all_that_it_promises(config: TrainConfig, tmp_path: Path) 
     loop.train(config, tmp_path / "run")
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {
-        "config.json", "run.json", "log.jsonl",
+        "config.json", "run.json", "trained_on.csv", "log.jsonl", "tensorboard",
         "checkpoint.safetensors", "model.safetensors", "curves.png",
     }  # fmt: skip
-    log = loop.read_log(tmp_path / "run")
+    log = run.read_log(tmp_path / "run")
     assert [entry["epoch"] for entry in log] == [1, 2]
     assert [entry["size_px"] for entry in log] == [16, 32]
     record = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert record["data"]["samples"]["discs"]["train"] == 29
+    assert record["data"]["samples"]["discs"]["train"] == 30
 
 
 def test_the_loss_falls_and_discs_are_found(config: TrainConfig, tmp_path: Path) -> None:
     longer = replace(config, stages=(replace(config.stages[1], epochs=10),))
     loop.train(longer, tmp_path / "run")
-    log = loop.read_log(tmp_path / "run")
+    log = run.read_log(tmp_path / "run")
     assert log[-1]["loss"] < 0.8 * log[0]["loss"]
     assert log[-1]["val_dice"] > 0.8
 
@@ -62,23 +66,29 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
             loop.train(config, tmp_path / "killed")
     loop.train(config, tmp_path / "killed", resume=True)
     assert weights_of(tmp_path / "killed") == weights_of(tmp_path / "whole")
-    epochs = [entry["loss"] for entry in loop.read_log(tmp_path / "killed")]
-    assert epochs == [entry["loss"] for entry in loop.read_log(tmp_path / "whole")]
+    epochs = [entry["loss"] for entry in run.read_log(tmp_path / "killed")]
+    assert epochs == [entry["loss"] for entry in run.read_log(tmp_path / "whole")]
 
 
-def test_a_log_cut_off_by_the_kill_is_mended(config: TrainConfig, tmp_path: Path) -> None:
-    loop.train(config, tmp_path / "run")
-    with (tmp_path / "run" / "log.jsonl").open("a") as file:
-        file.write('{"epoch": 3, "total_st')
-    loop.train(config, tmp_path / "run", resume=True)
-    assert [entry["epoch"] for entry in loop.read_log(tmp_path / "run")] == [1, 2]
+def test_a_log_cut_off_before_the_first_checkpoint_is_mended(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    loop.train(config, folder)
+    (folder / run.CHECKPOINT).unlink()
+    (folder / run.LOG).write_text('{"epoch": 1, "total_steps": 7}\n{"epoch": 2, "total_st')
+    loop.train(config, folder, resume=True)
+    assert [(entry["epoch"], entry["total_steps"]) for entry in run.read_log(folder)] == [
+        (1, 7),
+        (2, 14),
+    ]
 
 
 def test_kernels_are_stored_in_half_precision_and_statistics_are_not(
     config: TrainConfig, tmp_path: Path
 ) -> None:
     loop.train(config, tmp_path / "run")
-    stored = load_file(tmp_path / "run" / loop.WEIGHTS)
+    stored = load_file(tmp_path / "run" / run.WEIGHTS)
     assert {str(value.dtype) for value in stored.values() if value.ndim > 1} == {"torch.float16"}
     assert str(stored["down.0.1.running_var"].dtype) == "torch.float32"
 
@@ -86,7 +96,7 @@ def test_kernels_are_stored_in_half_precision_and_statistics_are_not(
 def test_a_run_can_start_from_another_runs_weights(config: TrainConfig, tmp_path: Path) -> None:
     loop.train(config, tmp_path / "first")
     loop.train(replace(config, initial=str(tmp_path / "first")), tmp_path / "second")
-    first, second = (loop.read_log(tmp_path / name)[0]["loss"] for name in ("first", "second"))
+    first, second = (run.read_log(tmp_path / name)[0]["loss"] for name in ("first", "second"))
     assert second < first
 
 
@@ -95,7 +105,7 @@ def test_a_folder_with_a_run_is_not_overwritten(config: TrainConfig, tmp_path: P
     before = weights_of(tmp_path / "run")
     with pytest.raises(ConfigError, match="add --resume"):
         loop.train(config, tmp_path / "run")
-    with pytest.raises(ConfigError, match="another config"):
+    with pytest.raises(ConfigError, match=r"another config \(seed was 0, is 5\)"):
         loop.train(replace(config, seed=5), tmp_path / "run", resume=True)
     assert weights_of(tmp_path / "run") == before
 
@@ -110,9 +120,117 @@ def test_a_loss_that_is_no_number_stops_with_advice_and_keeps_the_checkpoint(
         return good(logits, truth) * (float("nan") if len(calls) > 5 else 1)  # type: ignore[arg-type]
 
     monkeypatch.setitem(LOSSES, config.loss, breaks)
-    with pytest.raises(ConfigError, match=r"loss is nan at step 5: lower optim\.lr"):
+    with pytest.raises(run.RunStoppedError, match=r"loss is nan .* at step 5: start anew"):
         loop.train(config, tmp_path / "run")
-    assert (tmp_path / "run" / loop.CHECKPOINT).is_file()
+    assert (tmp_path / "run" / run.CHECKPOINT).is_file()
+
+
+def test_what_does_not_decide_the_weights_may_change_when_a_run_goes_on(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    loop.train(config, folder)
+    before = weights_of(folder)
+    loop.train(replace(config, gate_dice=0.2, checkpoint_steps=5), folder, resume=True)
+    assert weights_of(folder) == before
+    assert run.load_run(folder).gate_dice == 0.2
+    assert len(run.load_record(folder)["starts"]) == 2
+
+
+def test_a_run_of_a_config_from_before_a_setting_existed_goes_on(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    loop.train(config, folder)
+    stored = json.loads((folder / run.CONFIG).read_text())
+    del stored["patience"], stored["optim"]["clip_norm"]
+    (folder / run.CONFIG).write_text(json.dumps(stored))
+    loop.train(config, folder, resume=True)
+    assert run.load_run(folder) == config
+
+
+def test_a_run_stops_early_and_keeps_the_weights_of_its_best_epoch(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dices = iter([0.2, 0.6, 0.5, 0.4, 0.9])
+    kept: list[bytes] = []
+
+    def scripted(*_: object) -> validate.Validation:
+        if kept or (tmp_path / "run" / run.WEIGHTS).exists():
+            kept.append(weights_of(tmp_path / "run"))
+        picture = np.zeros((1, 8, 8, 3), np.uint8)
+        return validate.Validation([next(dices)], picture, picture[..., 0] > 0, picture[..., 0] > 0)
+
+    monkeypatch.setattr(loop, "validate", scripted)
+    longer = replace(config, patience=2, stages=(replace(config.stages[0], epochs=5),))
+    loop.train(longer, tmp_path / "run")
+    assert [entry["val_dice"] for entry in run.read_log(tmp_path / "run")] == [0.2, 0.6, 0.5, 0.4]
+    assert kept[0] != kept[1]  # after the first epoch, and after the second, its best
+    assert weights_of(tmp_path / "run") == kept[1]
+    loop.train(longer, tmp_path / "run", resume=True)
+    assert len(run.read_log(tmp_path / "run")) == 4
+
+
+def test_a_long_gradient_is_shortened(config: TrainConfig, tmp_path: Path) -> None:
+    clipped = replace(config, optim=replace(config.optim, clip_norm=1e-3, name="adam"))
+    loop.train(config, tmp_path / "free")
+    loop.train(clipped, tmp_path / "clipped")
+    assert weights_of(tmp_path / "clipped") != weights_of(tmp_path / "free")
+
+
+def test_a_full_disk_stops_with_a_clear_message_and_a_usable_checkpoint(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop.train(config, tmp_path / "whole")
+    calls: list[int] = []
+
+    def full(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        save_file(tensors, path, metadata)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", full)
+        with pytest.raises(run.RunStoppedError, match=r"No space left on device.*--resume"):
+            loop.train(config, tmp_path / "run")
+    loop.train(config, tmp_path / "run", resume=True)
+    assert weights_of(tmp_path / "run") == weights_of(tmp_path / "whole")
+
+
+def test_a_dataset_that_vanishes_stops_the_run_by_name(config: TrainConfig, tmp_path: Path) -> None:
+    gone = [
+        replace(sample, image=tmp_path / "gone" / sample.image.name)
+        for sample in read_samples(config.data)
+    ]
+    write_samples(gone, tmp_path / "data")
+    with pytest.raises(DatasetError, match="is gone; put the dataset back"):
+        loop.train(replace(config, data=tmp_path / "data"), tmp_path / "run")
+
+
+def test_initial_weights_that_are_not_there_claim_no_folder(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"initial is '.*nowhere', and there is no"):
+        loop.train(replace(config, initial=str(tmp_path / "nowhere")), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_knows_what_its_initial_weights_had_seen(config: TrainConfig, tmp_path: Path) -> None:
+    loop.train(config, tmp_path / "first")
+    fewer = [sample for sample in read_samples(config.data) if sample.id > "disc20"]
+    write_samples(fewer, tmp_path / "data")
+    second = replace(config, data=tmp_path / "data", initial=str(tmp_path / "first"))
+    loop.train(second, tmp_path / "second")
+    assert run.trained_on(tmp_path / "second") == run.trained_on(tmp_path / "first")
+    initial = run.load_record(tmp_path / "second")["initial"]
+    assert initial["weights_sha256"] == file_sha256(tmp_path / "first" / run.WEIGHTS)
+
+
+def test_a_dataset_that_is_not_there_is_named(config: TrainConfig, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no dataset isci to train on; it has discs"):
+        loop.train(replace(config, datasets=("isci",)), tmp_path / "run")
 
 
 def test_data_without_a_validation_part_is_refused(config: TrainConfig, tmp_path: Path) -> None:
@@ -125,7 +243,7 @@ def test_data_without_a_validation_part_is_refused(config: TrainConfig, tmp_path
 
 def test_a_damaged_checkpoint_is_named(config: TrainConfig, tmp_path: Path) -> None:
     loop.train(config, tmp_path / "run")
-    (tmp_path / "run" / loop.CHECKPOINT).write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}")
+    (tmp_path / "run" / run.CHECKPOINT).write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}")
     with pytest.raises(DatasetError, match=r"checkpoint\.safetensors is not a checkpoint"):
         loop.train(config, tmp_path / "run", resume=True)
 

@@ -8,7 +8,8 @@ from model_core.errors import DatasetError, GateError, VersionExistsError
 from model_core.registry import Registry
 from trainer import evaluate, publish
 from trainer.config import parse_config
-from trainer.loop import WEIGHTS, train
+from trainer.loop import train
+from trainer.run import WEIGHTS, load_run
 
 LICENCE = "CC0-1.0"
 
@@ -37,15 +38,16 @@ def run(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def score_run(run: Path, data: Path, part: str = "test") -> None:
-    predictor, _ = evaluate.run_predictor(run)
-    scored = evaluate.score(predictor, evaluate.held_out(data, part))
-    evaluate.write_scores(scored, predictor, run, part=part, data=data, weights=run / WEIGHTS)
+    target = evaluate.run_target(run)
+    scored = evaluate.score(target.predictor, evaluate.held_out(data, part))
+    evaluate.write_scores(scored, target, run, part=part, data=data)
 
 
 def copied(run: Path, folder: Path) -> Path:
     folder.mkdir()
     for path in run.iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
+        if path.is_file():
+            (folder / path.name).write_bytes(path.read_bytes())
     return folder
 
 
@@ -67,7 +69,7 @@ def test_scores_name_the_set_the_size_and_the_means(run: Path) -> None:
 
 
 def test_the_table_has_a_line_for_every_set(run: Path) -> None:
-    predictor, config = evaluate.run_predictor(run)
+    predictor, config = evaluate.run_target(run).predictor, load_run(run)
     scored = evaluate.score(predictor, evaluate.held_out(config.data, "val"))
     lines = evaluate.format_table(evaluate.summarise_sets(scored, predictor)).splitlines()
     assert len(lines) == 2
@@ -81,7 +83,7 @@ def test_a_published_version_is_the_scored_run(run: Path, tmp_path: Path) -> Non
     assert (again.label, again.sha256) == ("disc-unet@0.1.0", loaded.sha256)
     assert again.card.licence == LICENCE
     assert again.card.limits[-1] == "Knows only discs."
-    assert again.card.scores[0].summary["n"] == 4
+    assert again.card.scores[0].summary["n"] == 3
     folder = tmp_path / "models" / "disc-unet" / "0.1.0"
     assert (folder / "model.safetensors").read_bytes() == (run / WEIGHTS).read_bytes()
     assert str(tmp_path) not in (folder / "card.json").read_text()
@@ -135,4 +137,4 @@ def test_the_golden_image_is_drawn_and_the_same_every_time() -> None:
 
 def test_a_folder_that_is_no_run_says_so(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="not a run with a finished epoch"):
-        evaluate.run_predictor(tmp_path)
+        evaluate.run_target(tmp_path)

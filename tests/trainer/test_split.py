@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from model_core.errors import DatasetError
-from trainer.datasets import read_manifest
+from trainer.layouts import read_manifest
 from trainer.split import part_of, read_split, write_split
 
 SPLIT = Path("trainer/splits/isic-ham10000-ph2.csv")
@@ -46,13 +46,13 @@ def test_the_committed_split_is_whole_and_is_what_the_hash_gives() -> None:
 
 def test_the_committed_split_follows_the_manifest_of_the_real_data(real_data: Path) -> None:
     sides, groups = read_split(SPLIT), defaultdict(set)
-    for pair in read_manifest(real_data):
+    for pair in read_manifest(real_data).pairs:
         groups[pair.near_dup_group or pair.id].add(sides[pair.id])
     assert all(len(parts) == 1 for parts in groups.values())
 
 
 def test_an_unknown_part_and_a_missing_file_are_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="no split file at"):
+    with pytest.raises(DatasetError, match="no file at"):
         read_split(tmp_path / "none.csv")
     (tmp_path / "s.csv").write_text("id,group,part\na,a,training\n")
     with pytest.raises(DatasetError, match="part is 'training'"):

@@ -1,0 +1,81 @@
+"""How well the averaged weights do on the validation part, after each epoch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from model_core.arrays import Mask
+from model_core.metrics import Confusion
+from model_core.preprocess import normalise
+from model_core.unet import UNet, channels_last
+from trainer.cache import open_cache
+from trainer.config import TrainConfig
+from trainer.samples import Sample
+
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What validation found.
+
+    Attributes:
+        dices: Dice of each image, at the size that will be served.
+        images: uint8 (K, S, S, 3), the first K images.
+        truths: bool (K, S, S), their expert masks.
+        masks: bool (K, S, S), their predicted masks, not tidied.
+    """
+
+    dices: list[float]
+    images: npt.NDArray[np.uint8]
+    truths: Mask
+    masks: Mask
+
+    @property
+    def dice(self) -> float:
+        """Mean over images."""
+        return sum(self.dices) / len(self.dices)
+
+
+@torch.no_grad()
+def validate(
+    config: TrainConfig,
+    samples: list[Sample],
+    weights: Mapping[str, Tensor],
+    device: torch.device,
+    *,
+    shown: int = 4,
+) -> Validation:
+    """Run weights on samples, without augmentation, at the size of `config.preprocess`.
+
+    Args:
+        config: Of the run.
+        samples: The validation part.
+        weights: A state dict of `UNet(config.model)`.
+        device: Where to run.
+        shown: Number of images to give back.
+    """
+    cache = open_cache(samples, config.preprocess, config.data / "cache")
+    model = channels_last(UNet(config.model), device).eval()
+    model.load_state_dict(weights)
+    dices: list[float] = []
+    first: list[Mask] = []
+    for start in range(0, len(cache), _BATCH):
+        images = torch.from_numpy(cache.images[start : start + _BATCH].copy()).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.optim.bf16):
+            logits = model(normalise(images, config.preprocess))
+        found = (logits[:, 0] > 0).cpu().numpy()
+        truths = cache.masks[start : start + _BATCH].astype(bool)
+        dices += [Confusion.of(truth, pred).dice for truth, pred in zip(truths, found, strict=True)]
+        if start < shown:
+            first.append(found)
+    return Validation(
+        dices,
+        np.array(cache.images[:shown]),
+        cache.masks[:shown].astype(bool),
+        np.concatenate(first)[:shown],
+    )
