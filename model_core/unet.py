@@ -24,6 +24,10 @@ class UNetConfig:
         norm: Normalisation after each 3x3 convolution.
         up: How a level is doubled in size: a learned transposed convolution, or a 1x1
             convolution followed by bilinear interpolation (fewer parameters).
+        residual: Each pair of convolutions is added to a 1x1 convolution of its input (He et al.
+            2016, arXiv:1512.03385, option C; Zhang et al. 2018, arXiv:1711.10684).
+        deep_supervision: The decoder's coarser levels have heads too, which only training uses
+            (Lee et al. 2015, arXiv:1409.5185): `UNet.forward_all`.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -32,6 +36,8 @@ class UNetConfig:
     depth: int = 4
     norm: Norm = "none"
     up: Up = "transposed"
+    residual: bool = False
+    deep_supervision: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.width <= 256:
@@ -52,7 +58,7 @@ class UNet(nn.Module):
     """Encoder, bottleneck and decoder with a skip connection at every level.
 
     Args:
-        config: Width, depth, normalisation and kind of up-sampling.
+        config: Width, depth, and kinds of its blocks.
 
     Example:
         >>> net = UNet(UNetConfig(width=4, depth=2))
@@ -65,17 +71,18 @@ class UNet(nn.Module):
         self.config = config
         widths = [config.width * 2**level for level in range(config.depth + 1)]
         self.down = nn.ModuleList(
-            _double_conv(before, after, config.norm)
+            _block(before, after, config)
             for before, after in zip([3, *widths], widths, strict=False)
         )
         self.up = nn.ModuleList(
             _double(below, above, config.up)
             for below, above in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
-        self.merge = nn.ModuleList(
-            _double_conv(2 * above, above, config.norm) for above in widths[-2::-1]
-        )
+        self.merge = nn.ModuleList(_block(2 * above, above, config) for above in widths[-2::-1])
         self.head = nn.Conv2d(config.width, 1, kernel_size=1)
+        # From coarse to fine, as the decoder goes; the finest level has `head`.
+        coarse = widths[-2:0:-1] if config.deep_supervision else []
+        self.coarse_heads = nn.ModuleList(nn.Conv2d(level, 1, kernel_size=1) for level in coarse)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of the lesion for every pixel.
@@ -87,6 +94,34 @@ class UNet(nn.Module):
             float (N, 1, H, W), any real; the sigmoid is the probability of lesion.
         """
         height, width = images.shape[-2:]
+        logits: Tensor = self.head(self._decoded(images)[-1])
+        return logits[..., :height, :width]
+
+    def forward_all(self, images: Tensor) -> list[Tensor]:
+        """Logits of every level that has a head, the full resolution first.
+
+        Args:
+            images: As `forward`.
+
+        Returns:
+            float (N, 1, H, W), (N, 1, ceil(H/2), ceil(W/2)), ...; the first is what `forward`
+            gives, and without deep supervision it is the only one.
+        """
+        height, width = images.shape[-2:]
+        levels = self._decoded(images)
+        outputs: list[Tensor] = [self.head(levels[-1])]
+        outputs += [
+            head(level)
+            for head, level in zip(self.coarse_heads[::-1], levels[-2::-1], strict=False)
+        ]
+        # What was padded at the lower and right edge is cut off again.
+        return [
+            logits[..., : math.ceil(height / 2**level), : math.ceil(width / 2**level)]
+            for level, logits in enumerate(outputs)
+        ]
+
+    def _decoded(self, images: Tensor) -> list[Tensor]:
+        """Features of the decoder's levels, coarse to fine."""
         # A normalisation over a single value is undefined: the deepest level needs two by two.
         least = 1 if self.config.norm == "none" else 2
         features = _pad_to_stride(images, 2**self.config.depth, least)
@@ -97,10 +132,29 @@ class UNet(nn.Module):
             features = block(features)
             skips.append(features)
         skips.pop()
+        decoded: list[Tensor] = []
         for double, block in zip(self.up, self.merge, strict=True):
             features = block(torch.cat([skips.pop(), double(features)], dim=1))
-        logits: Tensor = self.head(features)
-        return logits[..., :height, :width]
+            decoded.append(features)
+        return decoded
+
+
+class Residual(nn.Module):
+    """Two convolutions whose sum with a 1x1 convolution of their input passes the last ReLU.
+
+    Args:
+        body: The two convolutions, ending in a ReLU.
+        shortcut: The way past them.
+    """
+
+    def __init__(self, body: nn.Sequential, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.body = body[:-1]
+        self.shortcut = shortcut
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Float (N, C, H, W) of float (N, B, H, W)."""
+        return functional.relu(self.body(features) + self.shortcut(features), inplace=True)
 
 
 def channels_last(model: UNet, device: torch.device) -> UNet:
@@ -119,11 +173,14 @@ def _pad_to_stride(images: Tensor, stride: int, least: int) -> Tensor:
     return functional.pad(images, (0, right, 0, below), mode="replicate")
 
 
-def _double_conv(before: int, after: int, norm: Norm) -> nn.Sequential:
-    return nn.Sequential(
-        *_conv_norm_relu(before, after, norm),
-        *_conv_norm_relu(after, after, norm),
+def _block(before: int, after: int, config: UNetConfig) -> nn.Module:
+    convolutions = nn.Sequential(
+        *_conv_norm_relu(before, after, config.norm),
+        *_conv_norm_relu(after, after, config.norm),
     )
+    if not config.residual:
+        return convolutions
+    return Residual(convolutions, nn.Conv2d(before, after, kernel_size=1))
 
 
 def _conv_norm_relu(before: int, after: int, norm: Norm) -> list[nn.Module]:

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from model_core.errors import DatasetError
+from model_core.unet import UNet
 from trainer.ema import Ema
 
 
@@ -40,7 +41,7 @@ class Progress:
 class TrainState:
     """The live objects of a run that a checkpoint captures and restores."""
 
-    model: nn.Module
+    model: UNet
     ema: Ema
     optimiser: torch.optim.Optimizer
     progress: Progress

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from model_core.errors import ConfigError, CorruptVersionError
-from model_core.losses import LOSSES
+from model_core.losses import LOSSES, deep_supervised
 from model_core.preprocess import normalise
 from model_core.unet import UNet, channels_last
 from model_core.weights import load_weights, save_weights
@@ -135,8 +135,9 @@ def _train_epoch(
             _set_rate(optimiser, config.optim, progress.total_steps, total)
             images, masks = augment(images, masks)
             with torch.autocast(device.type, torch.bfloat16, enabled=config.optim.bf16):
-                logits = model(normalise(images.permute(0, 2, 3, 1) * 255, config.preprocess))
-            loss = loss_of(logits.float(), masks)
+                inputs = normalise(images.permute(0, 2, 3, 1) * 255, config.preprocess)
+                outputs = model.forward_all(inputs)
+            loss = deep_supervised(loss_of, [logits.float() for logits in outputs], masks)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             norm = _clip(model, config.optim)

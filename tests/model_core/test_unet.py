@@ -3,10 +3,11 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from model_core.errors import ConfigError
+from model_core.losses import bce, deep_supervised
 from model_core.unet import CLASSIC, Norm, UNet, UNetConfig, Up, channels_last
 
 SIZES = [(1, 1), (1, 7), (5, 3), (15, 17), (16, 16), (33, 64)]
@@ -146,3 +147,58 @@ def test_channels_last_changes_the_layout_and_not_the_answer() -> None:
 def test_an_impossible_shape_is_refused_with_its_name_and_value(setting: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=rf"{setting} is '?{value}'?, expected"):
         UNetConfig(**{setting: value})
+
+
+def test_a_residual_network_learns_what_its_shortcuts_carry() -> None:
+    plain = UNet(UNetConfig(width=4, depth=1))
+    residual = UNet(UNetConfig(width=4, depth=1, residual=True))
+    # A 1x1 convolution past each block: 3 to 4, 4 to 8 and 8 to 4 channels.
+    shortcuts = (3 * 4 + 4) + (4 * 8 + 8) + (8 * 4 + 4)
+    assert parameters(residual) == parameters(plain) + shortcuts
+    for block in (*residual.down, *residual.merge):
+        for conv in block.body.modules():  # type: ignore[union-attr]
+            if isinstance(conv, nn.Conv2d):
+                nn.init.zeros_(conv.weight)
+                nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    assert residual(noise(8, 8)).std() > 0
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_deep_supervision_gives_each_level_its_own_size_and_changes_no_answer(
+    height: int, width: int
+) -> None:
+    torch.manual_seed(0)
+    net = UNet(UNetConfig(width=4, depth=3, deep_supervision=True)).eval()
+    images = noise(height, width, count=2)
+    outputs = net.forward_all(images)
+    assert [tuple(logits.shape) for logits in outputs] == [
+        (2, 1, -(-height // side), -(-width // side)) for side in (1, 2, 4)
+    ]
+    assert torch.equal(outputs[0], net(images))
+
+
+def test_without_deep_supervision_there_is_one_output() -> None:
+    assert [logits.shape[-1] for logits in tiny().forward_all(noise(8, 8))] == [8]
+
+
+@pytest.mark.parametrize("norm", get_args(Norm))
+@pytest.mark.parametrize("residual", [False, True], ids=["plain", "residual"])
+def test_every_kind_of_network_learns_and_answers_alike_alone_and_in_a_batch(
+    norm: Norm, residual: bool
+) -> None:
+    torch.manual_seed(0)
+    config = UNetConfig(width=4, depth=2, norm=norm, residual=residual, deep_supervision=True)
+    net, images = UNet(config), noise(16, 16, count=4)
+    truth = (images[:, :1] > 0).float()
+    optimiser = torch.optim.Adam(net.parameters(), 0.01)
+    losses = []
+    for _ in range(12):
+        loss = deep_supervised(bce, net.forward_all(images), truth)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    net.eval()
+    alone = torch.cat([net(image[None]) for image in images])
+    assert torch.allclose(net(images), alone, atol=1e-5)

@@ -13,7 +13,8 @@ from model_core.losses import LOSSES
 from model_core.registry import file_sha256
 from trainer import checkpoint, loop, run, validate
 from trainer.config import TrainConfig
-from trainer.samples import read_samples, write_samples
+from trainer.evaluate import run_target
+from trainer.samples import read_photo, read_samples, write_samples
 
 
 def weights_of(folder: Path) -> bytes:
@@ -169,6 +170,15 @@ def test_a_run_stops_early_and_keeps_the_weights_of_its_best_epoch(
     assert weights_of(tmp_path / "run") == kept[1]
     loop.train(longer, tmp_path / "run", resume=True)
     assert len(run.read_log(tmp_path / "run")) == 4
+
+
+def test_deep_supervision_and_residual_blocks_train_and_are_published_whole(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    model = replace(config.model, deep_supervision=True, residual=True)
+    loop.train(replace(config, model=model, loss="lovasz"), tmp_path / "run")
+    predictor = run_target(tmp_path / "run").predictor
+    assert predictor.predict(read_photo(read_samples(config.data)[0])).mask.shape == (48, 64)
 
 
 def test_a_long_gradient_is_shortened(config: TrainConfig, tmp_path: Path) -> None:
