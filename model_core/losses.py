@@ -128,7 +128,7 @@ def deep_supervised(loss: Loss, outputs: list[Tensor], truth: Tensor) -> Tensor:
     weights = [0.5**level for level in range(len(outputs))]
     total = torch.zeros((), device=truth.device)
     for weight, logits in zip(weights, outputs, strict=True):
-        covered = functional.adaptive_avg_pool2d(truth, logits.shape[-2:])
+        covered = functional.adaptive_avg_pool2d(truth, (logits.shape[-2], logits.shape[-1]))
         total = total + weight * loss(logits, (covered >= 0.5).to(truth.dtype))
     return total / sum(weights)
 

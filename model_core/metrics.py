@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model_core.arrays import Mask
+from model_core.distances import PIXELS, Spacing, boundary_distances
 from model_core.errors import InputError, ShapeMismatchError
 
 CUTOFF = 0.65
@@ -112,7 +113,7 @@ METRICS = (
     "accuracy",
     "precision",
 )
-"""Names of all scores, in the order they are reported."""
+"""Names of all scores from counts, in the order they are reported."""
 
 
 @dataclass(frozen=True)
@@ -122,10 +123,13 @@ class ImageScores:
     Attributes:
         confusion: Its counts.
         metrics: Value of each of `METRICS`, in [0, 1].
+        distances: `hausdorff_95_px` and `assd_px`, at least 0; `_mm` as well where the size of a
+            pixel is known. None where truth or prediction is empty.
     """
 
     confusion: Confusion
     metrics: dict[str, float]
+    distances: dict[str, float | None]
 
 
 class Interval(TypedDict):
@@ -145,11 +149,13 @@ class Summary(TypedDict):
     In the last two, `threshold_jaccard` cuts the pooled Jaccard, which is not the ISIC score: that
     one is the mean in `per_image`.
     `failure_rate`: share of images with a Jaccard below `CUTOFF`.
+    `per_image` has the distances too, over the `n_distances` images that have any (None without).
     """
 
     n: int
+    n_distances: int
     failure_rate: float
-    per_image: dict[str, Interval]
+    per_image: dict[str, Interval | None]
     pooled: dict[str, float]
     batch_of_4: dict[str, float]
 
@@ -257,16 +263,25 @@ def precision(truth: Mask, pred: Mask) -> float:
     return Confusion.of(truth, pred).precision
 
 
-def score_image(truth: Mask, pred: Mask) -> ImageScores:
+def score_image(truth: Mask, pred: Mask, *, spacing_mm: Spacing | None = None) -> ImageScores:
     """All scores of one prediction; arguments and errors as `dice`.
+
+    Args:
+        truth: Reference mask.
+        pred: Predicted mask.
+        spacing_mm: Height and width of a pixel in mm, where known.
 
     Example:
         >>> empty = np.zeros((2, 2), bool)
-        >>> score_image(empty, empty).metrics["threshold_jaccard"]
-        1.0
+        >>> scores = score_image(empty, empty)
+        >>> scores.metrics["threshold_jaccard"], scores.distances["assd_px"]
+        (1.0, None)
     """
     confusion = Confusion.of(truth, pred)
-    return ImageScores(confusion, _values(confusion))
+    distances = _distances(truth, pred, PIXELS, "px")
+    if spacing_mm is not None:
+        distances |= _distances(truth, pred, spacing_mm, "mm")
+    return ImageScores(confusion, _values(confusion), distances)
 
 
 def summarise(items: Sequence[ImageScores]) -> Summary:
@@ -294,8 +309,9 @@ def summarise(items: Sequence[ImageScores]) -> Summary:
     failed = sum(item.metrics["jaccard"] < CUTOFF for item in items)
     return Summary(
         n=len(items),
+        n_distances=sum(item.distances["assd_px"] is not None for item in items),
         failure_rate=failed / len(items),
-        per_image=dict(zip(METRICS, intervals, strict=True)),
+        per_image={**dict(zip(METRICS, intervals, strict=True)), **_distance_intervals(items)},
         pooled=_values(_pool(items)),
         batch_of_4={name: sum(batch[name] for batch in batches) / len(batches) for name in METRICS},
     )
@@ -323,6 +339,24 @@ def bootstrap(table: npt.NDArray[np.float64]) -> list[Interval]:
         Interval(mean=float(mean), low=float(under), high=float(over))
         for mean, under, over in zip(table.mean(axis=0), low, high, strict=True)
     ]
+
+
+def _distances(truth: Mask, pred: Mask, spacing: Spacing, unit: str) -> dict[str, float | None]:
+    found = boundary_distances(truth, pred, spacing=spacing)
+    return {
+        f"hausdorff_95_{unit}": found.hausdorff_95 if found else None,
+        f"assd_{unit}": found.assd if found else None,
+    }
+
+
+def _distance_intervals(items: Sequence[ImageScores]) -> dict[str, Interval | None]:
+    """Mean of each distance over the images that have it."""
+    intervals: dict[str, Interval | None] = {}
+    for name in items[0].distances:
+        values = [item.distances.get(name) for item in items]
+        there = [value for value in values if value is not None]
+        intervals[name] = bootstrap(np.array(there)[:, None])[0] if there else None
+    return intervals
 
 
 def _pool(items: Iterable[ImageScores]) -> Confusion:

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 
 from model_core.arrays import Mask
+from model_core.distances import Spacing
 from model_core.errors import (
     InputError,
     InvalidRleError,
@@ -75,12 +77,14 @@ class Evaluator:
         version: Segments the photographs; None where masks were sent.
         threshold: Overrides the card's.
         max_pixels: Limit on a mask or photograph.
+        spacing_mm: Height and width of a pixel in mm, where the caller knows them.
     """
 
     engine: Engine
     version: LoadedVersion | None
     threshold: float | None
     max_pixels: int
+    spacing_mm: Spacing | None = None
 
     async def scores(self, pairs: Sequence[Pair]) -> tuple[bytes, Stages]:
         """JSON of an `Evaluation`: scores of every pair and of the set.
@@ -90,18 +94,22 @@ class Evaluator:
         """
         items: list[ImageScores] = []
         total = Stages()
+        compare = partial(score_image, spacing_mm=self.spacing_mm)
         for pair in pairs:
-            scored, stages = await self._compare(pair, score_image)
+            scored, stages = await self._compare(pair, compare)
             items.append(scored)
             total.add(stages)
         summary = await self.engine.run(summarise, items)
         evaluation = Evaluation(
-            items=[PairScores(index=i, **item.metrics) for i, item in enumerate(items)],
+            items=[
+                PairScores.model_validate({"index": i, **item.metrics, **item.distances})
+                for i, item in enumerate(items)
+            ],
             summary=ScoreSummary.model_validate(summary),
             model=model_ref(self.version) if self.version else None,
             threshold=self._threshold_used(),
         )
-        return evaluation.model_dump_json().encode(), total
+        return evaluation.model_dump_json(exclude_unset=True).encode(), total
 
     async def picture(self, pair: Pair) -> tuple[bytes, Stages]:
         """PNG of one pair: true and false positives and false negatives, as `service.overlay`.

@@ -1,8 +1,14 @@
 """Query parameters; one that is not here is an error, so that a misspelt one is not overlooked."""
 
+import math
+import re
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from model_core.distances import Spacing
+
+_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,12})?|\.[0-9]{1,12}")
 
 MaskFormat = Literal["png", "png1", "rle"]
 EvaluationFormat = Literal["json", "png"]
@@ -46,3 +52,31 @@ class EvaluateQuery(_ModelQuery):
         description="Scores as JSON, or a picture of one pair; by default `Accept` decides.",
         examples=["json"],
     )
+    spacing_mm: str | None = Field(
+        default=None,
+        description="Height and width of a pixel in mm, `row,col`; adds distances in mm.",
+        examples=["0.02,0.02"],
+    )
+
+    @field_validator("spacing_mm")
+    @classmethod
+    def _two_sizes(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_spacing(value)
+        return value
+
+
+def parse_spacing(text: str) -> Spacing:
+    """Height and width of `row,col`, mm.
+
+    Raises:
+        ValueError: not two finite numbers above 0.
+
+    Example:
+        >>> parse_spacing("0.02,0.025")
+        (0.02, 0.025)
+    """
+    sizes = [float(part) if _NUMBER.fullmatch(part) else 0.0 for part in text.split(",")]
+    if len(sizes) != 2 or not all(0 < size < math.inf for size in sizes):
+        raise ValueError("expected the height and width of a pixel in mm, such as 0.02,0.02")
+    return sizes[0], sizes[1]

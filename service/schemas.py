@@ -9,6 +9,7 @@ from model_core.metrics import METRICS
 _SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _SCORES = dict.fromkeys(METRICS, 0.9)
 Score = Annotated[float, Field(ge=0, le=1)]
+Distance = Annotated[float, Field(ge=0)]
 
 
 class _Strict(BaseModel):
@@ -87,26 +88,50 @@ class PairScores(_Strict):
     specificity: Score = Field(examples=[0.5])
     accuracy: Score = Field(examples=[0.83])
     precision: Score = Field(examples=[0.8])
+    hausdorff_95_px: Distance | None = Field(
+        description="95th percentile of the distances between both outlines; null where either "
+        "mask is empty.",
+        examples=[3.2],
+    )
+    assd_px: Distance | None = Field(
+        description="Mean of those distances (average symmetric surface distance).", examples=[1.1]
+    )
+    hausdorff_95_mm: Distance | None = Field(
+        default=None, description="The same in mm; only with `spacing_mm`.", examples=[0.064]
+    )
+    assd_mm: Distance | None = Field(
+        default=None, description="The same in mm; only with `spacing_mm`.", examples=[0.022]
+    )
 
 
 class MeanWithInterval(_Strict):
     """A mean over images with its 95 % bootstrap interval (2,000 resamples, seed 0)."""
 
-    mean: Score = Field(examples=[0.87])
-    low: Score = Field(examples=[0.85])
-    high: Score = Field(examples=[0.89])
+    mean: Distance = Field(examples=[0.87])
+    low: Distance = Field(examples=[0.85])
+    high: Distance = Field(examples=[0.89])
 
 
 class ScoreSummary(_Strict):
     """Scores of the whole set, by three kinds of mean."""
 
     n: int = Field(ge=1, description="Number of pairs.", examples=[1])
+    n_distances: int = Field(
+        ge=0,
+        description="Number of pairs that have distances: no mask of them is empty.",
+        examples=[1],
+    )
     failure_rate: Score = Field(
         description="Share of pairs with a Jaccard below 0.65.", examples=[0.0]
     )
-    per_image: dict[str, MeanWithInterval] = Field(
-        description="Mean of the images' scores, by metric.",
-        examples=[{name: {"mean": 0.87, "low": 0.85, "high": 0.89} for name in METRICS}],
+    per_image: dict[str, MeanWithInterval | None] = Field(
+        description="Mean of the images' scores, by metric, and of their distances; null where no "
+        "pair has one.",
+        examples=[
+            {name: {"mean": 0.87, "low": 0.85, "high": 0.89} for name in METRICS}
+            | {"hausdorff_95_px": {"mean": 3.2, "low": 2.9, "high": 3.6}}
+            | {"assd_px": {"mean": 1.1, "low": 1.0, "high": 1.3}}
+        ],
     )
     pooled: dict[str, Score] = Field(
         description="From one table of all pixels, by metric.", examples=[_SCORES]

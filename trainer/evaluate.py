@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from model_core.arrays import Mask
 from model_core.backends.pytorch import PyTorchBackend
 from model_core.card import ScoreRecord
+from model_core.distances import Spacing
 from model_core.errors import DatasetError
-from model_core.metrics import CUTOFF, ImageScores, score_image, summarise
+from model_core.metrics import CUTOFF, Confusion, ImageScores, score_image, summarise
 from model_core.predictor import Predictor
 from model_core.registry import file_sha256
 from model_core.unet import UNet
@@ -102,12 +104,19 @@ def held_out(data: Path, part: str, *, datasets: Sequence[str] = ()) -> list[Sam
     return samples
 
 
-def score(predictor: Predictor, samples: list[Sample], *, sweep: bool = False) -> list[Scored]:
+def score(
+    predictor: Predictor,
+    samples: list[Sample],
+    *,
+    spacing_mm: Spacing | None = None,
+    sweep: bool = False,
+) -> list[Scored]:
     """Every sample's scores, through the predictor that the service uses.
 
     Args:
         predictor: The predictor.
         samples: What to score.
+        spacing_mm: Height and width of a pixel in mm, where it is known and the same for all.
         sweep: Score at each of `THRESHOLDS` as well; takes about twice as long.
     """
     engine = Lock()  # a backend is called from one thread at a time
@@ -118,16 +127,16 @@ def score(predictor: Predictor, samples: list[Sample], *, sweep: bool = False) -
         with engine:
             logits = predictor.infer(prepared.pixels[None])[0]
 
-        def cut(threshold: float | None) -> ImageScores:
-            found = predictor.finish(logits, prepared.geometry, threshold=threshold)
-            return score_image(truth, found.mask)
+        def cut(threshold: float | None) -> Mask:
+            return predictor.finish(logits, prepared.geometry, threshold=threshold).mask
 
-        others = [cut(threshold).metrics for threshold in THRESHOLDS] if sweep else []
+        cuts = THRESHOLDS if sweep else ()
+        counts = [Confusion.of(truth, cut(threshold)) for threshold in cuts]
         return Scored(
             sample,
-            cut(None),
+            score_image(truth, cut(None), spacing_mm=spacing_mm),
             float(truth.mean()),
-            tuple((metrics["dice"], metrics["jaccard"]) for metrics in others),
+            tuple((count.dice, count.jaccard) for count in counts),
         )
 
     with ThreadPoolExecutor(2) as pool:
@@ -186,14 +195,21 @@ def write_scores(
 
 def format_table(records: list[ScoreRecord]) -> str:
     """Records as a table for the terminal: means per image with 95 % intervals."""
-    lines = [f"{'set':<24}{'n':>5}  {'Dice':<24}{'Jaccard':<24}{'thr. Jaccard':<14}{'failures'}"]
+    columns = ("set", "n", "Dice", "Jaccard", "thr. Jaccard", "failures", "HD95 px")
+    lines = [_line(columns)]
     for record in records:
         means: dict[str, Any] = record.summary["per_image"]
-        spans = "".join(_span(means[metric]).ljust(24) for metric in ("dice", "jaccard"))
-        lines.append(
-            f"{record.dataset + ' ' + record.part:<24}{record.summary['n']:>5}  {spans}"
-            f"{means['threshold_jaccard']['mean']:<14.4f}{record.summary['failure_rate']:.1%}"
+        far = means.get("hausdorff_95_px")
+        cells = (
+            f"{record.dataset} {record.part}",
+            str(record.summary["n"]),
+            _span(means["dice"]),
+            _span(means["jaccard"]),
+            f"{means['threshold_jaccard']['mean']:.4f}",
+            f"{record.summary['failure_rate']:.1%}",
+            f"{far['mean']:.1f}" if far else "-",
         )
+        lines.append(_line(cells))
     return "\n".join(lines)
 
 
@@ -229,23 +245,35 @@ def _sweep(scored: list[Scored]) -> list[dict[str, Any]]:
     return rows
 
 
+def _line(cells: Sequence[str]) -> str:
+    widths = (24, 6, 24, 24, 14, 10, 8)
+    return "".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
 def _span(value: dict[str, float]) -> str:
     return f"{value['mean']:.4f} ({value['low']:.3f}-{value['high']:.3f})"
 
 
 def _write_table(scored: list[Scored], path: Path) -> None:
-    names = list(scored[0].scores.metrics)
+    metrics, distances = scored[0].scores.metrics, scored[0].scores.distances
     rows = [
         [
             entry.sample.dataset,
             entry.sample.part,
             entry.sample.id,
             f"{entry.lesion_fraction:.6f}",
-            *(f"{entry.scores.metrics[name]:.6f}" for name in names),
+            *(f"{entry.scores.metrics[name]:.6f}" for name in metrics),
+            *(_cell(entry.scores.distances[name]) for name in distances),
         ]
         for entry in scored
     ]
-    write_table(path, ["dataset", "part", "id", "lesion_fraction", *names], rows)
+    names = ["dataset", "part", "id", "lesion_fraction", *metrics, *distances]
+    write_table(path, names, rows)
+
+
+def _cell(distance: float | None) -> str:
+    """Empty where truth or prediction was."""
+    return "" if distance is None else f"{distance:.3f}"
 
 
 def _chosen(scored: list[Scored]) -> list[tuple[str, Sample]]:

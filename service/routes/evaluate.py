@@ -19,7 +19,7 @@ from service.openapi import (
     png_or_json,
     problems,
 )
-from service.queries import EvaluateQuery, EvaluationFormat
+from service.queries import EvaluateQuery, EvaluationFormat, parse_spacing
 from service.schemas import Evaluation
 from service.uploads import read_form
 
@@ -89,7 +89,8 @@ async def evaluate(
     _check_query(query, form, predicts="image" in parts, pairs=len(pairs))
     with engine.slot():
         version = await engine.version(query.model) if "image" in parts else None
-        evaluator = Evaluator(engine, version, query.threshold, settings.max_image_pixels)
+        spacing = parse_spacing(query.spacing_mm) if query.spacing_mm else None
+        evaluator = Evaluator(engine, version, query.threshold, settings.max_image_pixels, spacing)
         answer = evaluator.picture(pairs[0]) if form == "png" else evaluator.scores(pairs)
         content, stages = await answer
     headers = {"Vary": "Accept"} | (model_headers(version, stages) if version else {})
@@ -103,6 +104,8 @@ def _check_query(
     faults = []
     if form == "png" and pairs != 1:
         faults.append(Fault("format", f"png takes one pair, found {pairs}", place="query"))
+    if form == "png" and query.spacing_mm:
+        faults.append(Fault("spacing_mm", "only with scores: a picture has none", place="query"))
     for name in ("threshold", "model"):
         if not predicts and getattr(query, name) is not None:
             faults.append(Fault(name, "only with image: the masks were sent", place="query"))

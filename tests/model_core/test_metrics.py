@@ -6,6 +6,7 @@ from model_core.errors import InputError, ShapeMismatchError
 from model_core.metrics import (
     METRICS,
     Confusion,
+    Summary,
     accuracy,
     bootstrap,
     dice,
@@ -147,16 +148,22 @@ def test_every_score_equals_torchmetrics_where_it_is_defined() -> None:
         assert metrics["precision"] == pytest.approx(theirs.binary_precision(*tensors).item())
 
 
+def mean(summary: Summary, metric: str) -> float:
+    interval = summary["per_image"][metric]
+    assert interval is not None
+    return interval["mean"]
+
+
 def test_the_three_means_of_five_images_counted_by_hand() -> None:
     perfect = score_image(draw("##.."), draw("##.."))
     half = score_image(draw("##.."), draw("#..."))
     summary = summarise([perfect, half, half, half, perfect])
     assert summary["n"] == 5
     assert summary["failure_rate"] == 3 / 5
-    assert summary["per_image"]["jaccard"]["mean"] == pytest.approx((1 + 3 * 0.5 + 1) / 5)
+    assert mean(summary, "jaccard") == pytest.approx((1 + 3 * 0.5 + 1) / 5)
     assert summary["pooled"]["jaccard"] == pytest.approx(7 / 10)
     assert summary["batch_of_4"]["jaccard"] == pytest.approx((5 / 8 + 1) / 2)
-    assert summary["per_image"]["threshold_jaccard"]["mean"] == pytest.approx(2 / 5)
+    assert mean(summary, "threshold_jaccard") == pytest.approx(2 / 5)
 
 
 def test_pooled_threshold_jaccard_cuts_the_pooled_jaccard() -> None:
@@ -164,7 +171,7 @@ def test_pooled_threshold_jaccard_cuts_the_pooled_jaccard() -> None:
     summary = summarise([good, good, good, good, bad])
     assert summary["pooled"]["threshold_jaccard"] == 16 / 18
     assert summary["batch_of_4"]["threshold_jaccard"] == (1 + 0) / 2
-    assert summary["per_image"]["threshold_jaccard"]["mean"] == 4 / 5
+    assert mean(summary, "threshold_jaccard") == 4 / 5
 
 
 def test_one_image_has_an_interval_of_no_width() -> None:
@@ -190,3 +197,13 @@ def test_all_metrics_share_the_same_resamples() -> None:
     scores = np.random.default_rng(2).random((50, 1))
     first, second = bootstrap(np.hstack([scores, scores]))
     assert first == second
+
+
+def test_the_summary_has_the_distances_of_the_images_that_have_any() -> None:
+    nothing, lesion = np.zeros((8, 8), bool), np.zeros((8, 8), bool)
+    lesion[2:5, 2:5] = True
+    items = [score_image(lesion, np.roll(lesion, 1, axis=1)), score_image(lesion, nothing)]
+    summary = summarise(items)
+    assert summary["n_distances"] == 1
+    assert summary["per_image"]["assd_px"] == {"mean": 0.5, "low": 0.5, "high": 0.5}
+    assert summarise(items[1:])["per_image"]["assd_px"] is None

@@ -156,7 +156,7 @@ def test_a_residual_network_learns_what_its_shortcuts_carry() -> None:
     shortcuts = (3 * 4 + 4) + (4 * 8 + 8) + (8 * 4 + 4)
     assert parameters(residual) == parameters(plain) + shortcuts
     for block in (*residual.down, *residual.merge):
-        for conv in block.body.modules():  # type: ignore[union-attr]
+        for conv in block.body.modules():
             if isinstance(conv, nn.Conv2d):
                 nn.init.zeros_(conv.weight)
                 nn.init.zeros_(conv.bias)  # type: ignore[arg-type]

@@ -59,6 +59,42 @@ def test_the_form_of_a_mask_does_not_matter(
     assert item["specificity"] == pytest.approx(7 / 8)
 
 
+def test_distances_are_in_pixels_and_with_the_size_of_a_pixel_in_mm(client: TestClient) -> None:
+    fields = [("truth", encode_mask(TRUTH)), ("pred", encode_mask(PRED))]
+    without = evaluate(client, fields).json()
+    (item,) = without["items"]
+    # Three columns against two: one pixel of five is one away, none of four.
+    assert item["hausdorff_95_px"] == pytest.approx(np.percentile([1, 0, 0, 0, 0], 95))
+    assert item["assd_px"] == pytest.approx(1 / 9)
+    assert "assd_mm" not in item
+    assert without["summary"]["n_distances"] == 1
+    with_mm = evaluate(client, fields, "?spacing_mm=0.5,0.02").json()
+    assert with_mm["items"][0]["assd_mm"] == pytest.approx(0.02 / 9)
+    assert with_mm["summary"]["per_image"]["assd_mm"]["mean"] == pytest.approx(0.02 / 9)
+
+
+def test_an_empty_mask_has_no_distance(client: TestClient) -> None:
+    fields = [("truth", encode_mask(TRUTH)), ("pred", encode_mask(np.zeros_like(TRUTH)))]
+    answer = evaluate(client, fields, "?spacing_mm=1,1").json()
+    assert {answer["items"][0][f"assd_{unit}"] for unit in ("px", "mm")} == {None}
+    assert answer["summary"]["per_image"]["hausdorff_95_px"] is None
+    assert answer["summary"]["n_distances"] == 0
+
+
+@pytest.mark.parametrize(
+    "spacing", ["0.02", "0,1", "-1,1", "nan,1", "inf,1", "1,2,3", "a,b", "1e3,1", "", "1;1"]
+)
+def test_a_spacing_that_is_none_is_refused_with_an_example(
+    client: TestClient, spacing: str
+) -> None:
+    fields = [("truth", encode_mask(TRUTH)), ("pred", encode_mask(PRED))]
+    response = client.post("/evaluate", params={"spacing_mm": spacing}, files=fields)
+    assert response.status_code == 422
+    (fault,) = response.json()["errors"]
+    assert fault["field"] == "spacing_mm"
+    assert "such as 0.02,0.02" in fault["detail"]
+
+
 def test_an_rle_may_be_a_text_field(client: TestClient) -> None:
     rle = json.dumps(encode_rle(TRUTH))
     fields = [("truth", (None, rle)), ("pred", (None, rle))]
@@ -75,7 +111,9 @@ def test_a_set_gives_what_model_core_gives(client: TestClient) -> None:
     ]
     answer = evaluate(client, fields).json()
     scores = [score_image(truth, pred) for truth, pred in pairs]
-    assert answer["items"] == [{"index": i, **score.metrics} for i, score in enumerate(scores)]
+    assert answer["items"] == [
+        {"index": i, **score.metrics, **score.distances} for i, score in enumerate(scores)
+    ]
     assert answer["summary"] == summarise(scores)
     assert (answer["model"], answer["threshold"]) == (None, None)
 

@@ -43,7 +43,9 @@ def test_the_whole_line_runs_on_drawn_lesions(
         pytest.param(["prepare", "--out", "o"], "needs a SOURCE", id="no source"),
         pytest.param(["train", "no.toml", "--out", "o"], "no config file at", id="no config"),
         pytest.param(["evaluate", "9.9.9", "--data", "d"], "has no version", id="no version"),
-        pytest.param(["evaluate", "../x", "--data", "d"], "is no", id="a path for a version"),
+        pytest.param(
+            ["evaluate", "../x", "--data", "d"], "neither a run folder", id="a path for a version"
+        ),
         pytest.param(
             ["publish", "o", "--version", "1.0.0", "--licence", "x"], "not a run", id="no run"
         ),

@@ -1,0 +1,113 @@
+"""The commands on data: prepare and leaks."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from model_core.errors import DatasetError
+from trainer.layouts import LAYOUTS, Listing, read_manifest
+from trainer.leaks import find_leaks, fingerprint
+from trainer.samples import SAMPLES_CSV, Sample, count_parts, read_samples, write_samples
+from trainer.split import read_split, write_split
+from trainer.tables import replace_text
+
+Commands = argparse._SubParsersAction  # what add_subparsers gives, which has no public name
+
+
+def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add the commands of this file to the program's."""
+    prepare = commands.add_parser("prepare", help="check a dataset folder and split it")
+    prepare.add_argument("source", type=Path, nargs="?", help="dataset folder; none for drawn")
+    prepare.add_argument("--layout", choices=[*LAYOUTS, "drawn"], default="manifest")
+    prepare.add_argument("--out", type=Path, required=True, help="folder to write samples.csv to")
+    sides = prepare.add_mutually_exclusive_group()
+    sides.add_argument("--split", type=Path, help="split file to follow (default: hash of ID)")
+    sides.add_argument(
+        "--official-split", action="store_true", help="follow the edition's own train/val/test"
+    )
+    prepare.add_argument("--write-split", type=Path, help="split file to write")
+    prepare.add_argument(
+        "--skip-bad", action="store_true", help="list bad pairs and go on without them"
+    )
+    prepare.add_argument("--count", type=_count, default=200, help="drawn: lesions (200)")
+    prepare.add_argument("--seed", type=_seed, default=0, help="drawn: seed of the first (0)")
+    prepare.set_defaults(command=_prepare)
+
+    leaks = commands.add_parser("leaks", help="list the images that two sets share")
+    leaks.add_argument("first", type=Path, help="prepared folder or manifest")
+    leaks.add_argument("second", type=Path, help="the same")
+    leaks.set_defaults(command=_leaks)
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    from trainer import datasets
+
+    listing = _listing(options)
+    split = read_split(options.split) if options.split else None
+    prepared = datasets.prepare(listing, split=split, official=options.official_split)
+    if options.skip_bad:
+        for problem in prepared.problems:
+            print(f"skipped: {problem}", file=sys.stderr)
+        samples = prepared.samples
+        if not samples:
+            raise DatasetError("no pair can be used")
+    else:
+        samples = datasets.require_no_problems(prepared)
+    path = write_samples(samples, options.out)
+    replace_text(options.out / "skipped.txt", "".join(f"{line}\n" for line in prepared.problems))
+    if options.write_split:
+        rows = ((sample.id, sample.group, sample.part) for sample in samples)
+        write_split(rows, options.write_split)
+    for name, parts in count_parts(samples).items():
+        print(f"{name}: " + ", ".join(f"{count} {part}" for part, count in sorted(parts.items())))
+    print(f"written to {path}" + _skipped(len(prepared.problems)))
+
+
+def _skipped(count: int) -> str:
+    return f"; {count} pairs skipped, listed in skipped.txt" if count else ""
+
+
+def _listing(options: argparse.Namespace) -> Listing:
+    source, layout = options.source, options.layout
+    if layout == "drawn":
+        from trainer.drawn import write_drawn
+
+        source = options.out / "drawn"
+        write_drawn(source, count=options.count, seed=options.seed)
+        return read_manifest(source)
+    if source is None:
+        raise DatasetError(f"layout {layout} needs a SOURCE folder")
+    return LAYOUTS[layout](source)
+
+
+def _leaks(options: argparse.Namespace) -> int:
+    first, second = _samples_of(options.first), _samples_of(options.second)
+    prints = [[fingerprint(sample) for sample in samples] for samples in (first, second)]
+    leaks = find_leaks(*prints)
+    for leak in leaks:
+        print(f"{first[leak.index].key} is {second[leak.other].key}: {leak.why}")
+    print(f"{len(leaks)} of the {len(first)} images of {options.first} are in {options.second} too")
+    return 1 if leaks else 0
+
+
+def _samples_of(place: Path) -> list[Sample]:
+    """Samples of a prepared folder, or of a manifest, checked now."""
+    if (place / SAMPLES_CSV).is_file():
+        return read_samples(place)
+    from trainer import datasets
+
+    return datasets.require_no_problems(datasets.prepare(read_manifest(place)))
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise ValueError(text)
+    return count
+
+
+def _seed(text: str) -> int:
+    seed = int(text)
+    if not 0 <= seed < 2**31:
+        raise ValueError(text)
+    return seed

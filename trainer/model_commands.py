@@ -1,0 +1,196 @@
+"""The commands on runs: train, evaluate, predict and report."""
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model_core.errors import ConfigError, DatasetError
+from model_core.predictor import Predictor
+from model_core.registry import Registry, split_reference
+from trainer import registry_commands
+from trainer.config import load_config
+from trainer.leaks import Fingerprint, describe, require_unseen, seen_among
+from trainer.run import CONFIG, WEIGHTS, load_run, trained_on
+from trainer.samples import Sample, digest, read_samples
+
+if TYPE_CHECKING:
+    from trainer.evaluate import Target
+
+    Scoring = tuple[Target, list[Fingerprint] | None, Path]
+    """What is scored, what it has seen (None where that is not known), and where to write."""
+
+Commands = argparse._SubParsersAction  # what add_subparsers gives, which has no public name
+
+
+def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add the commands of this file to the program's."""
+    training = commands.add_parser("train", help="train a run from a TOML config")
+    training.add_argument("config", type=Path)
+    training.add_argument("--out", type=Path, required=True, help="run folder")
+    training.add_argument("--data", type=Path, help="prepared folder (default: the config's)")
+    training.add_argument("--initial", help="run folder to start the weights from")
+    training.add_argument("--resume", action="store_true", help="go on from the checkpoint")
+    training.set_defaults(command=_train, after_interrupt="the same with --resume goes on")
+
+    evaluate = commands.add_parser("evaluate", help="score a run or a version")
+    evaluate.add_argument("target", help="run folder, version, alias, or name@version")
+    evaluate.add_argument("--data", type=Path, required=True, help="prepared folder")
+    parts = ["train", "val", "test", "external", "all"]
+    evaluate.add_argument("--part", choices=parts, default="test")
+    evaluate.add_argument("--datasets", help="comma-separated (default: the run's, or all)")
+    evaluate.add_argument("--out", type=Path, help="folder for the results (default: the run)")
+    evaluate.add_argument(
+        "--spacing-mm", type=_spacing, help="height,width of a pixel in mm, the same for all"
+    )
+    evaluate.add_argument(
+        "--skip-bad", action="store_true", help="leave out images that were seen in training"
+    )
+    registry_commands.add_registry(evaluate)
+    evaluate.set_defaults(command=_evaluate)
+
+    predict = commands.add_parser("predict", help="masks of a whole folder")
+    predict.add_argument("source", type=Path, help="folder of photographs")
+    predict.add_argument("--out", type=Path, required=True, help="folder for the masks")
+    predict.add_argument("--model", default="production", help="run folder, version or alias")
+    predict.add_argument("--threshold", type=float, help="0 to 1 (default: the model's own)")
+    registry_commands.add_registry(predict)
+    predict.set_defaults(command=_predict, after_interrupt="the same command goes on")
+
+
+def _train(options: argparse.Namespace) -> None:
+    from trainer.evaluate import held_out
+    from trainer.loop import train
+
+    config = load_config(options.config, data=options.data, initial=options.initial)
+    run: Path = options.out
+    train(config, run, resume=options.resume)
+    samples = held_out(config.data, "val", datasets=config.datasets)
+    _write_scores(_run_target(run), samples, run, config.data, "val")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from trainer.evaluate import held_out
+
+    run = Path(options.target)
+    is_run = (run / CONFIG).is_file()
+    datasets = tuple(options.datasets.split(",")) if options.datasets else ()
+    if is_run:
+        datasets = datasets or load_run(run).datasets
+    target, seen, out = _of_run(options) if is_run else _of_version(options)
+    samples = held_out(options.data, options.part, datasets=datasets)
+    if seen is not None and options.part != "train":
+        samples = _unseen(samples, seen, skip_bad=options.skip_bad)
+    _write_scores(target, samples, out, options.data, options.part, options.spacing_mm)
+
+
+def _run_target(run: Path) -> "Target":
+    from trainer.evaluate import run_target
+
+    return run_target(run)
+
+
+def _of_run(options: argparse.Namespace) -> "Scoring":
+    run = Path(options.target)
+    return _run_target(run), trained_on(run), options.out or run
+
+
+def _of_version(options: argparse.Namespace) -> "Scoring":
+    from trainer.evaluate import Target
+
+    registry = Registry(options.registry)
+    name, version = _resolve(registry, options.target, options.name)
+    loaded = registry.load(name, version)
+    seen = registry_commands.trained_on(registry, name, version)
+    own_data = _digests(options.data, loaded.card.training)
+    if seen is None and loaded.card.data.sha256 not in own_data:
+        print(
+            f"note: {loaded.label} does not list the photographs it was trained on, and this is "
+            "not its own data: whether it has seen these is not known",
+            file=sys.stderr,
+        )
+    out = options.out or Path("runs") / f"{name}-{version}"
+    return Target(loaded.predictor, loaded.card.files[WEIGHTS]), seen, out
+
+
+def _digests(data: Path, training: dict[str, object]) -> set[str]:
+    """What a card trained on this very data may call it."""
+    samples = [sample for sample in read_samples(data) if sample.part != "external"]
+    wanted = training.get("datasets") or {sample.dataset for sample in samples}
+    return {digest([sample for sample in samples if sample.dataset in wanted])}  # type: ignore[operator]
+
+
+def _unseen(samples: list[Sample], seen: Sequence[Fingerprint], *, skip_bad: bool) -> list[Sample]:
+    if not skip_bad:
+        require_unseen(samples, seen)
+        return samples
+    leaks = seen_among(samples, seen)
+    for line in describe(leaks, samples):
+        print(f"left out, seen in training: {line}", file=sys.stderr)
+    left_out = {leak.index for leak in leaks}
+    kept = [sample for index, sample in enumerate(samples) if index not in left_out]
+    if not kept:
+        raise DatasetError("every image to be scored was seen in training")
+    return kept
+
+
+def _write_scores(
+    target: "Target",
+    samples: list[Sample],
+    out: Path,
+    data: Path,
+    part: str,
+    spacing_mm: tuple[float, float] | None = None,
+) -> None:
+    from trainer.evaluate import format_table, score, write_scores
+
+    scored = score(target.predictor, samples, spacing_mm=spacing_mm, sweep=True)
+    records = write_scores(scored, target, out, part=part, data=data)
+    print(format_table(records))
+    print(f"written to {out}: scores_{part}.json, scores_{part}.csv, triptychs_{part}.png")
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from trainer.predict import predict_folder
+
+    predictor, model = _predictor(options)
+    if options.threshold is not None:
+        config = replace(predictor.postprocess_config, threshold=options.threshold)
+        predictor = Predictor(predictor.backend, predictor.preprocess_config, config)
+    outcome = predict_folder(options.source, options.out, predictor, model=model)
+    for name, problem in outcome.skipped:
+        print(f"skipped: {name}: {problem}", file=sys.stderr)
+    listed = f", listed in {options.out / 'skipped.csv'}" if outcome.skipped else ""
+    print(f"{outcome.masks} masks in {options.out}; {len(outcome.skipped)} images skipped{listed}")
+    return 1 if outcome.skipped else 0
+
+
+def _predictor(options: argparse.Namespace) -> tuple[Predictor, str]:
+    """The predictor of a run or a version, and what to call it."""
+    run = Path(options.model)
+    if (run / CONFIG).is_file():
+        target = _run_target(run)
+        return target.predictor, f"weights {target.weights_sha256}"
+    registry = Registry(options.registry)
+    loaded = registry.load(*_resolve(registry, options.model, options.name))
+    return loaded.predictor, f"{loaded.label} {loaded.sha256}"
+
+
+def _resolve(registry: Registry, reference: str, default: str) -> tuple[str, str]:
+    """Name and version of what is no run folder."""
+    if "/" in reference or Path(reference).is_dir():
+        raise ConfigError(
+            f"{reference} is neither a run folder (it has no {CONFIG}) nor a version or alias"
+        )
+    name, version = split_reference(reference, default)
+    return name, registry.resolve(name, version)
+
+
+def _spacing(text: str) -> tuple[float, float]:
+    height, width = (float(part) for part in text.split(","))
+    if not (0 < height < math.inf and 0 < width < math.inf):
+        raise ValueError(text)
+    return height, width
