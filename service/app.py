@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from service.engine import Engine
 from service.error_handlers import add_error_handlers
+from service.hot_reload import Reloader
 from service.openapi import DESCRIPTION
 from service.routes import docs, evaluate, health, models, segment
 from service.settings import Settings
@@ -41,6 +42,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.telemetry = Telemetry()
     app.state.engine = Engine(settings, app.state.telemetry)
+    app.state.reloader = Reloader(app.state.engine, app.state.telemetry, settings.model_name)
     add_error_handlers(app)
     app.add_middleware(RequestTelemetry, telemetry=app.state.telemetry)
     for room in (segment, evaluate, models, health, docs):
@@ -52,5 +54,6 @@ def create_app(settings: Settings) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     engine: Engine = app.state.engine
     await asyncio.to_thread(engine.load_production)
-    yield
+    async with app.state.reloader.following(app.state.settings.reload_seconds):
+        yield
     await asyncio.to_thread(engine.close)

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from service.engine import Engine
+from service.hot_reload import Reloader
 from service.settings import Settings
 from service.telemetry import Telemetry
 
@@ -12,6 +13,11 @@ from service.telemetry import Telemetry
 async def _engine(request: Request) -> Engine:
     engine: Engine = request.app.state.engine
     return engine
+
+
+async def _reloader(request: Request) -> Reloader:
+    reloader: Reloader = request.app.state.reloader
+    return reloader
 
 
 async def _settings(request: Request) -> Settings:
@@ -25,5 +31,6 @@ async def _telemetry(request: Request) -> Telemetry:
 
 
 EngineOf = Annotated[Engine, Depends(_engine)]
+ReloaderOf = Annotated[Reloader, Depends(_reloader)]
 SettingsOf = Annotated[Settings, Depends(_settings)]
 TelemetryOf = Annotated[Telemetry, Depends(_telemetry)]

@@ -7,24 +7,23 @@ another; the event loop only passes results on.
 import asyncio
 import logging
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
+import numpy as np
 import torch
 
 from model_core.errors import ConfigError, CorruptVersionError
 from model_core.predictor import Prediction
 from model_core.registry import PRODUCTION, LoadedVersion, Registry, split_reference
 from service.errors import NotReadyError, QueueFullError
+from service.residents import Held, Key, Residents
 from service.settings import Settings
 from service.telemetry import Stages, Telemetry
 
 T = TypeVar("T")
-Key = tuple[str, str]
-"""Name and version."""
 Resident = dict[Key, LoadedVersion]
 
 logger = logging.getLogger("service.engine")
@@ -40,14 +39,23 @@ class Engine:
 
     def __init__(self, settings: Settings, telemetry: Telemetry) -> None:
         self.registry = Registry(settings.model_registry)
-        self.production: LoadedVersion | None = None
         self._settings = settings
         self._telemetry = telemetry
-        self._others: OrderedDict[Key, asyncio.Future[LoadedVersion]] = OrderedDict()
+        self._residents = Residents(self._load_beside, limit=settings.resident_versions)
         self._depth = 0
         self._io = ThreadPoolExecutor(settings.io_threads, "io")
         self._inference = ThreadPoolExecutor(1, "inference")
         self._loader = ThreadPoolExecutor(1, "loader")
+
+    @property
+    def production(self) -> LoadedVersion | None:
+        """The version that answers where a request names none; None until it is loaded."""
+        held = self._residents.production
+        return held.version if held else None
+
+    @production.setter
+    def production(self, loaded: LoadedVersion | None) -> None:
+        self._residents.production = Held(loaded) if loaded else None
 
     def load_production(self) -> LoadedVersion:
         """Load the production version, where it is not loaded yet; blocks for a second or two.
@@ -56,23 +64,34 @@ class Engine:
             ModelError: the registry has none, or it fails its checks.
             ConfigError: the registry or the device is not there.
         """
-        if self.production is None:
+        loaded = self.production
+        if loaded is None:
             self._check_settings()
             name = self._settings.model_name
             loaded = self._load(name, self.registry.resolve(name, PRODUCTION))
-            labels = {"name": name, "version": loaded.card.version, "sha256": loaded.sha256}
-            self._telemetry.model.info(labels | {"backend": loaded.predictor.backend.name})
             self.production = loaded
-        return self.production
+            self._announce(loaded)
+        return loaded
+
+    async def switch(self, version: str, sha256: str) -> None:
+        """Load a version beside production, and put it in its place in one assignment.
+
+        Requests that began with the former one end with it, and then it is freed.
+
+        Args:
+            version: The new one.
+            sha256: Of its card; a version in memory whose hash differs is not used again.
+
+        Raises:
+            ModelError: it fails its checks; the former one stays.
+        """
+        key = (self._settings.model_name, version)
+        self._announce(await self._residents.promote(key, sha256))
 
     @property
     def resident(self) -> Resident:
         """The loaded versions."""
-        loads = self._others.values()
-        loaded = [load.result() for load in loads if load.done() and load.exception() is None]
-        if self.production is not None:
-            loaded.append(self.production)
-        return {(version.card.name, version.card.version): version for version in loaded}
+        return {(each.card.name, each.card.version): each for each in self._residents.loaded()}
 
     @contextmanager
     def slot(self) -> Iterator[None]:
@@ -94,8 +113,9 @@ class Engine:
             self._depth -= 1
             self._telemetry.queue_depth.set(self._depth)
 
-    async def version(self, reference: str | None) -> LoadedVersion:
-        """The version that a request asks for, loaded now if need be.
+    @asynccontextmanager
+    async def version(self, reference: str | None) -> AsyncIterator[LoadedVersion]:
+        """The version that a request asks for, loaded now if need be; in memory until the end.
 
         Args:
             reference: Version, alias or `name@version`; None for production.
@@ -106,16 +126,8 @@ class Engine:
             VersionNotFoundError: there is no such version.
             CorruptVersionError: it fails its checks.
         """
-        default = self._settings.model_name
-        name, version = split_reference(reference or PRODUCTION, default)
-        if (name, version) == (default, PRODUCTION):
-            if self.production is None:
-                raise NotReadyError("no model is loaded yet")
-            return self.production
-        version = await self.run(self.registry.resolve, name, version)
-        if self.production and (name, version) == (default, self.production.card.version):
-            return self.production
-        return await self._other((name, version))
+        async with self._residents.use(await self._held(reference)) as version:
+            yield version
 
     async def predict(
         self,
@@ -175,26 +187,38 @@ class Engine:
             loaded = self.registry.load(name, version, device=device, max_pixels=max_pixels)
         except OSError as exc:
             raise CorruptVersionError(f"{name}/{version} cannot be read: {exc}") from exc
+        self._warm(loaded)
         backend, seconds = loaded.predictor.backend.name, time.perf_counter() - started
         logger.info("loaded=%s backend=%s seconds=%.2f", loaded.label, backend, seconds)
         return loaded
 
-    async def _other(self, key: Key) -> LoadedVersion:
-        """A version beside production: all who ask while it loads wait for the same load."""
-        if key not in self._others:
-            while len(self._others) >= self._settings.resident_versions - 1:
-                self._others.popitem(last=False)
-            loop = asyncio.get_running_loop()
-            self._others[key] = loop.run_in_executor(self._loader, self._load, *key)
-        self._others.move_to_end(key)
-        load = self._others[key]
-        try:
-            # A caller who leaves must not stop the load for the others.
-            return await asyncio.shield(load)
-        except Exception:
-            if self._others.get(key) is load:
-                del self._others[key]
-            raise
+    def _warm(self, loaded: LoadedVersion) -> None:
+        """Run a version once where it will run: the golden check ran in the loader's thread."""
+        size = loaded.card.preprocess.size
+        blank = np.zeros((1, size, size, 3), np.uint8)
+        self._inference.submit(loaded.predictor.infer, blank).result()
+
+    async def _load_beside(self, name: str, version: str) -> LoadedVersion:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._loader, self._load, name, version)
+
+    def _announce(self, loaded: LoadedVersion) -> None:
+        labels = {"name": loaded.card.name, "version": loaded.card.version}
+        backend = loaded.predictor.backend.name
+        self._telemetry.model.info(labels | {"sha256": loaded.sha256, "backend": backend})
+
+    async def _held(self, reference: str | None) -> Held:
+        default = self._settings.model_name
+        name, version = split_reference(reference or PRODUCTION, default)
+        if (name, version) == (default, PRODUCTION):
+            if self._residents.production is None:
+                raise NotReadyError("no model is loaded yet")
+            return self._residents.production
+        version = await self.run(self.registry.resolve, name, version)
+        live = self._residents.production
+        if live and live.version and (name, version) == (default, live.version.card.version):
+            return live
+        return self._residents.other((name, version))
 
     async def _stage(self, stages: Stages, stage: str, function: Callable[[], T]) -> T:
         """Run a stage in its thread; the wait for the thread counts as the stage `queue`."""

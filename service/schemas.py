@@ -1,5 +1,6 @@
 """The JSON of every answer: what clients parse, and what /openapi.json promises."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -166,10 +167,33 @@ class VersionEntry(_Strict):
     )
 
 
-class VersionList(_Strict):
-    """Everything the registry holds."""
+class ReloadFailure(_Strict):
+    """Why the version that an alias points to is not the one that serves."""
 
-    models: list[VersionEntry]
+    alias: str = Field(examples=["production"])
+    wanted: str | None = Field(
+        description="Version that the alias points to; null where that cannot be read.",
+        examples=["1.2.0"],
+    )
+    error: str = Field(
+        description="What was found and what was expected.",
+        examples=["lesion-unet/1.2.0 lacks the file model.safetensors"],
+    )
+    since: datetime = Field(
+        description="When this was first found, UTC.", examples=["2026-01-01T12:00:00Z"]
+    )
+
+
+class VersionList(_Strict):
+    """Everything the registry holds, and what serves of it."""
+
+    models: list[VersionEntry] = Field(description="Empty while the registry cannot be read.")
+    serving: ModelRef | None = Field(
+        description="Answers where a request names no version; null until it is loaded."
+    )
+    reload: ReloadFailure | None = Field(
+        description="Null while the alias `production` and the version that serves agree."
+    )
 
 
 class VersionDetail(VersionEntry):

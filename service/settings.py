@@ -38,6 +38,13 @@ class Settings(BaseSettings):
     resident_versions: int = Field(
         default=2, ge=2, le=16, description="Versions kept loaded at most, production among them."
     )
+    reload_seconds: float = Field(
+        default=5,
+        ge=0,
+        le=86_400,
+        allow_inf_nan=False,
+        description="Time between two looks at the alias `production`; at 0 it is read once.",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where the network runs; auto takes the GPU where there is one."
     )

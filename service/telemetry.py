@@ -54,6 +54,14 @@ class Telemetry:
             "lesion_queue_depth", "Requests being worked on or waiting.", registry=self.registry
         )
         self.model = Info("lesion_model", "The production version.", registry=self.registry)
+        self.reloads = Counter(
+            "lesion_model_reloads",
+            "Attempts to put another version in production while serving.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        for outcome in ("ok", "failed"):  # an alert on an increase needs the zero before it
+            self.reloads.labels(outcome)
 
 
 class Stages:

@@ -1,5 +1,6 @@
 """`POST /evaluate`: expert masks, with photographs or predicted masks, in; scores out."""
 
+from contextlib import nullcontext
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -88,12 +89,13 @@ async def evaluate(
     pairs = pairs_of(parts, max_pairs=settings.max_pairs)
     _check_query(query, form, predicts="image" in parts, pairs=len(pairs))
     with engine.slot():
-        version = await engine.version(query.model) if "image" in parts else None
-        spacing = parse_spacing(query.spacing_mm) if query.spacing_mm else None
-        evaluator = Evaluator(engine, version, query.threshold, settings.max_image_pixels, spacing)
-        answer = evaluator.picture(pairs[0]) if form == "png" else evaluator.scores(pairs)
-        content, stages = await answer
-    headers = {"Vary": "Accept"} | (model_headers(version, stages) if version else {})
+        async with engine.version(query.model) if "image" in parts else nullcontext() as version:
+            spacing = parse_spacing(query.spacing_mm) if query.spacing_mm else None
+            limit = settings.max_image_pixels
+            evaluator = Evaluator(engine, version, query.threshold, limit, spacing)
+            answer = evaluator.picture(pairs[0]) if form == "png" else evaluator.scores(pairs)
+            content, stages = await answer
+            headers = {"Vary": "Accept"} | (model_headers(version, stages) if version else {})
     media_type = "image/png" if form == "png" else "application/json"
     return Response(content, headers=headers, media_type=media_type)
 

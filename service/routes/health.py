@@ -30,9 +30,13 @@ async def healthz() -> Status:
 
 @router.get("/readyz", summary="Can it segment?", responses=problems(NotReadyError))
 async def readyz(engine: EngineOf) -> Status:
-    """Answers 200 once the production version is loaded and has passed its golden test."""
-    await engine.version(None)
-    return Status()
+    """Answers 200 once a production version is loaded and has passed its golden test.
+
+    It stays 200 while a newer one cannot be loaded: `GET /models` and the counter
+    `lesion_model_reloads_total` tell of that.
+    """
+    async with engine.version(None):
+        return Status()
 
 
 @router.get(
@@ -42,6 +46,6 @@ async def readyz(engine: EngineOf) -> Status:
     responses={200: _METRICS_RESPONSE, **problems()},
 )
 async def metrics(telemetry: TelemetryOf) -> Response:
-    """Requests, durations, stages, queue and model; never anything of a photograph."""
+    """Requests, durations, stages, queue, model and reloads; never anything of a photograph."""
     content = generate_latest(telemetry.registry)
     return Response(content, headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,18 +1,21 @@
 """`GET /models`: what the registry holds, and the card of each version."""
 
 import json
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Path
 
 from model_core.card import dump_card
 from model_core.errors import CorruptVersionError, VersionNotFoundError
-from model_core.registry import Registry, split_reference
-from service.dependencies import EngineOf, SettingsOf
+from model_core.registry import PRODUCTION, Registry, split_reference
+from service.answers import model_ref
+from service.dependencies import EngineOf, ReloaderOf, SettingsOf
 from service.engine import Resident
 from service.errors import InvalidRequestError
+from service.hot_reload import Failure
 from service.openapi import problems
-from service.schemas import VersionDetail, VersionEntry, VersionList
+from service.schemas import ReloadFailure, VersionDetail, VersionEntry, VersionList
 
 router = APIRouter(tags=["models"])
 
@@ -22,9 +25,20 @@ Reference = Annotated[
 
 
 @router.get("/models", summary="List all versions", responses=problems(CorruptVersionError))
-async def list_versions(engine: EngineOf) -> VersionList:
-    """Every published version of every model, oldest first."""
-    return VersionList(models=await engine.run(_entries, engine.registry, engine.resident))
+async def list_versions(engine: EngineOf, reloader: ReloaderOf) -> VersionList:
+    """Every published version of every model, oldest first, and which one serves.
+
+    While the one that `production` points to cannot be loaded, the former one goes on serving, and
+    `reload` says why.
+    """
+    try:
+        models = await engine.run(_entries, engine.registry, engine.resident)
+    except Exception:
+        if reloader.failure is None:
+            raise
+        models = []  # what cannot be read is known already, and `reload` tells of it
+    serving = model_ref(engine.production) if engine.production else None
+    return VersionList(models=models, serving=serving, reload=_reload(reloader.failure))
 
 
 @router.get(
@@ -36,6 +50,10 @@ async def read_version(version: Reference, engine: EngineOf, settings: SettingsO
     """What the version is, what made it, how good it is, and what it is for."""
     name, reference = split_reference(version, settings.model_name)
     return await engine.run(_detail, engine.registry, engine.resident, name, reference)
+
+
+def _reload(failure: Failure | None) -> ReloadFailure | None:
+    return ReloadFailure(alias=PRODUCTION, **asdict(failure)) if failure else None
 
 
 def _entries(registry: Registry, resident: Resident) -> list[VersionEntry]:

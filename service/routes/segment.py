@@ -70,13 +70,13 @@ async def segment(
     form = query.format or negotiate(request.headers.getlist("accept"), _OFFERS)
     data = await read_photograph(request, max_bytes=settings.max_body_bytes)
     with engine.slot():
-        version = await engine.version(query.model)
-        content, stages = await engine.predict(
-            version,
-            data,
-            lambda prediction: encode_prediction(prediction, form, version, data),
-            threshold=query.threshold,
-        )
-    headers = model_headers(version, stages) | {"Vary": "Accept"}
+        async with engine.version(query.model) as version:
+            content, stages = await engine.predict(
+                version,
+                data,
+                lambda prediction: encode_prediction(prediction, form, version, data),
+                threshold=query.threshold,
+            )
+            headers = model_headers(version, stages) | {"Vary": "Accept"}
     media_type = "application/json" if form == "rle" else "image/png"
     return Response(content, headers=headers, media_type=media_type)

@@ -55,6 +55,12 @@ def engine(settings: Settings, registry: WatchedRegistry) -> Iterator[Engine]:
     engine.close()
 
 
+async def ask(engine: Engine, reference: str | None) -> LoadedVersion:
+    """What a request that asks for this version works with, once it has ended."""
+    async with engine.version(reference) as version:
+        return version
+
+
 def resident(engine: Engine) -> set[str]:
     return {version for _, version in engine.resident}
 
@@ -77,28 +83,28 @@ def test_production_is_loaded_once(engine: Engine, registry: WatchedRegistry) ->
 
 def test_before_it_is_loaded_there_is_nothing_to_ask(engine: Engine) -> None:
     with pytest.raises(NotReadyError):
-        asyncio.run(engine.version(None))
+        asyncio.run(ask(engine, None))
 
 
 def test_a_version_is_loaded_once_however_many_ask_at_once(
     engine: Engine, registry: WatchedRegistry
 ) -> None:
-    async def ask() -> list[LoadedVersion]:
-        return await asyncio.gather(*(engine.version("0.9.0") for _ in range(8)))
+    async def crowd() -> list[LoadedVersion]:
+        return await asyncio.gather(*(ask(engine, "0.9.0") for _ in range(8)))
 
-    assert len({id(version) for version in asyncio.run(ask())}) == 1
+    assert len({id(version) for version in asyncio.run(crowd())}) == 1
     assert registry.loads == ["0.9.0"]
 
 
 def test_the_least_recently_used_version_makes_room_and_production_never_does(
     engine: Engine, registry: WatchedRegistry
 ) -> None:
-    async def ask() -> None:
+    async def one_by_one() -> None:
         for version in ("1.0.0", "0.9.0", "0.8.0", "0.8.0", "0.9.0"):
-            await engine.version(version)
+            await ask(engine, version)
 
     engine.load_production()
-    asyncio.run(ask())
+    asyncio.run(one_by_one())
     assert resident(engine) == {"1.0.0", "0.9.0"}
     assert registry.loads == ["1.0.0", "0.9.0", "0.8.0", "0.9.0"]
 
@@ -106,16 +112,16 @@ def test_the_least_recently_used_version_makes_room_and_production_never_does(
 def test_a_caller_who_leaves_does_not_stop_the_load_for_others(
     engine: Engine, registry: WatchedRegistry
 ) -> None:
-    async def ask() -> LoadedVersion:
-        leaver = asyncio.create_task(engine.version("0.9.0"))
-        stayer = asyncio.create_task(engine.version("0.9.0"))
+    async def leave() -> LoadedVersion:
+        leaver = asyncio.create_task(ask(engine, "0.9.0"))
+        stayer = asyncio.create_task(ask(engine, "0.9.0"))
         await asyncio.to_thread(registry.loading.wait, TIMEOUT_S)
         leaver.cancel()
         registry.released.set()
         return await stayer
 
     registry.released.clear()
-    assert asyncio.run(ask()).card.version == "0.9.0"
+    assert asyncio.run(leave()).card.version == "0.9.0"
     assert registry.loads == ["0.9.0"]
 
 
@@ -125,14 +131,14 @@ def test_a_version_that_failed_is_tried_again_when_asked_again(
     damage(own_root, "0.9.0")
     engine = Engine(settings.model_copy(update={"model_registry": own_root}), Telemetry())
 
-    async def ask() -> LoadedVersion:
+    async def ask_twice() -> LoadedVersion:
         with pytest.raises(CorruptVersionError):
-            await engine.version("0.9.0")
+            await ask(engine, "0.9.0")
         intact = Path(NAME, "0.9.0", "model.safetensors")
         shutil.copyfile(registry_root / intact, own_root / intact)
-        return await engine.version("0.9.0")
+        return await ask(engine, "0.9.0")
 
-    assert asyncio.run(ask()).card.version == "0.9.0"
+    assert asyncio.run(ask_twice()).card.version == "0.9.0"
     engine.close()
 
 
