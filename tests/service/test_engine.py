@@ -1,17 +1,15 @@
 import asyncio
 import shutil
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from model_core.errors import ConfigError, CorruptVersionError, VersionNotFoundError
-from model_core.registry import LoadedVersion, Registry
+from model_core.registry import LoadedVersion
 from service.app import create_app
 from service.engine import Engine
 from service.errors import NotReadyError
@@ -21,25 +19,9 @@ from tests.models import NAME
 from tests.pictures import encode, lesion
 from tests.service.problems import assert_problem
 from tests.service.slow_backend import TIMEOUT_S, HeldBackend
+from tests.service.watched_registry import WatchedRegistry
 
 PNG = encode(lesion(48, 64))
-
-
-class WatchedRegistry(Registry):
-    """Remembers what was loaded, and can be held up while it loads."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self.loads: list[str] = []
-        self.loading = threading.Event()
-        self.released = threading.Event()
-        self.released.set()
-
-    def load(self, name: str, version: str, **options: Any) -> LoadedVersion:
-        self.loads.append(version)
-        self.loading.set()
-        assert self.released.wait(TIMEOUT_S)
-        return super().load(name, version, **options)
 
 
 @pytest.fixture
