@@ -1,5 +1,6 @@
 """The real application around a real registry of a model that can be foreseen: dark is lesion."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,3 +48,15 @@ def client(settings: Settings) -> Iterator[TestClient]:
 def app(settings: Settings) -> FastAPI:
     """A new application, not started, that a test may tamper with."""
     return create_app(settings)
+
+
+@pytest.fixture(scope="session")
+def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry of 1.0.0, in production, 1.1.0 and 1.2.0; only to be read."""
+    return tiny_registry(tmp_path_factory.mktemp("intact"), "1.1.0", "1.2.0", "1.0.0").root
+
+
+@pytest.fixture
+def root(intact: Path, tmp_path: Path) -> Path:
+    """A copy of `intact` that a test may change while it is served."""
+    return shutil.copytree(intact, tmp_path / "registry")

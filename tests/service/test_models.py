@@ -10,7 +10,8 @@ from tests.service.problems import assert_problem
 
 
 def test_every_version_is_listed_oldest_first(client: TestClient) -> None:
-    models = client.get("/models").json()["models"]
+    answer = client.get("/models").json()
+    models = answer["models"]
     assert [(entry["version"], entry["aliases"]) for entry in models] == [
         ("0.8.0", []),
         ("0.9.0", []),
@@ -19,6 +20,7 @@ def test_every_version_is_listed_oldest_first(client: TestClient) -> None:
     assert {entry["name"] for entry in models} == {NAME}
     assert models[-1]["loaded"] is True
     assert models[-1]["backend"].startswith("pytorch-")
+    assert (answer["serving"]["version"], answer["reload"]) == ("1.0.0", None)
 
 
 @pytest.mark.parametrize("reference", ["1.0.0", "production", "lesion-unet@1.0.0"])

@@ -47,8 +47,10 @@ def started(root: Path, *, resident_versions: int = 2) -> Iterator[tuple[Engine,
     engine = Engine(Settings(model_registry=root, resident_versions=resident_versions), Telemetry())
     engine.registry = registry = WatchedRegistry(root)
     engine.load_production()
-    yield engine, registry
-    engine.close()
+    try:
+        yield engine, registry
+    finally:
+        engine.close()
 
 
 async def segment(engine: Engine, reference: str) -> str:
