@@ -23,7 +23,7 @@ API_VERSION = "1.0.0"
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The service as an ASGI application; its lifespan loads the production version.
+    """The service as an ASGI application; its lifespan loads the production version and follows it.
 
     Args:
         settings: Read once, by the caller; nothing inside reads the environment.

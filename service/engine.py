@@ -1,4 +1,4 @@
-"""The live model versions, and the way of one request through them.
+"""The way of one request through a live model version, and the threads it runs in.
 
 Decoding and encoding run in a pool of threads, the network in one thread of its own, loading in
 another; the event loop only passes results on.

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from model_core.backends.protocol import Backend
 from model_core.errors import CorruptVersionError
+from model_core.unet import UNet
 from service.app import create_app
 from service.engine import Engine
 from service.settings import Settings
@@ -21,6 +22,7 @@ from service.telemetry import Telemetry
 from tests.models import NAME, tiny_registry
 from tests.pictures import encode, lesion
 from tests.service.slow_backend import TIMEOUT_S
+from tests.service.spoilt_versions import NEW, another_mask
 from tests.service.waiting import wait_until
 from tests.service.watched_registry import WatchedRegistry
 
@@ -176,6 +178,22 @@ def test_a_load_that_failed_is_not_kept_and_takes_no_place(
 
     with started(root) as (engine, registry):
         asyncio.run(scenario(engine, registry))
+
+
+def networks() -> int:
+    return sum(type(each) is UNet for each in gc.get_objects())
+
+
+def test_a_load_that_failed_leaves_no_network_behind(root: Path) -> None:
+    async def scenario(engine: Engine) -> None:
+        with pytest.raises(CorruptVersionError, match="golden"):
+            await segment(engine, NEW)
+
+    another_mask(root)  # found only once the network is built
+    with started(root) as (engine, _):
+        before = networks()
+        asyncio.run(scenario(engine))
+        wait_until(lambda: networks() == before)
 
 
 def test_it_says_what_is_in_memory_while_something_loads(many: Path) -> None:
