@@ -1,6 +1,6 @@
 """Losses of binary segmentation, on logits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -48,32 +48,37 @@ def bce_dice(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def lovasz(logits: Tensor, truth: Tensor) -> Tensor:
-    """Lovász hinge: the convex extension of one minus the Jaccard index, per image, mean of batch.
+    """Lovász hinge: the Jaccard loss made convex, per image, mean over the batch.
 
-    With the pixels of an image sorted by their hinge error e = 1 - logit (2 truth - 1), largest
-    first, it is the sum of max(e, 0) times the growth of the Jaccard loss when that pixel is the
-    next one to be wrong. An image without lesion has Jaccard loss 1 from its first wrong pixel on,
-    so that pixel alone counts.
+    With the hinge errors m = max(0, 1 - logit * (2 truth - 1)) in falling order, the loss is the
+    sum of m_i (J_i - J_(i-1)), where J_i is the Jaccard loss of getting the first i pixels wrong
+    and the others right: |wrong| / |lesion or wrong|. Every order is one linear piece of it, so
+    these differences are also its sub-gradient.
 
     Args:
-        logits: float (N, 1, H, W), any real.
-        truth: float (N, 1, H, W), 0 or 1.
+        logits: float (N, 1, H, W), any real; 1 is as sure as it asks for.
+        truth: float (N, 1, H, W), 0 or 1; nothing between.
 
     Returns:
-        Scalar, at least 0; 0 where every pixel is right by a margin of 1.
+        Scalar, at least 0. Where no pixel is lesion, getting any one wrong is a Jaccard loss of 1,
+        as in our metrics, so such an image loses its single largest error: slow to learn from, but
+        0 only for an empty answer.
 
-    Source: Berman, Triki and Blaschko 2018, arXiv:1705.08790, equations 8 and 9 and algorithm 1.
+    Source: Berman, Triki and Blaschko 2018, arXiv:1705.08790.
     """
-    flat, wanted = logits.flatten(1), truth.flatten(1)
-    errors, order = (1 - flat * (2 * wanted - 1)).sort(dim=1, descending=True)
-    lesion = wanted.gather(1, order)
-    total = lesion.sum(dim=1, keepdim=True)
-    # Were the first k pixels wrong, intersection and union of prediction and truth would be these.
-    intersection = total - lesion.cumsum(dim=1)
-    union = total + (1 - lesion).cumsum(dim=1)
-    jaccard_loss = 1 - intersection / union
-    growth = torch.diff(jaccard_loss, dim=1, prepend=torch.zeros_like(total))
-    return (functional.relu(errors) * growth).sum(dim=1).mean()
+    labels = truth.flatten(start_dim=1)
+    errors = functional.relu(1 - logits.flatten(start_dim=1) * (2 * labels - 1))
+    errors, order = errors.sort(dim=1, descending=True)
+    labels = labels.gather(1, order)
+    right = labels.sum(dim=1, keepdim=True) - labels.cumsum(dim=1)
+    either = labels.sum(dim=1, keepdim=True) + (1 - labels).cumsum(dim=1)
+    slopes = (1 - right / either).diff(dim=1, prepend=torch.zeros_like(right[:, :1]))
+    return (errors * slopes).sum(dim=1).mean()
+
+
+def bce_lovasz(logits: Tensor, truth: Tensor) -> Tensor:
+    """Sum of `bce` and `lovasz`, which alone stops at a logit of 1 and teaches no probability."""
+    return bce(logits, truth) + lovasz(logits, truth)
 
 
 def focal_tversky(
@@ -81,56 +86,61 @@ def focal_tversky(
     truth: Tensor,
     *,
     alpha: float = 0.7,
+    beta: float = 0.3,
     gamma: float = 4 / 3,
     smooth: float = 1.0,
 ) -> Tensor:
-    """(1 - TI) ** (1 / gamma) per image, mean over the batch.
+    """Focal Tversky loss of probabilities, per image, mean over the batch.
 
-    TI = (TP + s) / (TP + alpha FN + (1 - alpha) FP + s), of probabilities: a missed pixel costs
-    more than a wrong one where alpha is above a half. The root lifts the share of images that are
-    nearly right. Below 1e-6 the loss of an image counts as 1e-6, where the root's slope would grow
-    without bound.
+    (1 - (TP + smooth) / (TP + alpha FN + beta FP + smooth)) ** (1 / gamma), where TP, FN and FP
+    are sums of probabilities over one image. Others swap alpha and beta, or write our 1 / gamma
+    as gamma; this is the paper's way, and so are the defaults.
 
     Args:
         logits: float (N, 1, H, W), any real.
         truth: float (N, 1, H, W), 0 or 1.
-        alpha: Weight of missed lesion, 0 to 1.
-        gamma: At least 1; 1 is the Tversky loss.
-        smooth: Added to numerator and denominator, px: two empty masks lose next to nothing.
+        alpha: Weight of missed lesion (FN), at least 0.
+        beta: Weight of falsely found lesion (FP), at least 0; below `alpha` it favours recall.
+        gamma: Focus, above 0. Above 1, images that are nearly right keep a steeper gradient.
+        smooth: Added to numerator and denominator, px, as in `soft_dice`.
 
     Returns:
-        Scalar in (0, 1].
+        Scalar in [0, 1).
 
-    Source: Abraham and Khan 2019, arXiv:1810.07842, equations 3 and 4, with its alpha and gamma.
+    Source: Abraham and Khan 2019, arXiv:1810.07842.
     """
-    probability = torch.sigmoid(logits)
-    hit = (probability * truth).sum(dim=(1, 2, 3))
-    missed = ((1 - probability) * truth).sum(dim=(1, 2, 3))
-    wrong = (probability * (1 - truth)).sum(dim=(1, 2, 3))
-    index = (hit + smooth) / (hit + alpha * missed + (1 - alpha) * wrong + smooth)
-    return (1 - index).clamp_min(1e-6).pow(1 / gamma).mean()
+    found, missed = torch.sigmoid(logits), torch.sigmoid(-logits)
+    true_pos = (found * truth).sum(dim=(1, 2, 3))
+    weighed = (alpha * missed * truth + beta * found * (1 - truth)).sum(dim=(1, 2, 3))
+    index_gap = weighed / (true_pos + weighed + smooth)
+    # At exactly 0 a root's slope is infinite.
+    return index_gap.clamp_min(torch.finfo(index_gap.dtype).tiny).pow(1 / gamma).mean()
 
 
-def deep_supervised(loss: Loss, outputs: list[Tensor], truth: Tensor) -> Tensor:
-    """A loss at several resolutions: weights 1, 1/2, 1/4 ... from the finest on, their sum being 1.
+def deep_supervised(loss: Loss, outputs: Sequence[Tensor], truth: Tensor) -> Tensor:
+    """Weighted mean of a loss over the levels of `UNet.forward_all`.
+
+    Weights halve from level to level, 1, 1/2, 1/4..., and are scaled to sum to 1. A coarse pixel is
+    lesion where at least half of its area is: a fraction would have no meaning for `lovasz`, and
+    the maximum would teach the coarse levels to find more than there is.
 
     Args:
         loss: Any of `LOSSES`.
-        outputs: Logits (N, 1, H, W), (N, 1, H/2, W/2) ..., as `UNet.forward_all` gives them.
-        truth: float (N, 1, H, W), 0 or 1. A coarser pixel is lesion where at least half of what it
-            covers is: losses want a truth of 0 and 1.
+        outputs: Logits, float (N, 1, ceil(H / 2**level), ceil(W / 2**level)), from level 0 on; of
+            level 0 alone the result is `loss` itself.
+        truth: float (N, 1, H, W), 0 or 1.
 
     Returns:
         Scalar.
 
-    Source: Isensee et al. 2021, nnU-Net, doi:10.1038/s41592-020-01008-z, supplementary note 2.
+    Source: Lee et al. 2015, arXiv:1409.5185; the weights are those of nnU-Net, Isensee et al.
+    2021, doi:10.1038/s41592-020-01008-z.
     """
-    weights = [0.5**level for level in range(len(outputs))]
-    total = torch.zeros((), device=truth.device)
-    for weight, logits in zip(weights, outputs, strict=True):
-        covered = functional.adaptive_avg_pool2d(truth, (logits.shape[-2], logits.shape[-1]))
-        total = total + weight * loss(logits, (covered >= 0.5).to(truth.dtype))
-    return total / sum(weights)
+    total = loss(outputs[0], truth)
+    for level, logits in enumerate(outputs[1:], start=1):
+        share = functional.avg_pool2d(truth, 2**level, ceil_mode=True)
+        total = total + 0.5**level * loss(logits, (share >= 0.5).to(truth.dtype))
+    return total / (2 - 0.5 ** (len(outputs) - 1))
 
 
 LOSSES: dict[str, Loss] = {
@@ -138,6 +148,7 @@ LOSSES: dict[str, Loss] = {
     "soft_dice": soft_dice,
     "bce_dice": bce_dice,
     "lovasz": lovasz,
+    "bce_lovasz": bce_lovasz,
     "focal_tversky": focal_tversky,
 }
 """The losses a training config may name."""

@@ -24,10 +24,8 @@ class UNetConfig:
         norm: Normalisation after each 3x3 convolution.
         up: How a level is doubled in size: a learned transposed convolution, or a 1x1
             convolution followed by bilinear interpolation (fewer parameters).
-        residual: Each pair of convolutions is added to a 1x1 convolution of its input (He et al.
-            2016, arXiv:1512.03385, option C; Zhang et al. 2018, arXiv:1711.10684).
-        deep_supervision: The decoder's coarser levels have heads too, which only training uses
-            (Lee et al. 2015, arXiv:1409.5185): `UNet.forward_all`.
+        residual: Add a shortcut past each pair of 3x3 convolutions.
+        deep_supervision: Let every level of the decoder give logits while training.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -48,6 +46,8 @@ class UNetConfig:
             raise ConfigError(f"U-Net norm is {self.norm!r}, expected one of {get_args(Norm)}")
         if self.up not in get_args(Up):
             raise ConfigError(f"U-Net up is {self.up!r}, expected one of {get_args(Up)}")
+        if self.deep_supervision and self.depth == 1:
+            raise ConfigError("U-Net depth is 1, expected 2 to 6 with deep_supervision")
 
 
 CLASSIC = UNetConfig()
@@ -58,7 +58,7 @@ class UNet(nn.Module):
     """Encoder, bottleneck and decoder with a skip connection at every level.
 
     Args:
-        config: Width, depth, and kinds of its blocks.
+        config: Width, depth, normalisation, kind of up-sampling and of blocks.
 
     Example:
         >>> net = UNet(UNetConfig(width=4, depth=2))
@@ -80,9 +80,11 @@ class UNet(nn.Module):
         )
         self.merge = nn.ModuleList(_block(2 * above, above, config) for above in widths[-2::-1])
         self.head = nn.Conv2d(config.width, 1, kernel_size=1)
-        # From coarse to fine, as the decoder goes; the finest level has `head`.
-        coarse = widths[-2:0:-1] if config.deep_supervision else []
-        self.coarse_heads = nn.ModuleList(nn.Conv2d(level, 1, kernel_size=1) for level in coarse)
+        # Only training asks them; stored with the rest, so that weights and config always agree.
+        self.coarse_heads = nn.ModuleList(
+            nn.Conv2d(above, 1, kernel_size=1)
+            for above in (widths[1:-1] if config.deep_supervision else [])
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of the lesion for every pixel.
@@ -93,35 +95,19 @@ class UNet(nn.Module):
         Returns:
             float (N, 1, H, W), any real; the sigmoid is the probability of lesion.
         """
-        height, width = images.shape[-2:]
-        logits: Tensor = self.head(self._decoded(images)[-1])
-        return logits[..., :height, :width]
+        return self.forward_all(images)[0]
 
     def forward_all(self, images: Tensor) -> list[Tensor]:
-        """Logits of every level that has a head, the full resolution first.
+        """Logits of every level that has a head, for `model_core.losses.deep_supervised`.
 
         Args:
-            images: As `forward`.
+            images: float (N, 3, H, W), normalised; any H and W of at least 1.
 
         Returns:
-            float (N, 1, H, W), (N, 1, ceil(H/2), ceil(W/2)), ...; the first is what `forward`
-            gives, and without deep supervision it is the only one.
+            float (N, 1, ceil(H / 2**level), ceil(W / 2**level)), from level 0 on, which is what
+            `forward` gives; level 0 alone in evaluation mode or without deep supervision.
         """
         height, width = images.shape[-2:]
-        levels = self._decoded(images)
-        outputs: list[Tensor] = [self.head(levels[-1])]
-        outputs += [
-            head(level)
-            for head, level in zip(self.coarse_heads[::-1], levels[-2::-1], strict=False)
-        ]
-        # What was padded at the lower and right edge is cut off again.
-        return [
-            logits[..., : math.ceil(height / 2**level), : math.ceil(width / 2**level)]
-            for level, logits in enumerate(outputs)
-        ]
-
-    def _decoded(self, images: Tensor) -> list[Tensor]:
-        """Features of the decoder's levels, coarse to fine."""
         # A normalisation over a single value is undefined: the deepest level needs two by two.
         least = 1 if self.config.norm == "none" else 2
         features = _pad_to_stride(images, 2**self.config.depth, least)
@@ -132,29 +118,37 @@ class UNet(nn.Module):
             features = block(features)
             skips.append(features)
         skips.pop()
-        decoded: list[Tensor] = []
+        heads = [self.head, *self.coarse_heads] if self.training else [self.head]
+        outputs: list[Tensor] = []
         for double, block in zip(self.up, self.merge, strict=True):
             features = block(torch.cat([skips.pop(), double(features)], dim=1))
-            decoded.append(features)
-        return decoded
+            level = len(skips)
+            if level < len(heads):
+                logits, stride = heads[level](features), 2**level
+                outputs.append(logits[..., : -(-height // stride), : -(-width // stride)])
+        return outputs[::-1]
 
 
-class Residual(nn.Module):
-    """Two convolutions whose sum with a 1x1 convolution of their input passes the last ReLU.
+class ResidualBlock(nn.Module):
+    """ReLU of two 3x3 convolutions plus a 1x1 convolution of the same input, each normalised.
 
-    Args:
-        body: The two convolutions, ending in a ReLU.
-        shortcut: The way past them.
+    The ReLU comes last, as in He et al. 2016 (arXiv:1512.03385), rather than first as in ResUNet
+    (Zhang, Liu and Wang 2018, arXiv:1711.10684): so photographs enter, and the head reads, as with
+    the plain block. The shortcut always convolves, since a U-Net's levels all change the width.
     """
 
-    def __init__(self, body: nn.Sequential, shortcut: nn.Module) -> None:
+    def __init__(self, before: int, after: int, norm: Norm) -> None:
         super().__init__()
-        self.body = body[:-1]
-        self.shortcut = shortcut
+        *body, self.relu = _double_conv(before, after, norm)
+        self.body = nn.Sequential(*body)
+        # The body's last layer has an offset already.
+        conv = nn.Conv2d(before, after, kernel_size=1, bias=False)
+        self.shortcut = nn.Sequential(conv, *_norm(after, norm))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Float (N, C, H, W) of float (N, B, H, W)."""
-        return functional.relu(self.body(features) + self.shortcut(features), inplace=True)
+        """Features float (N, after, H, W) of features (N, before, H, W)."""
+        out: Tensor = self.relu(self.body(features) + self.shortcut(features))
+        return out
 
 
 def channels_last(model: UNet, device: torch.device) -> UNet:
@@ -174,26 +168,31 @@ def _pad_to_stride(images: Tensor, stride: int, least: int) -> Tensor:
 
 
 def _block(before: int, after: int, config: UNetConfig) -> nn.Module:
-    convolutions = nn.Sequential(
-        *_conv_norm_relu(before, after, config.norm),
-        *_conv_norm_relu(after, after, config.norm),
+    kind = ResidualBlock if config.residual else _double_conv
+    return kind(before, after, config.norm)
+
+
+def _double_conv(before: int, after: int, norm: Norm) -> nn.Sequential:
+    return nn.Sequential(
+        *_conv_norm_relu(before, after, norm),
+        *_conv_norm_relu(after, after, norm),
     )
-    if not config.residual:
-        return convolutions
-    return Residual(convolutions, nn.Conv2d(before, after, kernel_size=1))
 
 
 def _conv_norm_relu(before: int, after: int, norm: Norm) -> list[nn.Module]:
     # A normalisation layer has its own offset, so a bias before it would be dead weight.
     conv = nn.Conv2d(before, after, kernel_size=3, padding=1, bias=norm == "none")
-    layers: list[nn.Module] = [conv]
+    return [conv, *_norm(after, norm), nn.ReLU(inplace=True)]
+
+
+def _norm(channels: int, norm: Norm) -> list[nn.Module]:
     if norm == "batch":
-        layers.append(nn.BatchNorm2d(after))
-    elif norm == "group":
-        layers.append(nn.GroupNorm(math.gcd(8, after), after))
-    elif norm == "instance":
-        layers.append(nn.InstanceNorm2d(after, affine=True))
-    return [*layers, nn.ReLU(inplace=True)]
+        return [nn.BatchNorm2d(channels)]
+    if norm == "group":
+        return [nn.GroupNorm(math.gcd(8, channels), channels)]
+    if norm == "instance":
+        return [nn.InstanceNorm2d(channels, affine=True)]
+    return []
 
 
 def _double(below: int, above: int, up: Up) -> nn.Module:

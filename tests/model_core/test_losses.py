@@ -1,16 +1,19 @@
 import math
+from itertools import pairwise, permutations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.autograd import gradcheck
 
 from model_core.losses import (
     LOSSES,
     Loss,
     bce,
     bce_dice,
+    bce_lovasz,
     deep_supervised,
     focal_tversky,
     lovasz,
@@ -77,146 +80,203 @@ def test_bce_dice_is_their_sum() -> None:
     assert bce_dice(logits, truth).item() == pytest.approx(math.log(2) + 1 / 3)
 
 
-@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-@pytest.mark.parametrize("logit", [0.0, SURE, -SURE], ids=["undecided", "sure", "sure of none"])
-def test_every_loss_has_a_finite_gradient(loss: Loss, logit: float) -> None:
-    logits = torch.full((2, 1, 3, 3), logit, requires_grad=True)
-    loss(logits, torch.zeros(2, 1, 3, 3)).backward()
-    assert logits.grad is not None
-    assert logits.grad.isfinite().all()
+def jaccard_loss(wrong: set[int], lesion: set[int]) -> float:
+    """One minus the Jaccard index of an answer that gets the pixels of `wrong` wrong."""
+    return len(wrong) / len(lesion | wrong) if wrong else 0.0
 
 
-@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-def test_every_loss_falls_on_the_way_to_the_truth(loss: Loss) -> None:
-    truth = batch([1, 1, 0, 0])
-    losses = [loss(scale * (2 * truth - 1), truth).item() for scale in (-2, -1, 0, 1, 2)]
-    assert losses == sorted(losses, reverse=True)
-
-
-# --- Lovász hinge -------------------------------------------------------------------------------
-
-
-def jaccard_loss(wrong: set[int], truth: list[float]) -> float:
-    """1 - IoU of the mask that is wrong at these pixels and right at all others."""
-    lesion = {pixel for pixel, value in enumerate(truth) if value}
-    found = lesion ^ wrong
-    return 1 - len(lesion & found) / len(lesion | found) if lesion | found else 0.0
-
-
-def lovasz_by_hand(logits: list[float], truth: list[float]) -> float:
-    """The Lovász extension of the Jaccard loss at the hinge errors, by its definition with sets."""
-    errors = [1 - x * (2 * y - 1) for x, y in zip(logits, truth, strict=True)]
-    order = sorted(range(len(errors)), key=lambda pixel: -errors[pixel])
-    total, wrong, before = 0.0, set[int](), 0.0
-    for pixel in order:
-        wrong.add(pixel)
-        after = jaccard_loss(wrong, truth)
-        total += max(errors[pixel], 0.0) * (after - before)
-        before = after
-    return total
-
-
-def test_lovasz_of_three_pixels_by_hand() -> None:
-    # Errors: 1 - 0.5 = 0.5 (lesion), 1 + 1 = 2 (lesion), 1 - 2 < 0 (skin), so the order is 1, 0, 2.
-    # Pixel 1 wrong: IoU 1/2, growth 1/2. Then pixel 0: IoU 0, growth 1/2. 2 * 1/2 + 0.5 * 1/2.
-    loss = lovasz(batch([0.5, -1.0, -2.0]), batch([1.0, 1.0, 0.0]))
-    assert loss.item() == pytest.approx(1.25)
-
-
-@given(
-    st.lists(
-        st.tuples(st.floats(-3, 3, width=32), st.sampled_from([0.0, 1.0])), min_size=1, max_size=7
-    )
+@pytest.mark.parametrize(
+    ("logits", "truth", "expected"),
+    [
+        # Errors are 1 - logit on lesion and 1 + logit beside it, at least 0.
+        # Errors 0.5 and 2: the second pixel alone wrong has Jaccard loss 1 / 2, both have 2 / 2.
+        pytest.param([0.5, 1.0], [1, 0], 2 * 1 / 2 + 0.5 * 1 / 2, id="worst beside the lesion"),
+        # Errors 2 and 0.5: the first alone wrong leaves nothing right, so the other adds nothing.
+        pytest.param([-1.0, -0.5], [1, 0], 2 * 1 + 0.5 * 0, id="worst on the lesion"),
+        # Errors 3, 1, 0.5, 0: Jaccard losses 1 / 2 (missed), 2 / 3 (and found), 3 / 3, 3 / 3.
+        pytest.param(
+            [-2.0, 0.5, 0.0, -1.0], [1, 1, 0, 0], 3 / 2 + 1 / 6 + 0.5 / 3, id="four pixels"
+        ),
+        pytest.param([1.0, -1.0], [1, 0], 0.0, id="right by the margin"),
+        pytest.param([0.25, -3.0], [0, 0], 1.25, id="no lesion: the single largest error"),
+        pytest.param([-1.0, -3.0], [0, 0], 0.0, id="no lesion, none found"),
+        # Errors 0.75 and 4 on a lesion of 2: each missed pixel costs half.
+        pytest.param([0.25, -3.0], [1, 1], 4 / 2 + 0.75 / 2, id="lesion everywhere"),
+    ],
 )
+def test_lovasz_counted_by_hand(logits: list[float], truth: list[float], expected: float) -> None:
+    assert lovasz(batch(logits), batch(truth)).item() == pytest.approx(expected)
+
+
+@settings(deadline=None)  # torch's first call is slow
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=12))
+def test_lovasz_of_hard_answers_is_their_jaccard_loss(pixels: list[tuple[bool, bool]]) -> None:
+    truth = batch([float(on) for on, _ in pixels])
+    logits = batch([SURE if found else -SURE for _, found in pixels])
+    lesion = {i for i, (on, _) in enumerate(pixels) if on}
+    wrong = {i for i, (on, found) in enumerate(pixels) if on != found}
+    # Each wrong pixel's error is 1 + SURE, and the loss grows in proportion to the errors.
+    scaled = lovasz(logits, truth).item() / (1 + SURE)
+    assert scaled == pytest.approx(jaccard_loss(wrong, lesion), abs=1e-6)
+
+
+# Eighths, so that sums are exact and ties come up often.
+few_pixels = st.lists(
+    st.tuples(st.booleans(), st.integers(-24, 24).map(lambda n: n / 8)), min_size=1, max_size=5
+)
+
+
+@settings(deadline=None)
+@given(few_pixels)
 def test_lovasz_is_the_lovasz_extension_of_the_jaccard_loss(
-    pixels: list[tuple[float, float]],
+    pixels: list[tuple[bool, float]],
 ) -> None:
-    logits, truth = [x for x, _ in pixels], [y for _, y in pixels]
-    expected = lovasz_by_hand(logits, truth)
-    assert lovasz(batch(logits), batch(truth)).item() == pytest.approx(expected, abs=1e-5)
+    lesion = {i for i, (on, _) in enumerate(pixels) if on}
+    errors = [max(0.0, 1 - z if on else 1 + z) for on, z in pixels]
+    loss = lovasz(batch([z for _, z in pixels]), batch([float(on) for on, _ in pixels])).item()
+
+    # The extension as an area: over heights, the Jaccard loss of all pixels that reach it.
+    heights = sorted({0.0, *errors})
+    area = sum(
+        (high - low) * jaccard_loss({i for i, error in enumerate(errors) if error >= high}, lesion)
+        for low, high in pairwise(heights)
+    )
+    # The Jaccard loss is submodular, so of all orders the falling one gives the largest sum.
+    largest = max(
+        sum(
+            errors[i]
+            * (jaccard_loss({*order[: n + 1]}, lesion) - jaccard_loss({*order[:n]}, lesion))
+            for n, i in enumerate(order)
+        )
+        for order in permutations(range(len(errors)))
+    )
+    assert loss == pytest.approx(area, abs=1e-6)
+    assert loss == pytest.approx(largest, abs=1e-6)
 
 
-def test_lovasz_of_an_image_without_lesion_counts_its_worst_pixel() -> None:
-    assert lovasz(batch([-2.0, 0.5, 3.0]), batch([0.0, 0.0, 0.0])).item() == pytest.approx(4.0)
+def test_lovasz_has_the_growth_of_the_jaccard_loss_as_sub_gradient() -> None:
+    logits = batch([-2.0, 0.5, 0.0, -1.5]).requires_grad_()
+    lovasz(logits, batch([1, 1, 0, 0])).backward()
+    # As counted above, lesion pulled up and the rest pushed down; the last is right by a margin.
+    # Third in the order is the second pixel, with error 0.5.
+    assert logits.grad is not None
+    assert logits.grad.flatten().tolist() == pytest.approx([-1 / 2, -1 / 3, 1 / 6, 0])
 
 
-# --- focal Tversky ------------------------------------------------------------------------------
+def test_lovasz_without_lesion_pushes_down_the_highest_pixel_alone() -> None:
+    logits = batch([0.0, 2.0, -0.5]).requires_grad_()
+    lovasz(logits, batch([0, 0, 0])).backward()
+    assert logits.grad is not None
+    assert logits.grad.flatten().tolist() == [0, 1, 0]
 
 
-def test_focal_tversky_of_three_pixels_by_hand() -> None:
-    # Hit 0.8 + 0.5, missed 0.2 + 0.5, wrong 0.4: TI = 2.3 / (2.3 + 0.7 * 0.7 + 0.3 * 0.4).
-    logits = batch([logit(0.8), logit(0.5), logit(0.4)])
-    expected = (1 - 2.3 / (2.3 + 0.49 + 0.12)) ** 0.75
-    assert focal_tversky(logits, batch([1.0, 1.0, 0.0])).item() == pytest.approx(expected)
+def test_bce_lovasz_is_their_sum() -> None:
+    logits, truth = batch([0.0, 0.0]), batch([1.0, 0.0])
+    assert bce_lovasz(logits, truth).item() == pytest.approx(math.log(2) + 1)
 
 
-def test_tversky_with_equal_weights_is_dice() -> None:
-    logits, truth = batch([0.3, -0.2, 1.0], [0.1, 0.2, -1.0]), batch([1, 0, 1], [0, 0, 1])
-    # Both add `smooth` to numerator and denominator, but Dice counts its overlap twice.
-    tversky = focal_tversky(logits, truth, alpha=0.5, gamma=1, smooth=0.5)
-    assert tversky.item() == pytest.approx(soft_dice(logits, truth).item())
+@pytest.mark.parametrize(
+    ("logits", "truth", "expected"),
+    [
+        # Probabilities 0.8 and 0.4: TP 0.8, FN 0.2, FP 0.4, so with one pixel of smoothing
+        # the gap is (0.7 * 0.2 + 0.3 * 0.4) / (0.8 + 0.7 * 0.2 + 0.3 * 0.4 + 1) = 0.26 / 2.06.
+        pytest.param([logit(0.8), logit(0.4)], [1, 0], (0.26 / 2.06) ** 0.75, id="unsure"),
+        pytest.param([-SURE, -SURE], [1, 0], (0.7 / 1.7) ** 0.75, id="missed"),
+        pytest.param([SURE, SURE], [1, 0], (0.3 / 2.3) ** 0.75, id="one pixel too many"),
+        pytest.param([SURE, SURE], [0, 0], (0.6 / 1.6) ** 0.75, id="truth empty"),
+        pytest.param([SURE, -SURE], [1, 0], 0.0, id="right"),
+        pytest.param([-SURE, -SURE], [0, 0], 0.0, id="both empty"),
+    ],
+)
+def test_focal_tversky_of_two_pixels(
+    logits: list[float], truth: list[float], expected: float
+) -> None:
+    assert focal_tversky(batch(logits), batch(truth)).item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_focal_tversky_minds_a_miss_more_than_a_false_alarm() -> None:
-    missed = focal_tversky(batch([-SURE, SURE, -SURE]), batch([1.0, 1.0, 0.0]))
-    wrong = focal_tversky(batch([SURE, SURE, SURE]), batch([1.0, 1.0, 0.0]))
-    assert missed > wrong
+def test_focal_tversky_of_equal_weights_without_focus_is_soft_dice() -> None:
+    logits, truth = batch([2.0, -1.0, 0.5], [0.0, 1.0, -3.0]), batch([1, 0, 1], [0, 0, 0])
+    # Dice counts the overlap twice, and so its smoothing.
+    dice = soft_dice(logits, truth, smooth=2.0)
+    loss = focal_tversky(logits, truth, alpha=0.5, beta=0.5, gamma=1.0, smooth=1.0)
+    assert loss.item() == pytest.approx(dice.item())
 
 
-# --- all of them --------------------------------------------------------------------------------
+def test_deep_supervision_halves_the_weight_of_each_level_and_they_sum_to_one() -> None:
+    outputs = [torch.zeros(1, 1, 8 // 2**level, 8 // 2**level) for level in range(3)]
+    losses = iter([7.0, 14.0, 28.0])
+    total = deep_supervised(lambda *_: torch.tensor(next(losses)), outputs, torch.ones(1, 1, 8, 8))
+    assert total.item() == pytest.approx(4 / 7 * 7 + 2 / 7 * 14 + 1 / 7 * 28)
+
+
+def test_deep_supervision_of_one_level_is_the_loss_itself() -> None:
+    logits, truth = batch([0.3, -0.7]), batch([1, 0])
+    assert torch.equal(deep_supervised(bce_dice, [logits], truth), bce_dice(logits, truth))
+
+
+def test_a_coarse_pixel_is_lesion_where_half_of_its_area_is() -> None:
+    truth = torch.tensor(
+        [
+            [1, 1, 0, 1, 1],
+            [0, 0, 0, 0, 0],
+            [1, 1, 1, 0, 0],
+            [1, 1, 1, 0, 0],
+            [0, 1, 0, 0, 1],
+        ],
+        dtype=torch.float32,
+    )[None, None]
+    seen: list[Tensor] = []
+
+    def look(logits: Tensor, truth: Tensor) -> Tensor:
+        assert logits.shape == truth.shape
+        seen.append(truth)
+        return logits.sum()
+
+    outputs = [torch.zeros(1, 1, side, side) for side in (5, 3, 2)]
+    deep_supervised(look, outputs, truth)
+    assert torch.equal(seen[0], truth)
+    # At the edge a coarse pixel holds what there is of it: two pixels, or in the corner one.
+    assert seen[1][0, 0].tolist() == [[1, 0, 1], [1, 1, 0], [1, 0, 1]]
+    assert seen[2][0, 0].tolist() == [[1, 0], [0, 1]]
+
 
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 
 
 @every_loss
-def test_a_sure_and_right_answer_costs_next_to_nothing_and_a_wrong_one_more(loss: Loss) -> None:
-    truth = batch([1.0, 0.0, 1.0], [0.0, 0.0, 0.0])
-    right = (truth * 2 - 1) * 30
-    assert 0 <= loss(right, truth).item() < 1e-4
-    assert loss(-right, truth) > loss(right * 0, truth) > loss(right, truth)
+@pytest.mark.parametrize("truth", [[1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]], ids=str)
+def test_every_loss_of_a_sure_right_answer_is_zero(loss: Loss, truth: list[float]) -> None:
+    right = SURE * (2 * batch(truth) - 1)
+    assert loss(right, batch(truth)).item() == pytest.approx(0, abs=1e-6)
 
 
 @every_loss
-def test_the_order_of_the_batch_does_not_matter(loss: Loss) -> None:
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(5, 1, 4, 4, generator=generator)
-    truth = (torch.rand(5, 1, 4, 4, generator=generator) > 0.5).float()
+def test_no_loss_depends_on_the_order_of_the_batch(loss: Loss) -> None:
+    logits = batch([0.5, -2.0, 1.0], [3.0, -0.5, 0.0], [1.0, 1.0, -1.0])
+    truth = batch([1, 1, 0], [0, 0, 0], [1, 0, 1])
     assert loss(logits.flip(0), truth.flip(0)).item() == pytest.approx(loss(logits, truth).item())
 
 
 @every_loss
-@pytest.mark.parametrize("filled", [0.0, 1.0], ids=["empty truth", "full truth"])
-@pytest.mark.parametrize("scale", [0.0, 50.0, 1e4])
-def test_gradients_are_finite_wherever_the_logits_are(
-    loss: Loss, filled: float, scale: float
-) -> None:
-    logits = (torch.tensor([[-1.0, 1.0, 0.5]]).view(1, 1, 1, 3) * scale).requires_grad_()
-    loss(logits, torch.full_like(logits, filled)).backward()
+def test_every_loss_has_the_gradient_of_its_values(loss: Loss) -> None:
+    # No two errors tie and none sits at the margin, where a hinge has many sub-gradients.
+    logits = batch([0.3, -1.7, 0.9, -0.2], [2.1, -0.4, 0.1, 0.6]).double().requires_grad_()
+    truth = batch([1, 1, 0, 0], [0, 0, 0, 0]).double()
+    assert gradcheck(lambda z: loss(z, truth), (logits,))
+
+
+@every_loss
+@pytest.mark.parametrize("logit", [0.0, 50.0, -50.0, SURE, -SURE])
+@pytest.mark.parametrize("truth", [0.0, 1.0], ids=["truth empty", "truth full"])
+def test_every_loss_has_a_finite_gradient(loss: Loss, logit: float, truth: float) -> None:
+    logits = torch.full((2, 1, 3, 3), logit, requires_grad=True)
+    loss(logits, torch.full((2, 1, 3, 3), truth)).backward()
     assert logits.grad is not None
-    assert bool(torch.isfinite(logits.grad).all())
+    assert logits.grad.isfinite().all()
 
 
 @every_loss
-def test_the_gradient_is_that_of_the_formula(loss: Loss) -> None:
-    generator = torch.Generator().manual_seed(1)
-    logits = torch.randn(2, 1, 3, 3, generator=generator, dtype=torch.float64, requires_grad=True)
-    truth = (torch.rand(2, 1, 3, 3, generator=generator) > 0.5).double()
-    assert torch.autograd.gradcheck(lambda x: loss(x, truth), [logits])
-
-
-# --- deep supervision ---------------------------------------------------------------------------
-
-
-def test_deep_supervision_halves_the_weight_with_each_level() -> None:
-    truth = torch.tensor([[1.0, 1, 0, 0], [1, 0, 0, 0]])[None, None]  # covers 3/4 and 0
-    fine, coarse = torch.zeros(1, 1, 2, 4), torch.tensor([[[[1.0, -1.0]]]])
-    expected = (bce(fine, truth) + bce(coarse, torch.tensor([[[[1.0, 0.0]]]])) / 2) / 1.5
-    assert deep_supervised(bce, [fine, coarse], truth).item() == pytest.approx(expected.item())
-
-
-@every_loss
-def test_one_level_is_the_loss_itself(loss: Loss) -> None:
-    logits, truth = batch([0.3, -0.2, 1.0]), batch([1.0, 0.0, 1.0])
-    assert deep_supervised(loss, [logits], truth).item() == pytest.approx(
-        loss(logits, truth).item()
-    )
+def test_every_loss_falls_on_the_way_to_the_truth(loss: Loss) -> None:
+    truth = batch([1, 1, 0, 0])
+    losses = [loss(scale * (2 * truth - 1), truth).item() for scale in (-2, -1, 0, 1, 2)]
+    assert losses == sorted(losses, reverse=True)

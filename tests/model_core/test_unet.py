@@ -3,12 +3,12 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from model_core.errors import ConfigError
 from model_core.losses import bce, deep_supervised
-from model_core.unet import CLASSIC, Norm, UNet, UNetConfig, Up, channels_last
+from model_core.unet import CLASSIC, Norm, ResidualBlock, UNet, UNetConfig, Up, channels_last
 
 SIZES = [(1, 1), (1, 7), (5, 3), (15, 17), (16, 16), (33, 64)]
 
@@ -21,9 +21,13 @@ def noise(height: int, width: int, *, count: int = 1) -> Tensor:
     return torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(0))
 
 
-def tiny(norm: Norm = "none", up: Up = "transposed", *, depth: int = 4) -> UNet:
+def tiny(norm: Norm = "none", up: Up = "transposed", *, depth: int = 4, **options: bool) -> UNet:
     torch.manual_seed(0)
-    return UNet(UNetConfig(width=4, depth=depth, norm=norm, up=up)).eval()
+    return UNet(UNetConfig(width=4, depth=depth, norm=norm, up=up, **options)).eval()
+
+
+every_norm = pytest.mark.parametrize("norm", get_args(Norm))
+every_block = pytest.mark.parametrize("residual", [False, True], ids=["plain", "residual"])
 
 
 def test_the_classic_u_net_has_31_031_745_parameters() -> None:
@@ -52,26 +56,124 @@ def test_bilinear_doubling_has_a_quarter_of_the_transposed_kernels() -> None:
     assert parameters(tiny(depth=1)) - parameters(tiny(up="bilinear", depth=1)) == kernels * 3 / 4
 
 
+def test_a_shortcut_adds_a_1x1_kernel_and_its_norm() -> None:
+    # Depth 1 and width 4: blocks from 3 to 4 channels, from 4 to 8, and from 4 + 4 to 4.
+    kernels = 3 * 4 + 4 * 8 + 8 * 4
+    plain, residual = tiny(depth=1), tiny(depth=1, residual=True)
+    assert parameters(residual) == parameters(plain) + kernels
+    plain, residual = tiny("batch", depth=1), tiny("batch", depth=1, residual=True)
+    assert parameters(residual) == parameters(plain) + kernels + 2 * (4 + 8 + 4)
+
+
+def test_deep_supervision_adds_a_head_to_every_coarser_level_of_the_decoder() -> None:
+    # Depth 4 and width 4: levels 1, 2 and 3 have 8, 16 and 32 channels, and each head a bias.
+    heads = (8 + 1) + (16 + 1) + (32 + 1)
+    assert parameters(tiny(deep_supervision=True)) == parameters(tiny()) + heads
+
+
+def test_options_that_are_off_leave_the_names_and_the_start_of_the_weights_alone() -> None:
+    names = list(tiny("batch", depth=2).state_dict())
+    assert names[0] == "down.0.0.weight"
+    assert names[-1] == "head.bias"
+    plain, deep = tiny().state_dict(), tiny(deep_supervision=True).state_dict()
+    assert all(torch.equal(value, deep[name]) for name, value in plain.items())
+
+
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("norm", get_args(Norm))
-def test_any_height_and_width_goes_in_and_comes_out(norm: Norm, size: tuple[int, int]) -> None:
-    logits = tiny(norm)(noise(*size))
+@every_block
+@every_norm
+def test_any_height_and_width_goes_in_and_comes_out(
+    norm: Norm, residual: bool, size: tuple[int, int]
+) -> None:
+    logits = tiny(norm, residual=residual)(noise(*size))
     assert logits.shape == (1, 1, *size)
     assert logits.dtype == torch.float32
     assert logits.isfinite().all()
 
 
 @pytest.mark.parametrize("up", get_args(Up))
-@pytest.mark.parametrize("norm", get_args(Norm))
-def test_every_norm_and_doubling_trains_every_parameter(norm: Norm, up: Up) -> None:
-    net = tiny(norm, up).train()
-    net(noise(20, 37, count=2)).square().sum().backward()
+@every_block
+@every_norm
+def test_every_kind_of_network_trains_every_parameter(norm: Norm, residual: bool, up: Up) -> None:
+    net = tiny(norm, up, residual=residual, deep_supervision=True).train()
+    torch.stack(
+        [logits.sum() for logits in net.forward_all(noise(20, 37, count=2))]
+    ).sum().backward()
     assert [name for name, weight in net.named_parameters() if weight.grad is None] == []
 
 
-@pytest.mark.parametrize("norm", get_args(Norm))
-def test_one_pixel_can_be_trained_on(norm: Norm) -> None:
-    assert tiny(norm).train()(noise(1, 1)).shape == (1, 1, 1, 1)
+@pytest.mark.parametrize("deep", [False, True], ids=["one head", "deep supervision"])
+@every_block
+@every_norm
+def test_one_step_of_training_lowers_the_loss(norm: Norm, residual: bool, deep: bool) -> None:
+    net = tiny(norm, depth=2, residual=residual, deep_supervision=deep).train()
+    images = noise(16, 24, count=2)
+    truth = (images.mean(dim=1, keepdim=True) > 0).float()
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.05)
+    before = deep_supervised(bce, net.forward_all(images), truth)
+    before.backward()
+    optimiser.step()
+    assert deep_supervised(bce, net.forward_all(images), truth) < before
+
+
+@every_block
+@every_norm
+def test_one_pixel_can_be_trained_on(norm: Norm, residual: bool) -> None:
+    net = tiny(norm, residual=residual, deep_supervision=True).train()
+    assert [logits.shape for logits in net.forward_all(noise(1, 1))] == [(1, 1, 1, 1)] * 4
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        pytest.param((32, 48), [(32, 48), (16, 24), (8, 12), (4, 6)], id="multiples"),
+        pytest.param((17, 33), [(17, 33), (9, 17), (5, 9), (3, 5)], id="halves rounded up"),
+        pytest.param((1, 5), [(1, 5), (1, 3), (1, 2), (1, 1)], id="as low as one pixel"),
+    ],
+)
+def test_deep_supervision_gives_each_level_at_its_own_size(
+    size: tuple[int, int], expected: list[tuple[int, int]]
+) -> None:
+    outputs = tiny("batch", deep_supervision=True).train().forward_all(noise(*size, count=2))
+    assert [tuple(logits.shape) for logits in outputs] == [(2, 1, *side) for side in expected]
+    truth = torch.ones(2, 1, *size)
+    assert deep_supervised(bce, outputs, truth).isfinite()
+
+
+def test_the_finest_of_all_outputs_is_the_answer() -> None:
+    net, images = tiny(deep_supervision=True), noise(18, 20)
+    answer = net(images)
+    finest, *coarser = net.train().forward_all(images)
+    assert torch.equal(finest, answer)
+    assert len(coarser) == 3
+    assert torch.equal(net(images), answer)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_without_deep_supervision_all_outputs_are_the_one(training: bool) -> None:
+    net, images = tiny().train(training), noise(18, 20)
+    (only,) = net.forward_all(images)
+    assert torch.equal(only, net(images))
+
+
+def test_in_evaluation_coarse_heads_are_not_asked() -> None:
+    net, images = tiny(deep_supervision=True), noise(18, 20)
+    asked: list[object] = []
+    for head in net.coarse_heads:
+        head.register_forward_hook(lambda module, *_: asked.append(module))
+    assert len(net.forward_all(images)) == 1
+    assert asked == []
+    assert torch.equal(net(images), tiny()(images))
+
+
+@every_norm
+def test_a_residual_block_with_silent_3x3_convolutions_is_its_shortcut(norm: Norm) -> None:
+    block = ResidualBlock(3, 4, norm).eval()
+    for weight in block.body.parameters():
+        torch.nn.init.zeros_(weight)
+    images = noise(6, 5)
+    assert torch.equal(block(images), block.shortcut(images).relu())
+    assert block(images).any()
 
 
 def test_an_odd_size_is_padded_by_repeating_its_last_row_and_column() -> None:
@@ -115,9 +217,12 @@ def test_doubling_before_or_after_the_1x1_convolution_is_the_same() -> None:
     assert torch.allclose(double(convolve(features)), convolve(double(features)), atol=1e-6)
 
 
-def test_images_of_one_batch_do_not_see_each_other() -> None:
-    net, images = tiny("batch"), noise(16, 16, count=3)
-    assert torch.allclose(net(images)[1:2], net(images[1:2]), atol=1e-6)
+@every_block
+@every_norm
+def test_images_of_one_batch_do_not_see_each_other(norm: Norm, residual: bool) -> None:
+    net, images = tiny(norm, residual=residual), noise(32, 32, count=3)
+    singles = torch.cat([net(image[None]) for image in images])
+    assert torch.allclose(net(images), singles, atol=1e-5)
 
 
 def test_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,56 +254,6 @@ def test_an_impossible_shape_is_refused_with_its_name_and_value(setting: str, va
         UNetConfig(**{setting: value})
 
 
-def test_a_residual_network_learns_what_its_shortcuts_carry() -> None:
-    plain = UNet(UNetConfig(width=4, depth=1))
-    residual = UNet(UNetConfig(width=4, depth=1, residual=True))
-    # A 1x1 convolution past each block: 3 to 4, 4 to 8 and 8 to 4 channels.
-    shortcuts = (3 * 4 + 4) + (4 * 8 + 8) + (8 * 4 + 4)
-    assert parameters(residual) == parameters(plain) + shortcuts
-    for block in (*residual.down, *residual.merge):
-        for conv in block.body.modules():
-            if isinstance(conv, nn.Conv2d):
-                nn.init.zeros_(conv.weight)
-                nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-    assert residual(noise(8, 8)).std() > 0
-
-
-@pytest.mark.parametrize(("height", "width"), SIZES)
-def test_deep_supervision_gives_each_level_its_own_size_and_changes_no_answer(
-    height: int, width: int
-) -> None:
-    torch.manual_seed(0)
-    net = UNet(UNetConfig(width=4, depth=3, deep_supervision=True)).eval()
-    images = noise(height, width, count=2)
-    outputs = net.forward_all(images)
-    assert [tuple(logits.shape) for logits in outputs] == [
-        (2, 1, -(-height // side), -(-width // side)) for side in (1, 2, 4)
-    ]
-    assert torch.equal(outputs[0], net(images))
-
-
-def test_without_deep_supervision_there_is_one_output() -> None:
-    assert [logits.shape[-1] for logits in tiny().forward_all(noise(8, 8))] == [8]
-
-
-@pytest.mark.parametrize("norm", get_args(Norm))
-@pytest.mark.parametrize("residual", [False, True], ids=["plain", "residual"])
-def test_every_kind_of_network_learns_and_answers_alike_alone_and_in_a_batch(
-    norm: Norm, residual: bool
-) -> None:
-    torch.manual_seed(0)
-    config = UNetConfig(width=4, depth=2, norm=norm, residual=residual, deep_supervision=True)
-    net, images = UNet(config), noise(16, 16, count=4)
-    truth = (images[:, :1] > 0).float()
-    optimiser = torch.optim.Adam(net.parameters(), 0.01)
-    losses = []
-    for _ in range(12):
-        loss = deep_supervised(bce, net.forward_all(images), truth)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
-    assert losses[-1] < losses[0]
-    net.eval()
-    alone = torch.cat([net(image[None]) for image in images])
-    assert torch.allclose(net(images), alone, atol=1e-5)
+def test_deep_supervision_of_a_single_level_is_refused() -> None:
+    with pytest.raises(ConfigError, match="depth is 1, expected 2 to 6 with deep_supervision"):
+        UNetConfig(depth=1, deep_supervision=True)
