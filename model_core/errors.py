@@ -15,7 +15,8 @@ SegmentationError
     ├── VersionNotFoundError        no such version or alias in the registry
     ├── VersionExistsError          versions are immutable, this one is taken
     ├── CorruptVersionError         hash, card, weights or golden test do not agree
-    └── GateError                   a run whose held-out scores are too low to publish
+    ├── RegistryUnavailableError    the registry is at a URL that cannot be reached
+    └── GateError                   a run whose held-out scores are too low, or not of its weights
 """
 
 
@@ -79,5 +80,9 @@ class CorruptVersionError(ModelError):
     """A stored version fails its own checks and must not serve."""
 
 
+class RegistryUnavailableError(ModelError):
+    """The registry's store cannot be reached or refuses us; trying again later may help."""
+
+
 class GateError(ModelError):
-    """The run's held-out scores miss the gate for publishing."""
+    """The run's held-out scores miss the gate for publishing, or are not of its weights."""

@@ -1,100 +1,78 @@
-"""Published versions in a folder: immutable, verified on load, named by aliases.
+"""Published versions in a folder or a bucket: immutable, verified on load, named by aliases.
 
-    <root>/<name>/<version>/model.safetensors, card.json, golden.json
+    <root>/<name>/<version>/model.safetensors, card.json, golden.json, openvino/... (exports)
     <root>/<name>/aliases.json
 
-A version is written beside, synced and renamed; a crash leaves the old state or the new one.
+`storage` and `object_storage` see to it that a crash leaves the old state or the new one.
 """
 
-import base64
-import fcntl
 import hashlib
-import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from model_core.arrays import Mask
-from model_core.backends.pytorch import PyTorchBackend
+from model_core.aliases import FILE as ALIASES
+from model_core.aliases import Aliases, parse_aliases
 from model_core.card import (
     Card,
     check_name,
     check_version,
-    dump_card,
     is_name,
     is_version,
     parse_card,
     version_order,
 )
-from model_core.errors import (
-    ConfigError,
-    CorruptVersionError,
-    InputError,
-    VersionExistsError,
-    VersionNotFoundError,
-)
+from model_core.errors import ConfigError, CorruptVersionError, ModelError, VersionNotFoundError
+from model_core.golden import FILE as GOLDEN
 from model_core.image_io import MAX_PIXELS
-from model_core.metrics import jaccard
-from model_core.predictor import Predictor
-from model_core.rle import decode_rle, encode_rle
-from model_core.unet import UNet
-from model_core.weights import load_weights
+from model_core.object_storage import ObjectStore
+from model_core.storage import CARD, STAGING, LocalStore, Store
+from model_core.version import WEIGHTS, LoadedVersion, fill_version, open_version
 
-WEIGHTS = "model.safetensors"
-CARD = "card.json"
-GOLDEN = "golden.json"
-ALIASES = "aliases.json"
+__all__ = ["ALIASES", "GOLDEN", "PRODUCTION", "WEIGHTS", "LoadedVersion", "Registry",
+           "split_reference"]  # fmt: skip
+
 PRODUCTION = "production"
-MIN_GOLDEN_JACCARD = 0.99
-"""Float arithmetic differs between machines by a few outline pixels, never by more."""
-
-
-@dataclass(frozen=True)
-class LoadedVersion:
-    """A version that has passed its checks and is ready to predict.
-
-    Attributes:
-        card: Its card.
-        sha256: Hash of `card.json`, which lists the hashes of all else: the version's identity.
-        predictor: Ready to use.
-    """
-
-    card: Card
-    sha256: str
-    predictor: Predictor
-
-    @property
-    def label(self) -> str:
-        """`name@version`."""
-        return f"{self.card.name}@{self.card.version}"
 
 
 class Registry:
-    """The versions below one folder.
+    """The versions below one folder or URL.
 
     Args:
-        root: The folder; a reader's may be read-only.
+        root: A folder (a reader's may be read-only) or any URL of fsspec, as `s3://bucket/models`.
+        cache: Folder for copies of a URL's files; None for `$XDG_CACHE_HOME/lesion-models`, or
+            `~/.cache/lesion-models`. They are verified on every load.
+
+    Any method raises a RegistryUnavailableError where a URL cannot be reached, and a ConfigError
+    where the library that it needs is not installed.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path | str, *, cache: Path | None = None) -> None:
+        self._root = root
+        self._store = _open_store(root, cache)
+
+    @property
+    def root(self) -> Path:
+        """The folder.
+
+        Raises:
+            ConfigError: the registry is at a URL.
+        """
+        if isinstance(self._store, LocalStore):
+            return self._store.root
+        raise ConfigError(f"{self._root} is no folder of this machine")
+
+    def check(self) -> None:
+        """Raise a ConfigError where there is no such folder or address."""
+        self._store.check()
 
     def names(self) -> list[str]:
         """Names of all models, sorted."""
-        if not self.root.is_dir():
-            return []
-        return sorted(path.name for path in self.root.iterdir() if self.versions(path.name))
+        return [name for name in self._store.folders() if self.versions(name)]
 
     def versions(self, name: str) -> list[str]:
         """Published versions of a model, oldest first; empty where there is no such model."""
-        folder = self.root / name
-        if not is_name(name) or not folder.is_dir():
-            return []
-        found = [path.parent.name for path in folder.glob(f"*/{CARD}")]
+        found = self._store.holding(name, CARD) if is_name(name) else []
         return sorted(filter(is_version, found), key=version_order)
 
     def aliases(self, name: str) -> dict[str, str]:
@@ -103,16 +81,15 @@ class Registry:
         Raises:
             CorruptVersionError: `aliases.json` is not such an object.
         """
-        path = self.root / name / ALIASES
-        if not is_name(name) or not path.is_file():
-            return {}
-        try:
-            aliases = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as exc:
-            raise CorruptVersionError(f"{name}/{ALIASES} is not JSON") from exc
-        if not isinstance(aliases, dict) or not all(isinstance(v, str) for v in aliases.values()):
-            raise CorruptVersionError(f"{name}/{ALIASES} is not an object of alias: version")
-        return aliases
+        return dict(self._aliases(name).current)
+
+    def history(self, name: str, alias: str = PRODUCTION) -> list[str]:
+        """Versions that an alias pointed to before, oldest first: `rollback` takes the last.
+
+        Raises:
+            CorruptVersionError: as `aliases`.
+        """
+        return list(self._aliases(name).before.get(alias, []))
 
     def resolve(self, name: str, reference: str) -> str:
         """The version that a version or an alias stands for.
@@ -138,10 +115,13 @@ class Registry:
             VersionNotFoundError: no such version.
             CorruptVersionError: the card cannot be read, or is another version's.
         """
+        missing = f"{name} has no version {version!r}"
+        if not (is_name(name) and is_version(version)):
+            raise VersionNotFoundError(missing)
         try:
-            data = (self.root / check_name(name) / check_version(version) / CARD).read_bytes()
-        except (ConfigError, OSError) as exc:
-            raise VersionNotFoundError(f"{name} has no version {version!r}") from exc
+            data = self._store.read(f"{name}/{version}/{CARD}")
+        except OSError as exc:
+            raise VersionNotFoundError(missing) from exc
         card = parse_card(data)
         if (card.name, card.version) != (name, version):
             raise CorruptVersionError(
@@ -162,21 +142,54 @@ class Registry:
 
         Raises:
             VersionNotFoundError: no such version.
-            CorruptVersionError: a hash, the weights or the golden mask do not agree.
+            CorruptVersionError: hashes, the weights or the golden mask do not agree; the text has
+                every hash that does not.
         """
-        card, sha256 = self.card(name, version)
-        folder = self.root / name / version
-        _verify_hashes(folder, card)
-        model = UNet(card.architecture)
-        load_weights(folder / WEIGHTS, model)
-        backend = PyTorchBackend(model, card.preprocess, device=device)
-        predictor = Predictor(backend, card.preprocess, card.postprocess)
-        _check_golden(folder / GOLDEN, predictor)
+        loaded = self._load(name, version, device=device)
         # The operator's limit is for callers' photographs; the golden image may be above it.
-        predictor.max_pixels = max_pixels
-        return LoadedVersion(card, sha256, predictor)
+        loaded.predictor.max_pixels = max_pixels
+        return loaded
 
-    def publish(self, card: Card, weights: Path, golden_image: bytes) -> LoadedVersion:
+    def verify(self, name: str, version: str) -> LoadedVersion:
+        """Load a version on the CPU, from the registry itself whatever the cache holds.
+
+        Raises:
+            VersionNotFoundError, CorruptVersionError: as `load`.
+        """
+        return self._load(name, version, device="cpu", again=True)
+
+    def faults(self) -> Iterator[str]:
+        """Everything that is wrong in the whole registry, one line each; nothing where all is well.
+
+        Versions that fail `verify`, aliases that cannot be read or point nowhere, and what killed
+        publishers left: it harms nobody, and may also be the work of one who is still at it.
+        """
+        for name in filter(is_name, self._store.folders()):
+            versions = self.versions(name)
+            for version in versions:
+                try:
+                    self.verify(name, version)
+                except (ModelError, OSError) as exc:
+                    yield f"{name} {version}: {exc}"
+            try:
+                for alias, version in self.aliases(name).items():
+                    if version not in versions:
+                        yield f"{name}: {alias} points to {version}, which is not there"
+            except CorruptVersionError as exc:
+                yield f"{name}: {exc}"
+            for folder in self._store.folders(name):
+                if folder.startswith(STAGING) or (is_version(folder) and folder not in versions):
+                    yield f"{name}/{folder}: no {CARD}; a publisher is at work or was killed"
+
+    def publish(
+        self,
+        card: Card,
+        weights: Path,
+        golden_image: bytes,
+        *,
+        exports: Path | None = None,
+        weights_sha256: str | None = None,
+    ) -> LoadedVersion:
         """Freeze a new version, or change nothing at all.
 
         The golden mask is made here by the very weights that are stored, and the version is loaded
@@ -186,29 +199,30 @@ class Registry:
             card: The card, its `files` still empty.
             weights: File of `model_core.weights.save_weights`.
             golden_image: PNG bytes of a drawn image: no photograph of a person.
+            exports: Folder whose files, those of its folders too, become part of the version under
+                their relative names, such as `openvino/model.xml`.
+            weights_sha256: Hash of the weights that were scored; None where nobody knows.
 
         Returns:
-            The version as it was loaded from its final files.
+            The version as it was loaded from the files that were then stored.
 
         Raises:
             VersionExistsError: the version is there already; versions are immutable.
             CorruptVersionError: the weights do not fit the card.
+            GateError: the weights are not those that were scored.
+            ConfigError: an export has the name of a file of ours.
         """
-        folder = self.root / card.name
-        folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder), tempfile.TemporaryDirectory(prefix=".publish-", dir=folder) as beside:
-            if (folder / card.version).exists():
-                raise VersionExistsError(
-                    f"{card.name} {card.version} exists, and a version never changes: "
-                    "publish under a new number"
-                )
-            staged = Registry(Path(beside))
-            version = staged._write(card, weights, golden_image)
-            loaded = staged.load(card.name, card.version)
-            version.chmod(0o755)
-            version.rename(folder / card.version)
-            _sync(folder)
-        return loaded
+        path = f"{card.name}/{card.version}"
+        with self._store.staging(path) as staged:
+            loaded = fill_version(
+                staged,
+                card,
+                weights,
+                golden_image,
+                exports=exports,
+                weights_sha256=weights_sha256,
+            )
+        return replace(loaded, folder=self._store.folder(path, loaded.sha256))
 
     def promote(self, name: str, version: str, *, alias: str = PRODUCTION) -> None:
         """Let an alias point to a version, in one atomic replacement.
@@ -221,28 +235,58 @@ class Registry:
         if version not in self.versions(name):
             self.resolve(name, version)
             raise VersionNotFoundError(f"{version!r} is an alias; promote takes a version")
-        folder = self.root / name
-        with _locked(folder):
-            aliases = self.aliases(name) | {alias: version}
-            beside = folder / f".{ALIASES}.part"
-            _write_synced(beside, json.dumps(aliases, indent=2, sort_keys=True).encode() + b"\n")
-            beside.replace(folder / ALIASES)
-            _sync(folder)
+        path = f"{name}/{ALIASES}"
+        self._store.replace(
+            path, lambda data: parse_aliases(data, path).pointing(alias, version).dump()
+        )
 
-    def _write(self, card: Card, weights: Path, golden_image: bytes) -> Path:
-        version = self.root / card.name / check_version(card.version)
-        version.mkdir(parents=True)
-        shutil.copyfile(weights, version / WEIGHTS)
-        model = UNet(card.architecture)
-        load_weights(version / WEIGHTS, model)
-        backend = PyTorchBackend(model, card.preprocess, device="cpu")
-        mask = Predictor(backend, card.preprocess, card.postprocess).predict(golden_image).mask
-        _write_synced(version / GOLDEN, _dump_golden(golden_image, mask))
-        hashes = {name: file_sha256(version / name) for name in (WEIGHTS, GOLDEN)}
-        _write_synced(version / CARD, dump_card(replace(card, files=hashes)))
-        _sync(version / WEIGHTS)
-        _sync(version)
-        return version
+    def rollback(self, name: str, alias: str = PRODUCTION) -> str:
+        """Let an alias point to where it did before; twice goes two steps back, as undo does.
+
+        The version that it leaves is forgotten: a later rollback does not come back to it.
+
+        Returns:
+            The version that the alias points to now.
+
+        Raises:
+            VersionNotFoundError: the alias has no earlier version, or that one is gone.
+            CorruptVersionError: the earlier version fails `verify`; the alias stays where it is,
+                and `promote` moves it to one that is whole.
+            ModelError: somebody else moved the alias meanwhile.
+        """
+        seen = self._aliases(name)
+        if not seen.before.get(alias):
+            raise VersionNotFoundError(
+                f"{alias!r} of {name} has no earlier version to go back to; promote one"
+            )
+        wanted = seen.back(alias)
+        self.verify(name, wanted.current[alias])
+        path = f"{name}/{ALIASES}"
+
+        def change(data: bytes | None) -> bytes:
+            found = parse_aliases(data, path)
+            if found.steps(alias) == wanted.steps(alias):  # a rollback at the same time
+                return found.dump()
+            if found.steps(alias) != seen.steps(alias):
+                raise ModelError(f"somebody moved {alias!r} of {name} meanwhile; look again")
+            return found.back(alias).dump()
+
+        self._store.replace(path, change)
+        return wanted.current[alias]
+
+    def _aliases(self, name: str) -> Aliases:
+        path = f"{name}/{ALIASES}"
+        try:
+            return parse_aliases(self._store.read(path) if is_name(name) else None, path)
+        except FileNotFoundError:
+            return Aliases()
+
+    def _load(self, name: str, version: str, *, device: str, again: bool = False) -> LoadedVersion:
+        card, sha256 = self.card(name, version)
+        if missing := {WEIGHTS, GOLDEN} - set(card.files):
+            raise CorruptVersionError(f"{CARD} lists no hash of {', '.join(sorted(missing))}")
+        folder = self._store.fetch(f"{name}/{version}", card.files, sha256, again=again)
+        return open_version(folder, card, sha256, device=device)
 
 
 def split_reference(reference: str, default_name: str) -> tuple[str, str]:
@@ -265,66 +309,6 @@ def split_reference(reference: str, default_name: str) -> tuple[str, str]:
     return name, version
 
 
-def _verify_hashes(folder: Path, card: Card) -> None:
-    missing = {WEIGHTS, GOLDEN} - set(card.files)
-    if missing:
-        raise CorruptVersionError(f"card.json lists no hash of {', '.join(sorted(missing))}")
-    for name, expected in card.files.items():
-        path = folder / name
-        if Path(name).is_absolute() or ".." in Path(name).parts or not path.is_file():
-            raise CorruptVersionError(f"{card.name}/{card.version} lacks the file {name}")
-        if (found := file_sha256(path)) != expected:
-            raise CorruptVersionError(
-                f"{card.name}/{card.version}/{name} has SHA-256 {found[:12]}…, "
-                f"the card says {expected[:12]}…"
-            )
-
-
-def _dump_golden(image: bytes, mask: Mask) -> bytes:
-    golden = {"image_png": base64.b64encode(image).decode(), "mask": encode_rle(mask)}
-    return json.dumps(golden, indent=2).encode() + b"\n"
-
-
-def _check_golden(path: Path, predictor: Predictor) -> None:
-    try:
-        golden = json.loads(path.read_bytes())
-        image, rle = base64.b64decode(golden["image_png"]), golden["mask"]
-        truth = decode_rle(rle, max_pixels=MAX_PIXELS)
-        score = jaccard(truth, predictor.predict(image).mask)
-    except (ValueError, KeyError, TypeError, InputError) as exc:
-        raise CorruptVersionError(f"{GOLDEN} cannot be used: {exc}") from exc
-    if score < MIN_GOLDEN_JACCARD:
-        raise CorruptVersionError(
-            f"the golden image's mask has Jaccard {score:.3f} with the stored one, "
-            f"expected at least {MIN_GOLDEN_JACCARD}"
-        )
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One publisher or promoter of a model at a time; a crash releases the lock."""
-    with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(path: Path) -> None:
-    """Flush a file or a folder's entries to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _open_store(root: Path | str, cache: Path | None) -> Store:
+    text = str(root).removeprefix("file://")
+    return ObjectStore(text, cache) if "://" in text else LocalStore(Path(text))

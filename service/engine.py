@@ -174,9 +174,10 @@ class Engine:
             pool.shutdown(cancel_futures=True)
 
     def _check_settings(self) -> None:
-        if not self.registry.root.is_dir():
-            path = self.registry.root.absolute()
-            raise ConfigError(f"LESION_MODEL_REGISTRY is {path}, and there is no such folder")
+        try:
+            self.registry.check()
+        except ConfigError as exc:
+            raise ConfigError(f"LESION_MODEL_REGISTRY is {exc}") from exc
         if self._settings.device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("LESION_DEVICE is 'cuda', and PyTorch finds no usable GPU")
 

@@ -27,6 +27,7 @@ from model_core.errors import (
     InvalidMaskError,
     InvalidRleError,
     MultiFrameImageError,
+    RegistryUnavailableError,
     SegmentationError,
     ShapeMismatchError,
     UnreadableImageError,
@@ -248,6 +249,15 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         "publish or promote another one; the log says what is wrong.",
         "lesion-unet/0.1.0 lacks the file model.safetensors",
         retry_after_s=60,
+    ),
+    RegistryUnavailableError: Problem(
+        503,
+        "registry-unavailable",
+        "Registry cannot be reached",
+        "The store of the model versions does not answer, so what is not loaded yet cannot be had. "
+        "The versions that are loaded go on answering.",
+        "s3://models cannot be reached: EndpointConnectionError",
+        retry_after_s=30,
     ),
     NotReadyError: Problem(
         503,

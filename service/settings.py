@@ -27,8 +27,9 @@ class Settings(BaseSettings):
     allow_anonymous: bool = Field(
         default=False, description="Let callers without a key in from other machines."
     )
-    model_registry: Path = Field(
-        default=Path("models"), description="Folder of the published versions."
+    model_registry: Path | str = Field(
+        default=Path("models"),
+        description="Folder of the published versions, or the URL of a bucket's.",
     )
     model_name: str = Field(
         default="lesion-unet",

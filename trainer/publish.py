@@ -15,7 +15,8 @@ from PIL import Image as Pillow
 
 from model_core.card import Card, DataRecord, ScoreRecord
 from model_core.errors import GateError
-from model_core.registry import LoadedVersion, Registry, file_sha256
+from model_core.registry import LoadedVersion, Registry
+from model_core.storage import file_sha256
 from trainer.config import TrainConfig, dump_config
 from trainer.drawn import draw_lesion
 from trainer.evaluate import scores_path
@@ -48,7 +49,7 @@ def publish(run: Path, registry: Registry, *, version: str, licence: str) -> Loa
         VersionExistsError: the version is taken.
     """
     config, record = load_run(run), load_record(run)
-    scores = _held_out_scores(run, config)
+    scores, scored = _held_out_scores(run, config)
     card = Card(
         name=config.name,
         version=version,
@@ -64,7 +65,7 @@ def publish(run: Path, registry: Registry, *, version: str, licence: str) -> Loa
         intended_use=INTENDED_USE,
         limits=_limits(config),
     )
-    return registry.publish(card, run / WEIGHTS, golden_image())
+    return registry.publish(card, run / WEIGHTS, golden_image(), weights_sha256=scored)
 
 
 def golden_image() -> bytes:
@@ -75,12 +76,14 @@ def golden_image() -> bytes:
     return out.getvalue()
 
 
-def _held_out_scores(run: Path, config: TrainConfig) -> list[ScoreRecord]:
+def _held_out_scores(run: Path, config: TrainConfig) -> tuple[list[ScoreRecord], str]:
+    """The scores, and the hash of the weights that they hold for."""
     path = scores_path(run, "test")
     if not path.is_file():
         raise GateError(f"{run} has no {path.name}: run `python -m trainer evaluate {run}` first")
     stored = json.loads(path.read_text(encoding="utf-8"))
-    if stored["weights_sha256"] != file_sha256(run / WEIGHTS):
+    scored: str = stored["weights_sha256"]
+    if scored != file_sha256(run / WEIGHTS):
         raise GateError(f"{run}: the weights changed after they were scored; evaluate again")
     for part in ("preprocess", "postprocess"):
         wanted = json.loads(json.dumps(asdict(getattr(config, part))))
@@ -97,7 +100,7 @@ def _held_out_scores(run: Path, config: TrainConfig) -> list[ScoreRecord]:
                 f"{entry.dataset} {entry.part}: Dice {dice:.4f} is below the config's gate_dice "
                 f"{config.gate_dice}"
             )
-    return scores
+    return scores, scored
 
 
 def _limits(config: TrainConfig) -> list[str]:

@@ -1,0 +1,209 @@
+"""Where a registry's files lie: a folder of this machine, or (`object_storage`) any fsspec URL.
+
+A `Store` knows files and folders, not models. What it promises: a folder appears under its name
+whole or not at all, and a small file is replaced in one step, whenever the process is killed.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from model_core.errors import ConfigError, CorruptVersionError, VersionExistsError
+
+CARD = "card.json"
+"""A version exists exactly when its card does: it is written last."""
+STAGING = ".publish-"
+"""Prefix of the folders in which versions are prepared."""
+
+
+class Store(Protocol):
+    """What the registry needs of a place. Paths are relative to its root, `/` between parts."""
+
+    def check(self) -> None:
+        """Raise a ConfigError where the place is not there."""
+
+    def folders(self, path: str = "") -> list[str]:
+        """Names of the folders directly below `path`, sorted; none where it is not there."""
+
+    def holding(self, path: str, file: str) -> list[str]:
+        """Names of those folders directly below `path` that hold a file of this name."""
+
+    def read(self, path: str) -> bytes:
+        """A small file's bytes; FileNotFoundError where there is none."""
+
+    def replace(self, path: str, change: Callable[[bytes | None], bytes]) -> None:
+        """Replace a small file by what `change` makes of it (of None where there is none).
+
+        `change` may be called again, when another process was quicker; what it raises leaves the
+        file as it is. Of several processes at once none overwrites what it has not read.
+        """
+
+    def folder(self, path: str, key: str) -> Path:
+        """Where on this machine `fetch` puts the files of the folder `path`."""
+
+    def fetch(self, path: str, files: Mapping[str, str], key: str, *, again: bool = False) -> Path:
+        """A folder of this machine that holds these files, each with its hash verified just now.
+
+        Args:
+            path: The folder.
+            files: SHA-256 by name.
+            key: SHA-256 of the folder's card: two folders of one key hold the same.
+            again: Read the place itself, whatever this machine keeps of it.
+
+        Raises:
+            CorruptVersionError: a file is missing or has another hash; the text has all of them.
+        """
+
+    def staging(self, path: str) -> AbstractContextManager[Path]:
+        """An empty folder to fill; it becomes `path` when the block ends without an error.
+
+        Raises:
+            VersionExistsError: `path` is taken, before the block or by the time that it ends.
+        """
+
+
+class LocalStore:
+    """Files below a folder of this machine: staged beside, synced, renamed, one writer at a time.
+
+    Args:
+        root: The folder; a reader's may be read-only.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def check(self) -> None:
+        """As `Store`."""
+        if not self.root.is_dir():
+            raise ConfigError(f"{self.root.absolute()}, and there is no such folder")
+
+    def folders(self, path: str = "") -> list[str]:
+        """As `Store`."""
+        folder = self.root / path
+        if not folder.is_dir():
+            return []
+        return sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+
+    def holding(self, path: str, file: str) -> list[str]:
+        """As `Store`."""
+        return sorted(found.parent.name for found in (self.root / path).glob(f"*/{file}"))
+
+    def read(self, path: str) -> bytes:
+        """As `Store`."""
+        return (self.root / path).read_bytes()
+
+    def replace(self, path: str, change: Callable[[bytes | None], bytes]) -> None:
+        """As `Store`."""
+        target = self.root / path
+        with _locked(target.parent):
+            before = target.read_bytes() if target.is_file() else None
+            after = change(before)
+            if after != before:
+                beside = target.with_name(f".{target.name}.part")
+                beside.write_bytes(after)
+                _sync(beside)
+                beside.replace(target)
+                _sync(target.parent)
+
+    def folder(self, path: str, key: str) -> Path:
+        """As `Store`: the very folder."""
+        return self.root / path
+
+    def fetch(self, path: str, files: Mapping[str, str], key: str, *, again: bool = False) -> Path:
+        """As `Store`: nothing is copied."""
+        folder = self.folder(path, key)
+        raise_faults(fault_of(folder, name, files[name], path) for name in files)
+        return folder
+
+    @contextmanager
+    def staging(self, path: str) -> Iterator[Path]:
+        """As `Store`."""
+        target = self.root / path
+        _make_folder(target.parent)
+        with _locked(target.parent):
+            # Whoever is at work holds the lock, which is ours now: these belong to the dead.
+            for left in target.parent.glob(f"{STAGING}*"):
+                shutil.rmtree(left)
+            if target.exists():
+                raise VersionExistsError(taken(path))
+            with tempfile.TemporaryDirectory(prefix=STAGING, dir=target.parent) as beside:
+                staged = Path(beside, target.name)
+                staged.mkdir()
+                yield staged
+                for entry in (*staged.rglob("*"), staged):
+                    _sync(entry)
+                staged.rename(target)
+                _sync(target.parent)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fault_of(folder: Path, name: str, expected: str, path: str) -> str | None:
+    """What is wrong with one file of a folder, in words; None where nothing is.
+
+    Args:
+        folder: The folder.
+        name: The file, relative to it.
+        expected: SHA-256 that it should have.
+        path: What the text calls the folder.
+    """
+    if not is_inside(name) or not (folder / name).is_file():
+        return f"{path} lacks the file {name}"
+    if (found := file_sha256(folder / name)) != expected:
+        return f"{path}/{name} has SHA-256 {found[:12]}…, the card says {expected[:12]}…"
+    return None
+
+
+def raise_faults(faults: Iterator[str | None]) -> None:
+    """Raise a CorruptVersionError of all faults, where there is one."""
+    if found := [fault for fault in faults if fault]:
+        raise CorruptVersionError("; ".join(found))
+
+
+def is_inside(name: str) -> bool:
+    """Whether a relative path stays below the folder that it is relative to."""
+    return not Path(name).is_absolute() and ".." not in Path(name).parts
+
+
+def taken(path: str) -> str:
+    """The text of a VersionExistsError."""
+    name, _, version = path.rpartition("/")
+    return (
+        f"{name} {version} exists, and a version never changes: publish under a new number "
+        "(where your own publishing was cut off, look: it may have succeeded)"
+    )
+
+
+def _make_folder(path: Path) -> None:
+    """Make a folder and those above it, so that it outlives a power cut."""
+    for folder in reversed((path, *path.parents)):
+        if not folder.is_dir():
+            folder.mkdir(exist_ok=True)
+            _sync(folder.parent)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One writer below a folder at a time; a crash releases the lock."""
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _sync(path: Path) -> None:
+    """Flush a file or a folder's entries to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,115 @@
+"""One version's folder: how it is filled, and how it becomes a predictor that has been checked."""
+
+import hashlib
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from model_core.backends.pytorch import PyTorchBackend
+from model_core.card import Card, dump_card, parse_card
+from model_core.errors import ConfigError, GateError
+from model_core.golden import FILE as GOLDEN
+from model_core.golden import check_golden, dump_golden
+from model_core.predictor import Predictor
+from model_core.storage import CARD, file_sha256
+from model_core.unet import UNet
+from model_core.weights import load_weights
+
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class LoadedVersion:
+    """A version that has passed its checks and is ready to predict.
+
+    Attributes:
+        card: Its card.
+        sha256: Hash of `card.json`, which lists the hashes of all else: the version's identity.
+        predictor: Ready to use.
+        folder: Folder of this machine with its files.
+    """
+
+    card: Card
+    sha256: str
+    predictor: Predictor
+    folder: Path
+
+    @property
+    def label(self) -> str:
+        """`name@version`."""
+        return f"{self.card.name}@{self.card.version}"
+
+
+def open_version(folder: Path, card: Card, sha256: str, *, device: str) -> LoadedVersion:
+    """Build a version's network and check it on its golden image.
+
+    Args:
+        folder: Its files, whose hashes somebody has verified.
+        card: Its card.
+        sha256: Hash of the card's bytes.
+        device: As `PyTorchBackend`.
+
+    Raises:
+        CorruptVersionError: the weights or the golden mask do not agree.
+    """
+    predictor = _predictor(folder, card, device=device)
+    check_golden(folder / GOLDEN, predictor)
+    return LoadedVersion(card, sha256, predictor, folder)
+
+
+def fill_version(
+    folder: Path,
+    card: Card,
+    weights: Path,
+    golden_image: bytes,
+    *,
+    exports: Path | None,
+    weights_sha256: str | None,
+) -> LoadedVersion:
+    """Write a version's files into an empty folder, and open it.
+
+    Args:
+        folder: The folder.
+        card: As `Registry.publish`, and so is all that follows.
+        weights: The file that is copied.
+        golden_image: PNG bytes.
+        exports: Folder of further files.
+        weights_sha256: Hash that the copy must have.
+
+    Raises:
+        CorruptVersionError: the weights do not fit the card.
+        GateError: the weights are not those that were scored.
+        ConfigError: an export has the name of a file of ours.
+    """
+    if exports is not None:
+        _copy_exports(exports, folder)
+    shutil.copyfile(weights, folder / WEIGHTS)
+    # Of the copy: the original may change under our hands.
+    found = file_sha256(folder / WEIGHTS)
+    if weights_sha256 not in (None, found):
+        raise GateError(
+            f"{weights} has SHA-256 {found[:12]}…, the weights that were scored had "
+            f"{weights_sha256:.12}…; evaluate again"
+        )
+    mask = _predictor(folder, card, device="cpu").predict(golden_image).mask
+    (folder / GOLDEN).write_bytes(dump_golden(golden_image, mask))
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    hashes = {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
+    data = dump_card(replace(card, files=hashes))
+    (folder / CARD).write_bytes(data)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return open_version(folder, parse_card(data), sha256, device="auto")
+
+
+def _predictor(folder: Path, card: Card, *, device: str) -> Predictor:
+    model = UNet(card.architecture)
+    load_weights(folder / WEIGHTS, model)
+    backend = PyTorchBackend(model, card.preprocess, device=device)
+    return Predictor(backend, card.preprocess, card.postprocess)
+
+
+def _copy_exports(exports: Path, folder: Path) -> None:
+    ours = {CARD, GOLDEN, WEIGHTS} & {entry.name for entry in exports.iterdir()}
+    if ours:
+        raise ConfigError(f"{exports} holds {', '.join(sorted(ours))}, which publishing writes")
+    shutil.copytree(exports, folder, dirs_exist_ok=True)
