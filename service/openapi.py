@@ -11,6 +11,7 @@ from model_core.errors import (
     CorruptVersionError,
     ImageTooLargeError,
     MultiFrameImageError,
+    RegistryUnavailableError,
     SegmentationError,
     UnreadableImageError,
     UnsupportedImageError,
@@ -57,7 +58,13 @@ IMAGE_ERRORS = (
     UnreadableImageError,
     MultiFrameImageError,
 )
-MODEL_ERRORS = (VersionNotFoundError, CorruptVersionError, NotReadyError, QueueFullError)
+MODEL_ERRORS = (
+    VersionNotFoundError,
+    CorruptVersionError,
+    RegistryUnavailableError,
+    NotReadyError,
+    QueueFullError,
+)
 
 _REFS = "#/components/schemas/{model}"
 _REQUEST_ID = "0f3c1e6a9d7b4c2f8a5e6d7c8b9a0f1e"

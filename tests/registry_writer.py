@@ -16,6 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import s3fs  # type: ignore[import-untyped]
+
+from model_core import errors
 from model_core.registry import Registry
 from tests.models import CARD, NAME
 from tests.pictures import encode, lesion
@@ -24,7 +27,14 @@ REPOSITORY = Path(__file__).parent.parent
 PICTURE = encode(lesion(48, 64))
 STEPS = {"storage.py", "object_storage.py", "version.py", "aliases.py"}
 EVENTS = ("os.", "shutil.", "tempfile.", "fcntl.", "open")
+TRACERS: list["subprocess.Popen[str]"] = []
+ERRORS: list[type[Exception]] = [
+    errors.VersionExistsError,
+    errors.VersionNotFoundError,
+    errors.ModelError,
+]
 ERROR = 10
+"""Exit code of the first of them."""
 
 
 class Writer:
@@ -73,19 +83,21 @@ def do(registry: Registry, job: dict[str, Any]) -> None:
 
 
 def _main() -> None:
-    import s3fs  # before the forks: its import takes longer than they do
-
     for line in sys.stdin:
         gate, starter = os.pipe()
         children = [_start(job, gate, starter) for job in json.loads(line)]
         os.close(gate)
         os.close(starter)
-        print(json.dumps([_outcome(child) for child in children]), flush=True)
-    del s3fs
+        outcomes = [_outcome(child) for child in children]
+        while TRACERS:
+            TRACERS.pop().communicate()
+        print(json.dumps(outcomes), flush=True)
 
 
 def _start(job: dict[str, Any], gate: int, starter: int) -> int:
     if child := os.fork():
+        if "kill_at_call" in job:
+            _trace(child, job["kill_at_call"])
         return child
     os.close(starter)
     os.read(gate, 1)  # until all have been started
@@ -94,16 +106,25 @@ def _start(job: dict[str, Any], gate: int, starter: int) -> int:
         registry = Registry(job["root"], cache=Path(job["cache"]))
         if job.get("kill_at"):
             _kill_at(job["kill_at"], requests="://" in job["root"])
-        for _ in range(job.get("times", 1)):
-            do(registry, job)
+        do(registry, job)
     except Exception as exc:
         sys.settrace(None)
-        names = [kind.__name__ for kind in ERRORS]
-        status = ERROR + names.index(type(exc).__name__) if type(exc).__name__ in names else 1
+        status = ERROR + ERRORS.index(type(exc)) if type(exc) in ERRORS else 1
         if status == 1:
             print(repr(exc), file=sys.stderr, flush=True)
     finally:
         os._exit(status)
+
+
+def _trace(child: int, inject: str) -> None:
+    """Let strace kill a child that waits at the gate, at a system call that it has yet to make."""
+    calls = inject.partition(":")[0]
+    command = ["strace", "-p", str(child), "-e", f"trace={calls}", "-e", f"inject={inject}"]
+    tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert tracer.stderr is not None
+    assert "attached" in tracer.stderr.readline()
+    # Nobody reads the rest: it is too short to fill the pipe, and ends with the child.
+    TRACERS.append(tracer)
 
 
 def _outcome(child: int) -> str:
@@ -124,8 +145,6 @@ def _kill_at(step: int, *, requests: bool) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     if requests:
-        import s3fs
-
         call = s3fs.S3FileSystem._call_s3
 
         async def counted(*args: Any, **kwargs: Any) -> Any:
@@ -147,14 +166,6 @@ def _kill_at(step: int, *, requests: bool) -> None:
     sys.settrace(trace)
     sys.addaudithook(lambda event, _: count() if event.startswith(EVENTS) else None)
 
-
-def _errors() -> list[type[Exception]]:
-    from model_core import errors
-
-    return [errors.VersionExistsError, errors.VersionNotFoundError, errors.ModelError]
-
-
-ERRORS = _errors()
 
 if __name__ == "__main__":
     _main()

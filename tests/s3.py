@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
+import s3fs  # type: ignore[import-untyped]
 from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
     MotoRequestHandler,
@@ -36,7 +37,8 @@ def serve_s3() -> Iterator[str]:
 
     def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         with lock:
-            return moto(environ, start)
+            answer: Iterable[bytes] = moto(environ, start)
+            return answer
 
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_QuietHandler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -48,8 +50,6 @@ def serve_s3() -> Iterator[str]:
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     with patch.dict(os.environ, environment):
-        import s3fs
-
         s3fs.S3FileSystem.clear_instance_cache()
         s3fs.S3FileSystem().mkdir(BUCKET)
         yield f"s3://{BUCKET}"

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from model_core.card import dump_card
-from model_core.errors import CorruptVersionError, VersionNotFoundError
+from model_core.errors import CorruptVersionError, RegistryUnavailableError, VersionNotFoundError
 from model_core.registry import PRODUCTION, Registry, split_reference
 from service.answers import model_ref
 from service.dependencies import EngineOf, ReloaderOf, SettingsOf
@@ -24,7 +24,11 @@ Reference = Annotated[
 ]
 
 
-@router.get("/models", summary="List all versions", responses=problems(CorruptVersionError))
+@router.get(
+    "/models",
+    summary="List all versions",
+    responses=problems(CorruptVersionError, RegistryUnavailableError),
+)
 async def list_versions(engine: EngineOf, reloader: ReloaderOf) -> VersionList:
     """Every published version of every model, oldest first, and which one serves.
 
@@ -44,7 +48,9 @@ async def list_versions(engine: EngineOf, reloader: ReloaderOf) -> VersionList:
 @router.get(
     "/models/{version}",
     summary="Read a version's card",
-    responses=problems(InvalidRequestError, VersionNotFoundError, CorruptVersionError),
+    responses=problems(
+        InvalidRequestError, VersionNotFoundError, CorruptVersionError, RegistryUnavailableError
+    ),
 )
 async def read_version(version: Reference, engine: EngineOf, settings: SettingsOf) -> VersionDetail:
     """What the version is, what made it, how good it is, and what it is for."""

@@ -2,11 +2,12 @@
 
 import itertools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import s3fs  # type: ignore[import-untyped]
 
 from model_core.errors import VersionExistsError
 from model_core.registry import LoadedVersion, Registry
@@ -28,6 +29,10 @@ JOBS: dict[str, tuple[dict[str, Any], State]] = {
     ),
     "rollback": ({"do": "rollback"}, (["1.0.0", "1.1.0"], {"production": "1.0.0"}, [])),
 }
+SYSTEM_CALLS = [
+    "?open,?openat,?openat2", "write", "fsync", "?rename,?renameat,?renameat2",
+    "?mkdir,?mkdirat", "?unlink,?unlinkat,?rmdir", "flock", "?sendfile,?copy_file_range",
+]  # fmt: skip
 LEFT_BEHIND = "a publisher is at work or was killed"
 
 
@@ -44,8 +49,6 @@ def fill(registry: Registry, weights: Path) -> None:
 
 def copy(place: str, to: str) -> str:
     if "://" in place:
-        import s3fs
-
         s3fs.S3FileSystem().copy(place, to, recursive=True)
     else:
         shutil.copytree(place, to)
@@ -67,20 +70,54 @@ def test_whenever_a_writer_is_killed_the_state_is_the_old_or_the_new(
     open_registry: Open,
     weights: Path,
     writer: Writer,
-    tmp_path: Path,
 ) -> None:
     stride = every["s3" if "://" in shared_place else "folder"]
-    job, new = JOBS[name]
-    job = job | {"weights": str(weights), "cache": str(tmp_path / "writers_cache")}
     fill(open_registry(shared_place), weights)
+    kills = ({"kill_at": step} for step in itertools.count(1, stride))
+    seen = kill_until_done(shared_place, name, kills, open_registry, weights, writer)
+    # Every step before the one that counts leaves the old state, every one after it the new.
+    assert seen == sorted(seen, key=[OLD, JOBS[name][1]].index)
+    assert seen[0] == OLD
+    assert seen[-1] == JOBS[name][1] or stride > 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize("calls", SYSTEM_CALLS)
+@pytest.mark.parametrize("name", JOBS)
+def test_whichever_system_call_a_writer_is_killed_at_the_state_is_the_old_or_the_new(
+    tmp_path: Path, name: str, calls: str, open_registry: Open, weights: Path, writer: Writer
+) -> None:
+    place = str(tmp_path / "models")
+    fill(open_registry(place), weights)
+    kills = ({"kill_at_call": f"{calls}:signal=SIGKILL:when={n}"} for n in itertools.count(1))
+    seen = kill_until_done(place, name, kills, open_registry, weights, writer)
+    if "rename" in calls:  # the one step that counts
+        assert seen == [OLD]
+
+
+def kill_until_done(
+    place: str,
+    name: str,
+    kills: Iterable[dict[str, Any]],
+    open_registry: Open,
+    weights: Path,
+    writer: Writer,
+) -> list[State]:
+    """Do a job on copies of a registry, killed in one way after the other until it survives.
+
+    Returns:
+        The states that those who were killed left; each was completed by somebody else.
+    """
+    job, new = JOBS[name]
+    job = job | {"weights": str(weights), "cache": str(weights.parent / "writers_cache")}
     seen = []
-    for step in itertools.count(1, stride):
-        place = copy(shared_place, f"{shared_place}-{step}")
-        writer.start(job | {"root": place, "kill_at": step})
+    for number, kill in enumerate(kills):
+        registry = open_registry(copy(place, f"{place}-{number}"))
+        writer.start(job | kill | {"root": f"{place}-{number}"})
         [answer] = writer.answers()
-        registry = open_registry(place)
         found = state(registry)
-        assert found in (OLD, new), f"killed at step {step}"
+        assert found in (OLD, new), kill
         assert [fault for fault in registry.faults() if LEFT_BEHIND not in fault] == []
         if answer == "done":
             assert found == new
@@ -94,10 +131,7 @@ def test_whenever_a_writer_is_killed_the_state_is_the_old_or_the_new(
                 do(registry, job)
         assert state(registry) == new
         assert list(registry.faults()) == []
-    # Every step before the one that counts leaves the old state, every one after it the new.
-    assert seen == sorted(seen, key=[OLD, new].index)
-    assert seen[0] == OLD
-    assert seen[-1] == new or stride > 1
+    return seen
 
 
 def test_of_two_publishers_at_once_one_wins_and_the_other_says_so(

@@ -51,7 +51,7 @@ def damage(place: str, path: str) -> None:
     with fsspec.open(f"{place}/{path}", "rb") as file:
         data = bytearray(file.read())
     data[len(data) // 2] ^= 1
-    write(place, path, data)
+    write(place, path, bytes(data))
 
 
 # --- one contract ----------------------------------------------------------------------------

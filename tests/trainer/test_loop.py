@@ -10,7 +10,7 @@ from torch import Tensor
 
 from model_core.errors import ConfigError, DatasetError
 from model_core.losses import LOSSES
-from model_core.registry import file_sha256
+from model_core.storage import file_sha256
 from trainer import checkpoint, loop, run, validate
 from trainer.config import TrainConfig
 from trainer.evaluate import run_target
