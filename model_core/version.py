@@ -112,4 +112,4 @@ def _copy_exports(exports: Path, folder: Path) -> None:
     ours = {CARD, GOLDEN, WEIGHTS} & {entry.name for entry in exports.iterdir()}
     if ours:
         raise ConfigError(f"{exports} holds {', '.join(sorted(ours))}, which publishing writes")
-    shutil.copytree(exports, folder, dirs_exist_ok=True)
+    shutil.copytree(exports, folder, copy_function=shutil.copyfile, dirs_exist_ok=True)
