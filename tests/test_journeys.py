@@ -10,6 +10,7 @@ from PIL import Image
 from pycocotools import mask as coco
 from starlette.testclient import TestClient
 
+from model_core.mask_png import decode_mask
 from model_core.metrics import score_image
 from model_core.preprocess import PreprocessConfig, preprocess
 from model_core.registry import PRODUCTION, LoadedVersion, Registry
@@ -21,6 +22,7 @@ from trainer.datasets import prepare
 from trainer.drawn import write_drawn
 from trainer.evaluate import score
 from trainer.layouts import Listing, Pair, read_manifest
+from trainer.predict import mask_path, predict_folder
 from trainer.samples import Sample, read_photo, read_truth
 
 MODELS = REPOSITORY / "models"
@@ -62,12 +64,18 @@ def files(sample: Sample) -> dict[str, tuple[str, bytes]]:
 
 
 def assert_one_mask_everywhere(
-    samples: list[Sample], shipped: LoadedVersion, client: TestClient
+    samples: list[Sample], shipped: LoadedVersion, client: TestClient, folder: Path
 ) -> None:
     scored = score(shipped.predictor, samples)
-    for sample, by_trainer in zip(samples, scored, strict=True):
+    (folder / "photographs").mkdir()
+    for number, sample in enumerate(samples):
+        (folder / "photographs" / f"{number}.png").write_bytes(read_photo(sample))
+    predict_folder(folder / "photographs", folder / "out", shipped.predictor, model=shipped.label)
+    for number, (sample, by_trainer) in enumerate(zip(samples, scored, strict=True)):
         data = read_photo(sample)
         mask = shipped.predictor.predict(data).mask
+        by_folder = mask_path(folder / "out", f"{number}.png").read_bytes()
+        assert np.array_equal(decode_mask(by_folder), mask)
         png = client.post("/segment", content=data, headers={"Accept": "image/png"})
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(png.content))), mask * np.uint8(255))
         rle = client.post("/segment?format=rle", files={"image": data}).json()
@@ -75,16 +83,16 @@ def assert_one_mask_everywhere(
         assert by_trainer.scores == score_image(read_truth(sample), mask)
 
 
-def test_predictor_segment_and_trainer_agree_on_drawn_lesions(
-    drawn: list[Sample], shipped: LoadedVersion, client: TestClient
+def test_predictor_segment_predict_and_trainer_agree_on_drawn_lesions(
+    drawn: list[Sample], shipped: LoadedVersion, client: TestClient, tmp_path: Path
 ) -> None:
-    assert_one_mask_everywhere(drawn, shipped, client)
+    assert_one_mask_everywhere(drawn, shipped, client, tmp_path)
 
 
-def test_predictor_segment_and_trainer_agree_on_real_photographs(
-    photographs: list[Sample], shipped: LoadedVersion, client: TestClient
+def test_predictor_segment_predict_and_trainer_agree_on_real_photographs(
+    photographs: list[Sample], shipped: LoadedVersion, client: TestClient, tmp_path: Path
 ) -> None:
-    assert_one_mask_everywhere(photographs, shipped, client)
+    assert_one_mask_everywhere(photographs, shipped, client, tmp_path)
 
 
 def test_evaluate_scores_the_very_mask_that_segment_gives(
@@ -93,7 +101,8 @@ def test_evaluate_scores_the_very_mask_that_segment_gives(
     fields = [part for sample in drawn for part in files(sample).items()]
     items = client.post("/evaluate", files=fields).json()["items"]
     for item, by_trainer in zip(items, score(shipped.predictor, drawn), strict=True):
-        assert {name: item[name] for name in by_trainer.scores.metrics} == by_trainer.scores.metrics
+        scores = by_trainer.scores.metrics | by_trainer.scores.distances
+        assert {name: item[name] for name in scores} == scores
 
 
 def test_training_sees_the_pixels_that_the_service_gives_the_network(

@@ -104,7 +104,7 @@ def _of_version(options: argparse.Namespace) -> "Scoring":
     registry = Registry(options.registry)
     name, version = _resolve(registry, options.target, options.name)
     loaded = registry.load(name, version)
-    seen = registry_commands.trained_on(registry, name, version)
+    seen = registry_commands.seen_by(loaded)
     own_data = _digests(options.data, loaded.card.training)
     if seen is None and loaded.card.data.sha256 not in own_data:
         print(

@@ -1,26 +1,32 @@
-"""The commands on published versions: publish and promote."""
+"""The commands on published versions: publish, promote, rollback, list, show and verify."""
 
 import argparse
+import sys
 from pathlib import Path
+from typing import Any
 
-from model_core.registry import Registry
+from model_core.card import Card, dump_card
+from model_core.errors import ConfigError, CorruptVersionError, ModelError
+from model_core.registry import PRODUCTION, LoadedVersion, Registry, split_reference
 from trainer.leaks import Fingerprint, read_trained
 
 Commands = argparse._SubParsersAction  # what add_subparsers gives, which has no public name
-DEFAULT = "models"
+REGISTRY = "models"
+NAME = "lesion-unet"
 
 
-def trained_on(registry: Registry, name: str, version: str) -> list[Fingerprint] | None:
+def seen_by(version: LoadedVersion) -> list[Fingerprint] | None:
     """Fingerprints of the photographs that a version has seen; None where it does not list them."""
-    return read_trained(registry.root / name / version)
+    return read_trained(version.folder)
 
 
-def add_registry(parser: argparse.ArgumentParser) -> None:
-    """Give a command the two options that say which model is meant."""
+def add_registry(parser: argparse.ArgumentParser, *, name: str | None = NAME) -> None:
+    """Give a command the options that say which registry and which model are meant."""
     parser.add_argument(
-        "--registry", type=Path, default=Path(DEFAULT), help=f"registry ({DEFAULT})"
+        "--registry", default=REGISTRY, help=f"folder or URL, as s3://bucket/models ({REGISTRY})"
     )
-    parser.add_argument("--name", default="lesion-unet", help="model name (lesion-unet)")
+    if name:
+        parser.add_argument("--name", default=name, help=f"model name ({name})")
 
 
 def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -32,14 +38,33 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--licence", required=True, help="terms of the weights, which follow from the data's"
     )
     publishing.add_argument("--alias", help="let this alias point to it at once")
-    publishing.add_argument("--registry", type=Path, default=Path(DEFAULT), help="folder (models)")
+    add_registry(publishing, name=None)
     publishing.set_defaults(command=_publish)
 
     promoting = commands.add_parser("promote", help="let an alias point to a version")
     promoting.add_argument("version")
-    promoting.add_argument("--alias", default="production")
+    promoting.add_argument("--alias", default=PRODUCTION, help=f"({PRODUCTION})")
     add_registry(promoting)
     promoting.set_defaults(command=_promote)
+
+    rolling = commands.add_parser("rollback", help="let an alias point to where it did before")
+    rolling.add_argument("--alias", default=PRODUCTION, help=f"({PRODUCTION})")
+    add_registry(rolling)
+    rolling.set_defaults(command=_rollback)
+
+    listing = commands.add_parser("list", help="list all versions with their scores")
+    add_registry(listing, name=None)
+    listing.set_defaults(command=_list)
+
+    showing = commands.add_parser("show", help="print a version's card")
+    showing.add_argument("version", help="version, alias, or name@version")
+    add_registry(showing)
+    showing.set_defaults(command=_show)
+
+    verifying = commands.add_parser("verify", help="check a version, or the whole registry")
+    verifying.add_argument("version", nargs="?", help="version or alias (default: everything)")
+    add_registry(verifying)
+    verifying.set_defaults(command=_verify)
 
 
 def _publish(options: argparse.Namespace) -> None:
@@ -53,9 +78,82 @@ def _publish(options: argparse.Namespace) -> None:
 
 
 def _promote(options: argparse.Namespace) -> None:
-    _point(Registry(options.registry), options.name, options.alias, options.version)
+    _point(_existing(options), options.name, options.alias, options.version)
 
 
 def _point(registry: Registry, name: str, alias: str, version: str) -> None:
     registry.promote(name, version, alias=alias)
     print(f"{name}: {alias} is now {version}")
+
+
+def _rollback(options: argparse.Namespace) -> None:
+    version = _existing(options).rollback(options.name, options.alias)
+    print(f"{options.name}: {options.alias} is now {version} again")
+
+
+def _list(options: argparse.Namespace) -> None:
+    registry = _existing(options)
+    rows = [
+        _row(registry, name, version)
+        for name in registry.names()
+        for version in registry.versions(name)
+    ]
+    if not rows:
+        print(f"{options.registry} holds no version")
+    for name, version, aliases, created, scores in rows:
+        print(f"{name:<16}{version:<12}{aliases:<22}{created:<12}{scores}".rstrip())
+
+
+def _row(registry: Registry, name: str, version: str) -> tuple[str, str, str, str, str]:
+    aliases = registry.aliases(name)
+    pointing = ", ".join(sorted(alias for alias, to in aliases.items() if to == version))
+    try:
+        card, _ = registry.card(name, version)
+    except CorruptVersionError as exc:
+        return name, version, pointing, "", f"damaged: {' '.join(str(exc).split())[:80]}"
+    return name, version, pointing, card.created[:10], _scores(card)
+
+
+def _scores(card: Card) -> str:
+    def dice(summary: dict[str, Any]) -> float:
+        mean: float = summary["per_image"]["dice"]["mean"]
+        return mean
+
+    return ", ".join(f"{e.dataset} {e.part} Dice {dice(e.summary):.4f}" for e in card.scores)
+
+
+def _show(options: argparse.Namespace) -> None:
+    registry = _existing(options)
+    name, reference = split_reference(options.version, options.name)
+    card, sha256 = registry.card(name, registry.resolve(name, reference))
+    print(dump_card(card).decode(), end="")
+    print(f"card SHA-256 {sha256}", file=sys.stderr)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    registry = _existing(options)
+    if options.version:
+        name, reference = split_reference(options.version, options.name)
+        version = registry.resolve(name, reference)
+        try:
+            registry.verify(name, version)
+        except (ModelError, OSError) as exc:
+            print(f"{name} {version}: {exc}")
+            return 1
+        print(f"{name} {version} is whole: hashes, weights and golden mask agree")
+        return 0
+    faults = list(registry.faults())
+    for fault in faults:
+        print(fault)
+    count = sum(len(registry.versions(name)) for name in registry.names())
+    print(f"{count} versions checked, {len(faults)} faults")
+    return 1 if faults else 0
+
+
+def _existing(options: argparse.Namespace) -> Registry:
+    registry = Registry(options.registry)
+    try:
+        registry.check()
+    except ConfigError as exc:
+        raise ConfigError(f"--registry is {exc}") from exc
+    return registry

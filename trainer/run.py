@@ -8,6 +8,7 @@
 | log.jsonl | one line an epoch |
 | checkpoint.safetensors | all that `--resume` needs |
 | model.safetensors | the weights that `evaluate` and `publish` take |
+| exports/ | what else `publish` freezes with them |
 | curves.png, tensorboard/ | how it went |
 | scores_PART.json, .csv, triptychs_PART.png, report.html | how good it is |
 """
@@ -33,6 +34,7 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 RUN = "run.json"
 LOG = "log.jsonl"
+EXPORTS = "exports"
 
 _NOT_IN_WEIGHTS = ("name", "data", "gate_dice", "limits", "checkpoint_steps", "postprocess")
 """Config entries that may change between two starts of a run: they leave its weights alone."""

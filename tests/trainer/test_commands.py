@@ -1,13 +1,18 @@
+import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from model_core.registry import Registry
 from tests.conftest import REPOSITORY
+from tests.discs import row, write_manifest, write_pair
 from trainer.commands import main
+from trainer.config import TrainConfig
+from trainer.loop import train
+from trainer.samples import read_samples, write_samples
 
 
 def test_the_whole_line_runs_on_drawn_lesions(
@@ -25,15 +30,78 @@ def test_the_whole_line_runs_on_drawn_lesions(
     assert main(["train", str(tmp_path / "tiny.toml"), "--data", data, "--out", run]) == 0
     assert {"scores_val.json", "triptychs_val.png"} <= {path.name for path in Path(run).iterdir()}
     assert main(["evaluate", run, "--data", data]) == 0
-    publish = ["publish", run, "--version", "0.1.0", "--licence", "CC0-1.0", "--alias", "latest"]
-    assert main([*publish, "--registry", models]) == 0
+    publish = ["publish", run, "--licence", "CC0-1.0", "--registry", models, "--version"]
+    assert main([*publish, "0.1.0", "--alias", "latest"]) == 0
     assert main(["promote", "0.1.0", *registry]) == 0
     assert main(["evaluate", "production", "--data", data, "--out", run, *registry]) == 0
     assert "published drawn-unet@0.1.0" in capsys.readouterr().out
-    assert Registry(Path(models)).aliases("drawn-unet") == {
-        "latest": "0.1.0",
-        "production": "0.1.0",
-    }
+
+    assert main([*publish, "0.2.0", "--alias", "production"]) == 0
+    assert main(["list", "--registry", models]) == 0
+    listed = capsys.readouterr().out
+    assert [line.split()[:3] for line in listed.splitlines()[-2:]] == [
+        ["drawn-unet", "0.1.0", "latest"],
+        ["drawn-unet", "0.2.0", "production"],
+    ]
+    assert "drawn test Dice 0." in listed
+    assert main(["rollback", *registry]) == 0
+    assert "production is now 0.1.0 again" in capsys.readouterr().out
+    assert main(["show", "production", *registry]) == 0
+    assert json.loads(capsys.readouterr().out)["version"] == "0.1.0"
+    assert main(["verify", *registry]) == main(["verify", "latest", *registry]) == 0
+
+    photographs, masks = str(tmp_path / "data" / "drawn" / "images"), str(tmp_path / "masks")
+    assert main(["predict", photographs, "--out", masks, *registry]) == 0
+    assert "40 masks in" in capsys.readouterr().out
+
+    weights = tmp_path / "models" / "drawn-unet" / "0.2.0" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
+    assert main(["verify", *registry]) == 1
+    assert "drawn-unet 0.2.0: drawn-unet/0.2.0/model.safetensors has" in capsys.readouterr().out
+
+
+def test_a_version_is_not_scored_on_what_it_was_trained_on(
+    tmp_path: Path, discs: Path, config: TrainConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(config, tmp_path / "run")
+    train_on_test = [replace(sample, part="test") for sample in read_samples(discs)]
+    write_samples(train_on_test, tmp_path / "data")
+    evaluate = ["evaluate", str(tmp_path / "run"), "--data", str(tmp_path / "data")]
+    assert main(evaluate) == 2
+    assert "37 of 40 images to be scored were seen in training" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "scores_test.json").exists()
+    assert main([*evaluate, "--skip-bad"]) == 0
+    scores = json.loads((tmp_path / "run" / "scores_test.json").read_text())
+    assert scores["sets"][0]["summary"]["n"] == 3
+
+
+def test_leaks_lists_what_two_sets_share(
+    discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples = read_samples(discs)
+    write_samples(samples[:5], tmp_path / "first")
+    write_samples(samples[4:8], tmp_path / "second")
+    assert main(["leaks", str(tmp_path / "first"), str(tmp_path / "second")]) == 1
+    assert capsys.readouterr().out.splitlines()[0] == "discs/disc04 is discs/disc04: same ID"
+    write_samples(samples[:4], tmp_path / "first")
+    assert main(["leaks", str(tmp_path / "first"), str(tmp_path / "second")]) == 0
+
+
+def test_bad_pairs_stop_prepare_unless_they_are_to_be_skipped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.mkdir()
+    for number, name in enumerate("ab"):
+        write_pair(source, name, seed=number)
+    write_manifest(source, [row("a"), row("b"), row("c")])
+    prepare = ["prepare", str(source), "--out", str(out)]
+    assert main(prepare) == 2
+    assert "1 pairs cannot be used (2 can; --skip-bad goes on" in capsys.readouterr().err
+    assert not out.exists()
+    assert main([*prepare, "--skip-bad"]) == 0
+    assert len(read_samples(out)) == 2
+    assert (out / "skipped.txt").read_text().startswith("discs/c: no photograph at")
 
 
 @pytest.mark.parametrize(
@@ -42,6 +110,11 @@ def test_the_whole_line_runs_on_drawn_lesions(
         pytest.param(["prepare", "nowhere", "--out", "o"], "no file at", id="no data"),
         pytest.param(["prepare", "--out", "o"], "needs a SOURCE", id="no source"),
         pytest.param(["train", "no.toml", "--out", "o"], "no config file at", id="no config"),
+        pytest.param(
+            ["predict", "p", "--model", "x/y", "--out", "o"], "neither a run folder", id="no model"
+        ),
+        pytest.param(["rollback"], "--registry is", id="no registry"),
+        pytest.param(["verify"], "there is no such folder", id="verify nothing"),
         pytest.param(["evaluate", "9.9.9", "--data", "d"], "has no version", id="no version"),
         pytest.param(
             ["evaluate", "../x", "--data", "d"], "neither a run folder", id="a path for a version"
@@ -49,7 +122,7 @@ def test_the_whole_line_runs_on_drawn_lesions(
         pytest.param(
             ["publish", "o", "--version", "1.0.0", "--licence", "x"], "not a run", id="no run"
         ),
-        pytest.param(["promote", "9.9.9"], "has no version", id="promote nothing"),
+        pytest.param(["promote", "9.9.9"], "there is no such folder", id="promote nothing"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_exit_code_two(
