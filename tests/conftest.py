@@ -1,6 +1,7 @@
 """What every test may ask for."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,12 @@ def real_data() -> Path:
     if not (folder / "MANIFEST.csv").is_file():
         pytest.skip(f"no real photographs: {folder} has no MANIFEST.csv (set LESION_TEST_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """URL of a bucket on a real S3 server of this machine."""
+    from tests.s3 import serve_s3  # its imports take a second
+
+    with serve_s3() as url:
+        yield url

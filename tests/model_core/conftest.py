@@ -10,14 +10,6 @@ from model_core.registry import Registry
 from model_core.weights import save_weights
 from tests.models import dark_is_lesion
 from tests.registry_writer import Writer, running_writer
-from tests.s3 import serve_s3
-
-
-@pytest.fixture(scope="session")
-def bucket() -> Iterator[str]:
-    """URL of a bucket on a real S3 server."""
-    with serve_s3() as url:
-        yield url
 
 
 @pytest.fixture(scope="session")
