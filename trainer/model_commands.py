@@ -1,4 +1,4 @@
-"""The commands on runs: train, evaluate, predict and report."""
+"""The commands on runs: train, evaluate and predict."""
 
 import argparse
 import math
@@ -146,11 +146,14 @@ def _write_scores(
     spacing_mm: tuple[float, float] | None = None,
 ) -> None:
     from trainer.evaluate import format_table, score, write_scores
+    from trainer.html_report import write_report
 
     scored = score(target.predictor, samples, spacing_mm=spacing_mm, sweep=True)
     records = write_scores(scored, target, out, part=part, data=data)
     print(format_table(records))
     print(f"written to {out}: scores_{part}.json, scores_{part}.csv, triptychs_{part}.png")
+    if (out / CONFIG).is_file():
+        print(f"report: {write_report(out)}")
 
 
 def _predict(options: argparse.Namespace) -> int:
