@@ -9,17 +9,20 @@ PYTHON ?=
 # Passed to the program behind the target: make test ARGS="-k rle -x"
 ARGS ?=
 
-.PHONY: help serve test check format clean venv base dev
+.PHONY: help serve test test-slow check format clean venv base dev
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 serve: base ## install what is missing, then serve on http://127.0.0.1:8000 (settings: LESION_*)
 	@exec $(PY) -m service $(ARGS)
 
 test: dev ## install what is missing, then run the tests (some of them: ARGS="-k rle -x")
 	@exec $(PY) -m pytest $(ARGS)
+
+test-slow: dev ## install what is missing, then run the tests that take minutes
+	@exec $(PY) -m pytest -m slow $(ARGS)
 
 check: dev ## lint, formatting and types, as CI checks them
 	$(PY) -m ruff check .
