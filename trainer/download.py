@@ -70,8 +70,7 @@ def download(
     """
     if edition not in ARCHIVES:
         raise DatasetError(f"no download named {edition}, expected one of {', '.join(ARCHIVES)}")
-    if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).hostname:
-        raise DatasetError(f"cannot download from {base_url}, expected an http or https URL")
+    _check_url(base_url)
     folder.mkdir(parents=True, exist_ok=True)
     urls = {
         folder / PurePosixPath(name).name: f"{base_url.rstrip('/')}/{name}"
@@ -82,6 +81,16 @@ def download(
     except FetchError as exc:
         raise DatasetError(f"{exc}; {_kept(urls, folder)}") from exc
     return folder
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool((parts.hostname or "").encode("idna"))
+    except ValueError:  # such as an unfinished IPv6 address, or a label of 64 letters
+        usable = False
+    if not usable:
+        raise DatasetError(f"cannot download from {url}, expected an http or https URL")
 
 
 def _complete(urls: dict[Path, str], folder: Path, backoff_s: float) -> None:
