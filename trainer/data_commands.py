@@ -19,6 +19,14 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     prepare = commands.add_parser("prepare", help="check a dataset folder and split it")
     prepare.add_argument("source", type=Path, nargs="?", help="dataset folder; none for drawn")
     prepare.add_argument("--layout", choices=[*LAYOUTS, "drawn"], default="manifest")
+    prepare.add_argument(
+        "--download",
+        choices=["isic2016", "isic2017", "isic2018"],
+        help="fetch this edition (1 to 14 GB) into SOURCE first (default: a folder within --out)",
+    )
+    prepare.add_argument(
+        "--storage", help="http address of a mirror (default: the challenge's public storage)"
+    )
     prepare.add_argument("--out", type=Path, required=True, help="folder to write samples.csv to")
     sides = prepare.add_mutually_exclusive_group()
     sides.add_argument("--split", type=Path, help="split file to follow (default: hash of ID)")
@@ -31,7 +39,7 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     prepare.add_argument("--count", type=_count, default=200, help="drawn: lesions (200)")
     prepare.add_argument("--seed", type=_seed, default=0, help="drawn: seed of the first (0)")
-    prepare.set_defaults(command=_prepare)
+    prepare.set_defaults(command=_prepare, after_interrupt="the same command goes on")
 
     leaks = commands.add_parser("leaks", help="list the images that two sets share")
     leaks.add_argument("first", type=Path, help="prepared folder or manifest")
@@ -69,6 +77,11 @@ def _skipped(count: int) -> str:
 
 def _listing(options: argparse.Namespace) -> Listing:
     source, layout = options.source, options.layout
+    if options.download:
+        from trainer.download import ISIC_STORAGE, download
+
+        folder, storage = source or options.out / options.download, options.storage or ISIC_STORAGE
+        source, layout = download(options.download, folder, base_url=storage), options.download
     if layout == "drawn":
         from trainer.drawn import write_drawn
 

@@ -62,7 +62,7 @@ def download(
         backoff_s: Pause after a broken connection, s; doubled after each one in a row.
 
     Returns:
-        `folder`, as the edition's reader in `trainer.datasets` takes it.
+        `folder`, as the edition's reader in `trainer.layouts` takes it.
 
     Raises:
         DatasetError: unknown edition or storage, too little room, an archive that cannot be

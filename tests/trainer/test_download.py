@@ -10,9 +10,11 @@ import pytest
 from model_core.errors import DatasetError
 from tests.conftest import REPOSITORY
 from tests.storage import Storage, Stored, archives_of_isic2018, encode, pack, serving
-from trainer import datasets
+from trainer import datasets, layouts
+from trainer.commands import main
 from trainer.download import ARCHIVES, download
 from trainer.drawn import draw_lesion
+from trainer.samples import read_samples
 
 BACKOFF_S = 0.001
 PHOTOGRAPHS = "2018/ISIC2018_Task1-2_Training_Input.zip"
@@ -44,7 +46,7 @@ def storage(archives: dict[str, bytes]) -> Iterator[Storage]:
 def fetch_all(storage: Storage, folder: Path) -> list[str]:
     """Download, read as `prepare` does, and give the IDs found."""
     download("isic2018", folder, base_url=storage.url, backoff_s=BACKOFF_S)
-    return sorted(sample.id for sample in datasets.prepare(datasets.read_isic2018(folder)))
+    return sorted(sample.id for sample in datasets.prepare(layouts.read_isic2018(folder)).samples)
 
 
 def begin(folder: Path, path: str, content: bytes, etag: str) -> Path:
@@ -63,6 +65,17 @@ def test_a_whole_edition_ends_in_the_official_reader(storage: Storage, tmp_path:
     assert {path.name for path in folder.iterdir()} == {Path(path).stem for path in storage.files}
     assert not list(folder.rglob("*_superpixels.png"))
     assert not list(folder.rglob("._*"))
+
+
+def test_one_command_downloads_checks_and_splits(storage: Storage, tmp_path: Path) -> None:
+    arguments = ["prepare", "--download", "isic2018", "--storage", storage.url]
+    assert main([*arguments, "--out", str(tmp_path), "--official-split"]) == 0
+    parts = {sample.id: sample.part for sample in read_samples(tmp_path)}
+    assert parts == {
+        name: {"Training": "train", "Validation": "val", "Test": "test"}[part]
+        for part, names in PARTS_2018.items()
+        for name in names
+    }
 
 
 def test_what_is_there_is_not_asked_for_again(storage: Storage, tmp_path: Path) -> None:
