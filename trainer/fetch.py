@@ -100,8 +100,8 @@ def _fetch_rest(url: str, part: Path, size: int) -> None:
         if answer.status == 206:
             _check_range(answer, part, f"bytes {start}-{size - 1}/{size}", etag)
         elif answer.status == 416:
-            part.unlink()
-            raise _BrokenError(f"{start} bytes were here, more than the file's {size}")
+            part.unlink(missing_ok=True)
+            raise _BrokenError(f"there is no rest after byte {start} of {size}, starting again")
         else:
             start = 0
             if (length := _length(answer, url)) != size:

@@ -17,6 +17,7 @@ from trainer.drawn import draw_lesion
 from trainer.samples import read_samples
 
 BACKOFF_S = 0.001
+OLDER, NEWER = bytes(range(256)), bytes(reversed(range(256)))  # of one size, packed too
 PHOTOGRAPHS = "2018/ISIC2018_Task1-2_Training_Input.zip"
 MASKS = "2018/ISIC2018_Task1_Training_GroundTruth.zip"
 PARTS_2018 = {
@@ -152,17 +153,24 @@ def test_a_connection_that_breaks_goes_on_where_it_stopped(
     assert asked == [f"bytes={100 * n}-" for n in range(1, 9)]
 
 
-@pytest.mark.parametrize("conditions", [True, False])
+@pytest.mark.parametrize(
+    ("conditions", "fetched"),
+    [
+        pytest.param(True, ["", "bytes=200-"], id="the server sends the new file"),
+        pytest.param(False, ["", "bytes=200-", ""], id="the server ignores If-Range"),
+    ],
+)
 def test_a_file_that_changes_while_it_is_fetched_is_never_mixed(
-    conditions: bool, storage: Storage, tmp_path: Path
+    conditions: bool, fetched: list[str], storage: Storage, tmp_path: Path
 ) -> None:
     top = Path(PHOTOGRAPHS).stem
-    older, newer = (pack(top, {"LICENSE.txt": text}) for text in (b"older", b"newer"))
-    storage.files[PHOTOGRAPHS] = Stored(older, breaks=[100], becomes=newer)
+    older, newer = (pack(top, {"LICENSE.txt": text}) for text in (OLDER, NEWER))
+    storage.files[PHOTOGRAPHS] = Stored(older, breaks=[200], becomes=newer)  # within the text
     storage.conditions = conditions
     download("isic2018", tmp_path, base_url=storage.url, backoff_s=BACKOFF_S)
-    assert (tmp_path / top / "LICENSE.txt").read_bytes() == b"newer"
-    assert f"{PHOTOGRAPHS} bytes=100-" in storage.fetched()
+    assert (tmp_path / top / "LICENSE.txt").read_bytes() == NEWER
+    asked = [part for method, path, part in storage.asked if (method, path) == ("GET", PHOTOGRAPHS)]
+    assert asked == fetched
 
 
 def test_a_file_that_changes_its_size_meanwhile_is_said(storage: Storage, tmp_path: Path) -> None:
