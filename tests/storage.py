@@ -149,11 +149,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 def archives_of_isic2018(parts: dict[str, list[str]]) -> dict[str, bytes]:
     """The archives of ISIC 2018 Task 1 by path, with one drawn lesion for each ID of each part."""
-    archives = {}
+    archives: dict[str, bytes] = {}
     for part, names in parts.items():
         images, masks = {}, {}
-        for number, name in enumerate(names):
-            image, mask = draw_lesion(number, height=48, width=64)
+        for name in names:
+            image, mask = draw_lesion(int(name[-7:]), height=48, width=64)
             images[f"{name}.jpg"] = encode(image, "JPEG")
             images[f"{name}_superpixels.png"] = b"of another task"
             masks[f"{name}_segmentation.png"] = encode(mask.astype(np.uint8) * 255, "PNG")
