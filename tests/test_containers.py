@@ -1,0 +1,89 @@
+"""What the container files promise to operators (docs/deployment.md), read from the files."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.__main__ import _GRACE_S
+
+yaml = pytest.importorskip("yaml")
+
+ROOT = Path(__file__).parent.parent
+DOCKERFILE = (ROOT / "Dockerfile.gpu").read_text(encoding="utf-8")
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_container_can_change_nothing_but_its_volumes(name: str) -> None:
+    container = SERVICES[name]
+    assert container["read_only"] is True
+    assert container["cap_drop"] == ["ALL"]
+    assert container["security_opt"] == ["no-new-privileges"]
+    assert container["tmpfs"] == ["/tmp"]
+    assert "privileged" not in container
+
+
+def test_both_containers_run_as_the_user_of_the_images_who_is_not_root() -> None:
+    users = {container["user"] for container in SERVICES.values()}
+    assert users == set(re.findall(r"^USER (\S+)$", DOCKERFILE, re.MULTILINE)) == {"10001:10001"}
+
+
+def test_the_service_is_published_to_this_machine_alone_unless_told_otherwise() -> None:
+    (port,) = SERVICES["service"]["ports"]
+    assert port.startswith("${PUBLISH_ADDRESS:-127.0.0.1}:")
+
+
+def test_only_the_trainer_writes_models() -> None:
+    assert "models:/app/models:ro" in SERVICES["service"]["volumes"]
+    assert "models:/app/models" in SERVICES["trainer"]["volumes"]
+
+
+def test_the_service_is_killed_only_after_its_own_grace_has_run_out() -> None:
+    assert int(SERVICES["service"]["stop_grace_period"].removesuffix("s")) > _GRACE_S
+
+
+def test_a_machine_without_a_gpu_builds_and_starts_the_service_by_default() -> None:
+    assert SERVICES["service"]["build"]["args"]["TORCH"] == "cpu"
+    assert "deploy" not in SERVICES["service"]
+    assert "profiles" not in SERVICES["service"]
+    assert SERVICES["trainer"]["profiles"] == ["train"]
+
+
+def test_the_base_image_can_be_another_one() -> None:
+    bases = set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE))
+    assert "ARG BASE_IMAGE=" in DOCKERFILE
+    assert bases - set(re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.MULTILINE)) == {
+        "${BASE_IMAGE}"
+    }
+
+
+def test_signals_reach_python_itself() -> None:
+    commands = re.findall(r"^\s*(?:CMD|ENTRYPOINT) (.)", DOCKERFILE, re.MULTILINE)
+    assert set(commands) == {"["}
+
+
+def test_nothing_but_what_is_copied_is_sent_to_the_engine() -> None:
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    sent = {line.removeprefix("!") for line in ignored if line.startswith("!")}
+    copied = re.findall(r"^COPY (?!--from)(?:--\S+ )?(.+) \S+$", DOCKERFILE, re.MULTILINE)
+    assert "*" in ignored
+    assert sent == {name for names in copied for name in names.split()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [[], ["-f", "docker-compose.gpu.yml"]], ids=["cpu", "gpu"])
+def test_compose_reads_the_files(more: list[str]) -> None:
+    program = shutil.which("podman-compose") or shutil.which("docker")
+    if program is None:
+        pytest.skip("neither docker nor podman-compose is installed")
+    compose = [program] if program.endswith("podman-compose") else [program, "compose"]
+    run = subprocess.run(
+        [*compose, "-f", "docker-compose.yml", *more, "config"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
