@@ -14,6 +14,7 @@
 """
 
 import json
+import os
 import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -205,7 +206,10 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _git_commit() -> str:
-    """The commit this code is at, with `-dirty` where files differ from it; empty outside git."""
+    """The commit this code is at, with `-dirty` where files differ from it.
+
+    Outside git, as in a container, what the environment says; empty where it says nothing.
+    """
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
@@ -215,5 +219,5 @@ def _git_commit() -> str:
             check=True,
         )
     except (OSError, subprocess.CalledProcessError):
-        return ""
+        return os.environ.get("LESION_GIT_COMMIT", "")
     return described.stdout.strip()
