@@ -4,8 +4,8 @@ A ratio without a denominator (0/0) is decided as in the ISIC challenge's scorer
 (github.com/ImageMarkup/isic-challenge-scoring); the reason stands beside each.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass
 from typing import TypedDict
 
 import numpy as np
@@ -150,6 +150,7 @@ class Summary(TypedDict):
     one is the mean in `per_image`.
     `failure_rate`: share of images with a Jaccard below `CUTOFF`.
     `per_image` has the distances too, over the `n_distances` images that have any (None without).
+    `intervals`: the 95 % intervals of `pooled` (images resampled) and `batch_of_4` (batches).
     """
 
     n: int
@@ -158,6 +159,7 @@ class Summary(TypedDict):
     per_image: dict[str, Interval | None]
     pooled: dict[str, float]
     batch_of_4: dict[str, float]
+    intervals: dict[str, dict[str, Interval]]
 
 
 def dice(truth: Mask, pred: Mask) -> float:
@@ -301,19 +303,23 @@ def summarise(items: Sequence[ImageScores]) -> Summary:
     if not items:
         raise InputError("no image to summarise, expected at least one")
     table = np.array([[item.metrics[name] for name in METRICS] for item in items])
-    intervals = bootstrap(table)
+    per_image = dict(zip(METRICS, bootstrap(table), strict=True))
     batches = [
         _values(_pool(items[start : start + _NOTEBOOK_BATCH]))
         for start in range(0, len(items), _NOTEBOOK_BATCH)
     ]
+    batch_table = np.array([[batch[name] for name in METRICS] for batch in batches])
+    batch_of_4 = dict(zip(METRICS, bootstrap(batch_table), strict=True))
+    pooled = _values(_pool(items))
     failed = sum(item.metrics["jaccard"] < CUTOFF for item in items)
     return Summary(
         n=len(items),
         n_distances=sum(item.distances["assd_px"] is not None for item in items),
         failure_rate=failed / len(items),
-        per_image={**dict(zip(METRICS, intervals, strict=True)), **_distance_intervals(items)},
-        pooled=_values(_pool(items)),
+        per_image={**per_image, **_distance_intervals(items)},
+        pooled=pooled,
         batch_of_4={name: sum(batch[name] for batch in batches) / len(batches) for name in METRICS},
+        intervals={"pooled": _pooled_intervals(items, pooled), "batch_of_4": batch_of_4},
     )
 
 
@@ -328,17 +334,32 @@ def bootstrap(table: npt.NDArray[np.float64]) -> list[Interval]:
 
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
     """
-    count = len(table)
-    rng = np.random.default_rng(0)
     # One resample at a time: all at once would need 2,000 times the table.
-    means = np.array(
-        [table[rng.integers(count, size=count)].mean(axis=0) for _ in range(RESAMPLES)]
-    )
+    means = np.array([table[rows].mean(axis=0) for rows in _resamples(len(table))])
     low, high = np.percentile(means, [2.5, 97.5], axis=0)
     return [
         Interval(mean=float(mean), low=float(under), high=float(over))
         for mean, under, over in zip(table.mean(axis=0), low, high, strict=True)
     ]
+
+
+def _resamples(count: int) -> Iterator[npt.NDArray[np.int64]]:
+    """The same row numbers every time, drawn with replacement."""
+    rng = np.random.default_rng(0)
+    return (rng.integers(count, size=count) for _ in range(RESAMPLES))
+
+
+def _pooled_intervals(
+    items: Sequence[ImageScores], pooled: dict[str, float]
+) -> dict[str, Interval]:
+    counts = np.array([astuple(item.confusion) for item in items])
+    tables = (counts[rows].sum(axis=0).tolist() for rows in _resamples(len(items)))
+    values = [list(_values(Confusion(*table)).values()) for table in tables]
+    low, high = np.percentile(values, [2.5, 97.5], axis=0)
+    return {
+        name: Interval(mean=mean, low=float(under), high=float(over))
+        for (name, mean), under, over in zip(pooled.items(), low, high, strict=True)
+    }
 
 
 def _distances(truth: Mask, pred: Mask, spacing: Spacing, unit: str) -> dict[str, float | None]:

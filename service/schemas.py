@@ -141,6 +141,11 @@ class ScoreSummary(_Strict):
         description="Each four pairs in a row pooled, then their mean, by metric.",
         examples=[_SCORES],
     )
+    intervals: dict[Literal["pooled", "batch_of_4"], dict[str, MeanWithInterval]] = Field(
+        description="95 % intervals of the two means above: images resampled for `pooled`, batches "
+        "for `batch_of_4`.",
+        examples=[{"pooled": {"dice": {"mean": 0.88, "low": 0.86, "high": 0.9}}, "batch_of_4": {}}],
+    )
 
 
 class Evaluation(_Strict):

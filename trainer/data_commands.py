@@ -7,7 +7,7 @@ from pathlib import Path
 from model_core.errors import DatasetError
 from trainer.layouts import LAYOUTS, Listing, read_manifest
 from trainer.leaks import find_leaks, fingerprint
-from trainer.samples import SAMPLES_CSV, Sample, count_parts, read_samples, write_samples
+from trainer.samples import count_parts, write_samples
 from trainer.split import read_split, write_split
 from trainer.tables import replace_text
 
@@ -94,22 +94,15 @@ def _listing(options: argparse.Namespace) -> Listing:
 
 
 def _leaks(options: argparse.Namespace) -> int:
-    first, second = _samples_of(options.first), _samples_of(options.second)
+    from trainer.datasets import samples_of
+
+    first, second = samples_of(options.first), samples_of(options.second)
     prints = [[fingerprint(sample) for sample in samples] for samples in (first, second)]
     leaks = find_leaks(*prints)
     for leak in leaks:
         print(f"{first[leak.index].key} is {second[leak.other].key}: {leak.why}")
     print(f"{len(leaks)} of the {len(first)} images of {options.first} are in {options.second} too")
     return 1 if leaks else 0
-
-
-def _samples_of(place: Path) -> list[Sample]:
-    """Samples of a prepared folder, or of a manifest, checked now."""
-    if (place / SAMPLES_CSV).is_file():
-        return read_samples(place)
-    from trainer import datasets
-
-    return datasets.require_no_problems(datasets.prepare(read_manifest(place)))
 
 
 def _count(text: str) -> int:

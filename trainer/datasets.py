@@ -10,15 +10,16 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from tqdm import tqdm
 
 from model_core.errors import DatasetError, SegmentationError
 from model_core.image_io import decode_image
 from model_core.mask_png import decode_mask
-from trainer.layouts import Listing, Pair
+from trainer.layouts import Listing, Pair, read_manifest
 from trainer.near import near_pairs, perceptual_hash
-from trainer.samples import MASK_FORMATS, Sample
+from trainer.samples import MASK_FORMATS, Sample, read_samples
 from trainer.split import Part, part_of
 
 _HELD_OUT_FIRST: tuple[Part, ...] = ("external", "test", "val", "train")
@@ -83,6 +84,17 @@ def require_no_problems(prepared: Prepared) -> list[Sample]:
             f"--skip-bad goes on with those):\n  {shown}{rest}"
         )
     return prepared.samples
+
+
+def samples_of(place: Path) -> list[Sample]:
+    """Samples of a prepared folder, or of a manifest (or its folder), which is checked now.
+
+    Raises:
+        DatasetError: neither, or the manifest has pairs that cannot be used.
+    """
+    if (place / "MANIFEST.csv").is_file() or place.is_file():
+        return require_no_problems(prepare(read_manifest(place)))
+    return read_samples(place)
 
 
 def _check_all(pairs: list[Pair]) -> tuple[list[tuple[Pair, Sample]], list[str]]:

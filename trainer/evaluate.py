@@ -27,9 +27,10 @@ from model_core.predictor import Predictor
 from model_core.storage import file_sha256
 from model_core.unet import UNet
 from model_core.weights import load_weights
+from trainer.datasets import samples_of
 from trainer.report import draw_triptychs
 from trainer.run import WEIGHTS, load_run, write_json
-from trainer.samples import Sample, digest, read_photo, read_samples, read_truth
+from trainer.samples import Sample, digest, read_photo, read_truth
 from trainer.tables import write_table
 
 THRESHOLDS = tuple(round(0.1 * tenth, 1) for tenth in range(1, 10))
@@ -81,10 +82,10 @@ def run_target(run: Path) -> Target:
 
 
 def held_out(data: Path, part: str, *, datasets: Sequence[str] = ()) -> list[Sample]:
-    """Samples of one part of a prepared folder; `test` brings the external sets along.
+    """Samples of one part of a set; `test` brings the external sets along.
 
     Args:
-        data: The folder.
+        data: A prepared folder, or a manifest, which is checked now.
         part: One of `PARTS`.
         datasets: Those wanted; none means all. External sets are always among them.
 
@@ -94,7 +95,7 @@ def held_out(data: Path, part: str, *, datasets: Sequence[str] = ()) -> list[Sam
     parts = {"test": {"test", "external"}, "all": set(PARTS)}.get(part, {part})
     samples = [
         sample
-        for sample in read_samples(data)
+        for sample in samples_of(data)
         if sample.part in parts
         and (not datasets or sample.dataset in datasets or sample.part == "external")
     ]
@@ -183,11 +184,12 @@ def write_scores(
     draw_triptychs(_chosen(scored), predictor, out / f"triptychs_{part}.png")
     summary = {
         "weights_sha256": target.weights_sha256,
-        "data_sha256": digest(read_samples(data)),
+        "data_sha256": digest(samples_of(data)),
         "preprocess": asdict(predictor.preprocess_config),
         "postprocess": asdict(predictor.postprocess_config),
         "sets": [asdict(record) for record in records],
         "sweep": {"thresholds": THRESHOLDS, "sets": _sweep(scored)},
+        "items": [_item(entry) for entry in scored],
     }
     write_json(scores_path(out, part), summary)  # last: `publish` reads it
     return records
@@ -216,6 +218,13 @@ def format_table(records: list[ScoreRecord]) -> str:
 def scores_path(run: Path, part: str) -> Path:
     """Where `write_scores` leaves the summary of a part."""
     return run / f"scores_{part}.json"
+
+
+def _item(entry: Scored) -> dict[str, Any]:
+    sample, scores = entry.sample, entry.scores
+    place = {"dataset": sample.dataset, "part": sample.part, "id": sample.id}
+    share = {"lesion_fraction": entry.lesion_fraction}
+    return {**place, **share, **scores.metrics, **scores.distances}
 
 
 def _by_set(scored: list[Scored]) -> dict[tuple[str, str], list[Scored]]:
@@ -255,25 +264,15 @@ def _span(value: dict[str, float]) -> str:
 
 
 def _write_table(scored: list[Scored], path: Path) -> None:
-    metrics, distances = scored[0].scores.metrics, scored[0].scores.distances
-    rows = [
-        [
-            entry.sample.dataset,
-            entry.sample.part,
-            entry.sample.id,
-            f"{entry.lesion_fraction:.6f}",
-            *(f"{entry.scores.metrics[name]:.6f}" for name in metrics),
-            *(_cell(entry.scores.distances[name]) for name in distances),
-        ]
-        for entry in scored
-    ]
-    names = ["dataset", "part", "id", "lesion_fraction", *metrics, *distances]
-    write_table(path, names, rows)
+    items = [_item(entry) for entry in scored]
+    write_table(path, list(items[0]), [[_cell(value) for value in item.values()] for item in items])
 
 
-def _cell(distance: float | None) -> str:
-    """Empty where truth or prediction was."""
-    return "" if distance is None else f"{distance:.3f}"
+def _cell(value: str | float | None) -> str:
+    """A distance that does not exist is an empty cell."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else f"{value:.6f}"
 
 
 def _chosen(scored: list[Scored]) -> list[tuple[str, Sample]]:

@@ -117,7 +117,7 @@ def _score_tables(sets: Sequence[dict[str, Any]]) -> str:
         "Mean over images, with 95 % bootstrap interval", columns, [row(entry) for entry in sets]
     )
     others = [
-        [entry["dataset"], label, *(f"{entry['summary'][mean][name]:.4f}" for name in _METRICS)]
+        [entry["dataset"], label, *(_other_mean(entry["summary"], mean, name) for name in _METRICS)]
         for entry in sets
         for mean, label in (("pooled", "all pixels pooled"), ("batch_of_4", "mean of batches of 4"))
     ]
@@ -125,6 +125,13 @@ def _score_tables(sets: Sequence[dict[str, Any]]) -> str:
     conditions = "; ".join(dict.fromkeys(entry["conditions"] for entry in sets))
     other = _table("The same by other means", columns, others)
     return f"{per_image}{other}<p>Conditions: {escape(conditions)}.</p>"
+
+
+def _other_mean(summary: dict[str, Any], mean: str, metric: str) -> str:
+    """With its interval, which the first runs did not note."""
+    if "intervals" in summary:
+        return _interval(summary["intervals"][mean][metric])
+    return f"{summary[mean][metric]:.4f}"
 
 
 def _interval(value: dict[str, float] | None, *, digits: int = 4) -> str:

@@ -15,7 +15,7 @@ from trainer import registry_commands
 from trainer.config import load_config
 from trainer.leaks import Fingerprint, describe, require_unseen, seen_among
 from trainer.run import CONFIG, WEIGHTS, load_run, trained_on
-from trainer.samples import Sample, digest, read_samples
+from trainer.samples import Sample, digest
 
 if TYPE_CHECKING:
     from trainer.evaluate import Target
@@ -38,7 +38,7 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
 
     evaluate = commands.add_parser("evaluate", help="score a run or a version")
     evaluate.add_argument("target", help="run folder, version, alias, or name@version")
-    evaluate.add_argument("--data", type=Path, required=True, help="prepared folder")
+    evaluate.add_argument("--data", type=Path, required=True, help="prepared folder, or a manifest")
     parts = ["train", "val", "test", "external", "all"]
     evaluate.add_argument("--part", choices=parts, default="test")
     evaluate.add_argument("--datasets", help="comma-separated (default: the run's, or all)")
@@ -118,7 +118,9 @@ def _of_version(options: argparse.Namespace) -> "Scoring":
 
 def _digests(data: Path, training: dict[str, object]) -> set[str]:
     """What a card trained on this very data may call it."""
-    samples = [sample for sample in read_samples(data) if sample.part != "external"]
+    from trainer.datasets import samples_of
+
+    samples = [sample for sample in samples_of(data) if sample.part != "external"]
     wanted = training.get("datasets") or {sample.dataset for sample in samples}
     return {digest([sample for sample in samples if sample.dataset in wanted])}  # type: ignore[operator]
 

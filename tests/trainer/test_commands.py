@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import subprocess
@@ -73,6 +74,25 @@ def test_a_version_is_not_scored_on_what_it_was_trained_on(
     assert main([*evaluate, "--skip-bad"]) == 0
     scores = json.loads((tmp_path / "run" / "scores_test.json").read_text())
     assert scores["sets"][0]["summary"]["n"] == 3
+
+
+def test_a_manifest_is_scored_as_it_lies(
+    tmp_path: Path, config: TrainConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(config, tmp_path / "run")
+    (tmp_path / "clinic").mkdir()
+    for number, name in enumerate("ab"):
+        write_pair(tmp_path / "clinic", name, seed=900 + number)
+    write_manifest(tmp_path / "clinic", [row(name, dataset="clinic") for name in "ab"])
+    run, out = str(tmp_path / "run"), str(tmp_path / "out")
+    evaluate = ["evaluate", run, "--data", str(tmp_path / "clinic"), "--part", "all", "--out", out]
+    assert main([*evaluate, "--spacing-mm", "0.1,0.2"]) == 0
+    assert "clinic" in capsys.readouterr().out
+    items = json.loads((tmp_path / "out" / "scores_all.json").read_text())["items"]
+    assert [item["id"] for item in items] == ["a", "b"]
+    assert {"dice", "lesion_fraction", "assd_px", "assd_mm"} <= set(items[0])
+    with (tmp_path / "out" / "scores_all.csv").open() as file:
+        assert [line["id"] for line in csv.DictReader(file)] == ["a", "b"]
 
 
 def test_leaks_lists_what_two_sets_share(

@@ -268,3 +268,21 @@ def _dies_after(steps: int, loss: object) -> object:
         return loss(logits, truth)  # type: ignore[operator]
 
     return wrapped
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # within tensorboard
+def test_tensorboard_finds_scalars_pictures_and_histograms_of_each_epoch(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    loop.train(config, tmp_path / "run")
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    dices = [(event.step, event.value) for event in events.Scalars("val/dice")]
+    log = run.read_log(tmp_path / "run")
+    assert dices == [(e["epoch"], pytest.approx(e["val_dice"])) for e in log]
+    assert [event.step for event in events.Scalars("train/loss")] == [1, 2]
+    histogram = events.Histograms("val/dice_per_image")[0].histogram_value
+    assert histogram.num == len([s for s in read_samples(config.data) if s.part == "val"])
+    assert len(events.Images("val/photograph_truth_prediction")) == 2
