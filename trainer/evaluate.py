@@ -27,10 +27,9 @@ from model_core.predictor import Predictor
 from model_core.storage import file_sha256
 from model_core.unet import UNet
 from model_core.weights import load_weights
-from trainer.datasets import samples_of
 from trainer.report import draw_triptychs
 from trainer.run import WEIGHTS, load_run, write_json
-from trainer.samples import Sample, digest, read_photo, read_truth
+from trainer.samples import Sample, read_photo, read_truth
 from trainer.tables import write_table
 
 THRESHOLDS = tuple(round(0.1 * tenth, 1) for tenth in range(1, 10))
@@ -81,11 +80,11 @@ def run_target(run: Path) -> Target:
     return Target(Predictor(backend, config.preprocess, config.postprocess), sha256)
 
 
-def held_out(data: Path, part: str, *, datasets: Sequence[str] = ()) -> list[Sample]:
-    """Samples of one part of a set; `test` brings the external sets along.
+def held_out(samples: Sequence[Sample], part: str, *, datasets: Sequence[str] = ()) -> list[Sample]:
+    """Samples of one part; `test` brings the external sets along.
 
     Args:
-        data: A prepared folder, or a manifest, which is checked now.
+        samples: All of a prepared folder.
         part: One of `PARTS`.
         datasets: Those wanted; none means all. External sets are always among them.
 
@@ -93,16 +92,17 @@ def held_out(data: Path, part: str, *, datasets: Sequence[str] = ()) -> list[Sam
         DatasetError: there is none.
     """
     parts = {"test": {"test", "external"}, "all": set(PARTS)}.get(part, {part})
-    samples = [
+    found = [
         sample
-        for sample in samples_of(data)
+        for sample in samples
         if sample.part in parts
         and (not datasets or sample.dataset in datasets or sample.part == "external")
     ]
-    if not samples:
+    if not found:
         of = f" of {', '.join(datasets)}" if datasets else ""
-        raise DatasetError(f"{data} has no sample{of} in part {part!r}")
-    return samples
+        there = sorted({f"{sample.dataset} {sample.part}" for sample in samples})
+        raise DatasetError(f"no sample{of} in part {part!r}; there are {', '.join(there)}")
+    return found
 
 
 def score(
@@ -166,7 +166,7 @@ def summarise_sets(scored: list[Scored], predictor: Predictor) -> list[ScoreReco
 
 
 def write_scores(
-    scored: list[Scored], target: Target, out: Path, *, part: str, data: Path
+    scored: list[Scored], target: Target, out: Path, *, part: str, data_sha256: str
 ) -> list[ScoreRecord]:
     """Write scores and pictures of one part into `out`, and return the records.
 
@@ -175,7 +175,7 @@ def write_scores(
         target: What they were scored with; its hash is noted: scores hold for it alone.
         out: Folder, made where absent.
         part: Goes into the files' names.
-        data: The prepared folder, whose digest is noted.
+        data_sha256: Digest of the set that they were taken from.
     """
     predictor = target.predictor
     records = summarise_sets(scored, predictor)
@@ -184,7 +184,7 @@ def write_scores(
     draw_triptychs(_chosen(scored), predictor, out / f"triptychs_{part}.png")
     summary = {
         "weights_sha256": target.weights_sha256,
-        "data_sha256": digest(samples_of(data)),
+        "data_sha256": data_sha256,
         "preprocess": asdict(predictor.preprocess_config),
         "postprocess": asdict(predictor.postprocess_config),
         "sets": [asdict(record) for record in records],

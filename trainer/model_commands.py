@@ -14,14 +14,14 @@ from model_core.registry import Registry, split_reference
 from trainer import registry_commands
 from trainer.config import load_config
 from trainer.leaks import Fingerprint, describe, require_unseen, seen_among
-from trainer.run import CONFIG, WEIGHTS, load_run, trained_on
-from trainer.samples import Sample, digest
+from trainer.run import CONFIG, WEIGHTS, load_record, load_run, trained_on
+from trainer.samples import Sample, digest, read_samples
 
 if TYPE_CHECKING:
     from trainer.evaluate import Target
 
-    Scoring = tuple[Target, list[Fingerprint] | None, Path]
-    """What is scored, what it has seen (None where that is not known), and where to write."""
+    Scoring = tuple[Target, list[Fingerprint] | None, Path, str]
+    """What is scored, what it has seen (None: not known), where to write, its data's digest."""
 
 Commands = argparse._SubParsersAction  # what add_subparsers gives, which has no public name
 
@@ -62,40 +62,42 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from trainer.evaluate import held_out
+    from trainer.evaluate import held_out, run_target
     from trainer.loop import train
 
     config = load_config(options.config, data=options.data, initial=options.initial)
     run: Path = options.out
     train(config, run, resume=options.resume)
-    samples = held_out(config.data, "val", datasets=config.datasets)
-    _write_scores(_run_target(run), samples, run, config.data, "val")
+    everything = read_samples(config.data)
+    samples = held_out(everything, "val", datasets=config.datasets)
+    _write_scores(run_target(run), samples, run, "val", digest(everything))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from trainer.datasets import samples_of
     from trainer.evaluate import held_out
 
     run = Path(options.target)
     is_run = (run / CONFIG).is_file()
+    target, seen, out, trained_with = _of_run(options) if is_run else _of_version(options)
+    everything = samples_of(options.data)
     datasets = tuple(options.datasets.split(",")) if options.datasets else ()
     if is_run:
         datasets = datasets or load_run(run).datasets
-    target, seen, out = _of_run(options) if is_run else _of_version(options)
-    samples = held_out(options.data, options.part, datasets=datasets)
-    if seen is not None and options.part != "train":
+    samples = held_out(everything, options.part, datasets=datasets)
+    if seen is None:
+        _warn_unless(trained_with, everything)
+    elif options.part != "train":
         samples = _unseen(samples, seen, skip_bad=options.skip_bad)
-    _write_scores(target, samples, out, options.data, options.part, options.spacing_mm)
-
-
-def _run_target(run: Path) -> "Target":
-    from trainer.evaluate import run_target
-
-    return run_target(run)
+    _write_scores(target, samples, out, options.part, digest(everything), options.spacing_mm)
 
 
 def _of_run(options: argparse.Namespace) -> "Scoring":
+    from trainer.evaluate import run_target
+
     run = Path(options.target)
-    return _run_target(run), trained_on(run), options.out or run
+    data = load_record(run)["data"]["sha256"]
+    return run_target(run), trained_on(run), options.out or run, data
 
 
 def _of_version(options: argparse.Namespace) -> "Scoring":
@@ -104,25 +106,20 @@ def _of_version(options: argparse.Namespace) -> "Scoring":
     registry = Registry(options.registry)
     name, version = _resolve(registry, options.target, options.name)
     loaded = registry.load(name, version)
-    seen = registry_commands.seen_by(loaded)
-    own_data = _digests(options.data, loaded.card.training)
-    if seen is None and loaded.card.data.sha256 not in own_data:
+    target = Target(loaded.predictor, loaded.card.files[WEIGHTS])
+    out = options.out or Path("runs") / f"{name}-{version}"
+    return target, registry_commands.seen_by(loaded), out, loaded.card.data.sha256
+
+
+def _warn_unless(trained_with: str, everything: list[Sample]) -> None:
+    """Old versions do not list what they have seen; on their own data the split keeps it apart."""
+    own = digest(sample for sample in everything if sample.part != "external")
+    if trained_with != own:
         print(
-            f"note: {loaded.label} does not list the photographs it was trained on, and this is "
-            "not its own data: whether it has seen these is not known",
+            "note: this version does not list the photographs it was trained on, and this is not "
+            "its own data: whether it has seen these is not known",
             file=sys.stderr,
         )
-    out = options.out or Path("runs") / f"{name}-{version}"
-    return Target(loaded.predictor, loaded.card.files[WEIGHTS]), seen, out
-
-
-def _digests(data: Path, training: dict[str, object]) -> set[str]:
-    """What a card trained on this very data may call it."""
-    from trainer.datasets import samples_of
-
-    samples = [sample for sample in samples_of(data) if sample.part != "external"]
-    wanted = training.get("datasets") or {sample.dataset for sample in samples}
-    return {digest([sample for sample in samples if sample.dataset in wanted])}  # type: ignore[operator]
 
 
 def _unseen(samples: list[Sample], seen: Sequence[Fingerprint], *, skip_bad: bool) -> list[Sample]:
@@ -143,15 +140,15 @@ def _write_scores(
     target: "Target",
     samples: list[Sample],
     out: Path,
-    data: Path,
     part: str,
+    data_sha256: str,
     spacing_mm: tuple[float, float] | None = None,
 ) -> None:
     from trainer.evaluate import format_table, score, write_scores
     from trainer.html_report import write_report
 
     scored = score(target.predictor, samples, spacing_mm=spacing_mm, sweep=True)
-    records = write_scores(scored, target, out, part=part, data=data)
+    records = write_scores(scored, target, out, part=part, data_sha256=data_sha256)
     print(format_table(records))
     print(f"written to {out}: scores_{part}.json, scores_{part}.csv, triptychs_{part}.png")
     if (out / CONFIG).is_file():
@@ -175,9 +172,11 @@ def _predict(options: argparse.Namespace) -> int:
 
 def _predictor(options: argparse.Namespace) -> tuple[Predictor, str]:
     """The predictor of a run or a version, and what to call it."""
+    from trainer.evaluate import run_target
+
     run = Path(options.model)
     if (run / CONFIG).is_file():
-        target = _run_target(run)
+        target = run_target(run)
         return target.predictor, f"weights {target.weights_sha256}"
     registry = Registry(options.registry)
     loaded = registry.load(*_resolve(registry, options.model, options.name))

@@ -9,6 +9,7 @@ from trainer.config import parse_config
 from trainer.evaluate import held_out, run_target, score, write_scores
 from trainer.html_report import write_report
 from trainer.loop import train
+from trainer.samples import read_samples
 
 VOID = {"meta", "img", "br", "hr", "link"}
 
@@ -60,8 +61,8 @@ def run(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     train(parse_config(table, "test"), folder)
     target = run_target(folder)
-    scored = score(target.predictor, held_out(discs, "test"), sweep=True)
-    write_scores(scored, target, folder, part="test", data=discs)
+    scored = score(target.predictor, held_out(read_samples(discs), "test"), sweep=True)
+    write_scores(scored, target, folder, part="test", data_sha256="0" * 64)
     return folder
 
 

@@ -10,6 +10,7 @@ from trainer import evaluate, publish
 from trainer.config import parse_config
 from trainer.loop import train
 from trainer.run import WEIGHTS, load_run
+from trainer.samples import read_samples
 
 LICENCE = "CC0-1.0"
 
@@ -39,8 +40,8 @@ def run(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def score_run(run: Path, data: Path, part: str = "test") -> None:
     target = evaluate.run_target(run)
-    scored = evaluate.score(target.predictor, evaluate.held_out(data, part))
-    evaluate.write_scores(scored, target, run, part=part, data=data)
+    scored = evaluate.score(target.predictor, evaluate.held_out(read_samples(data), part))
+    evaluate.write_scores(scored, target, run, part=part, data_sha256="0" * 64)
 
 
 def copied(run: Path, folder: Path) -> Path:
@@ -70,7 +71,7 @@ def test_scores_name_the_set_the_size_and_the_means(run: Path) -> None:
 
 def test_the_table_has_a_line_for_every_set(run: Path) -> None:
     predictor, config = evaluate.run_target(run).predictor, load_run(run)
-    scored = evaluate.score(predictor, evaluate.held_out(config.data, "val"))
+    scored = evaluate.score(predictor, evaluate.held_out(read_samples(config.data), "val"))
     lines = evaluate.format_table(evaluate.summarise_sets(scored, predictor)).splitlines()
     assert len(lines) == 2
     assert lines[1].startswith("discs val")
