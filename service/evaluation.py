@@ -18,9 +18,10 @@ from model_core.errors import (
 )
 from model_core.image_io import decode_image
 from model_core.mask_png import decode_mask
-from model_core.metrics import ImageScores, score_image, summarise
+from model_core.metrics import ImageScores, score_image
 from model_core.registry import LoadedVersion
 from model_core.rle import decode_rle
+from model_core.summary import summarise
 from service.answers import model_ref
 from service.engine import Engine
 from service.errors import Fault, InvalidRequestError

@@ -22,9 +22,10 @@ from model_core.backends.pytorch import PyTorchBackend
 from model_core.card import ScoreRecord
 from model_core.distances import Spacing
 from model_core.errors import DatasetError
-from model_core.metrics import CUTOFF, Confusion, ImageScores, score_image, summarise
+from model_core.metrics import CUTOFF, Confusion, ImageScores, score_image
 from model_core.predictor import Predictor
 from model_core.storage import file_sha256
+from model_core.summary import summarise
 from model_core.unet import UNet
 from model_core.weights import load_weights
 from trainer.report import draw_triptychs

@@ -11,8 +11,9 @@ from starlette.testclient import TestClient
 
 from model_core.arrays import Mask
 from model_core.mask_png import encode_mask
-from model_core.metrics import METRICS, score_image, summarise
+from model_core.metrics import METRICS, score_image
 from model_core.rle import encode_rle
+from model_core.summary import summarise
 from service.overlay import FALSE_NEGATIVE, FALSE_POSITIVE, GREY, TRUE_POSITIVE
 from tests.drawing import draw
 from tests.pictures import encode, lesion, turned
