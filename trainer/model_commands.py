@@ -32,6 +32,7 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     training.add_argument("config", type=Path)
     training.add_argument("--out", type=Path, required=True, help="run folder")
     training.add_argument("--data", type=Path, help="prepared folder (default: the config's)")
+    training.add_argument("--name", help="name to publish it under (default: the config's)")
     training.add_argument("--initial", help="run folder to start the weights from")
     training.add_argument("--resume", action="store_true", help="go on from the checkpoint")
     training.set_defaults(command=_train, after_interrupt="the same with --resume goes on")
@@ -65,7 +66,9 @@ def _train(options: argparse.Namespace) -> None:
     from trainer.evaluate import held_out, run_target
     from trainer.loop import train
 
-    config = load_config(options.config, data=options.data, initial=options.initial)
+    config = load_config(
+        options.config, data=options.data, initial=options.initial, name=options.name
+    )
     run: Path = options.out
     train(config, run, resume=options.resume)
     everything = read_samples(config.data)

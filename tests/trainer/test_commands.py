@@ -12,7 +12,7 @@ from tests.conftest import REPOSITORY
 from tests.discs import row, write_manifest, write_pair
 from trainer.commands import main
 from trainer.config import TrainConfig
-from trainer.loop import train
+from trainer.loop import train as train_run
 from trainer.samples import read_samples, write_samples
 
 
@@ -21,14 +21,15 @@ def test_the_whole_line_runs_on_drawn_lesions(
 ) -> None:
     data, run, models = (str(tmp_path / name) for name in ("data", "run", "models"))
     (tmp_path / "tiny.toml").write_text(
-        'name = "drawn-unet"\ndata = "unset"\nloss = "bce_dice"\ngate_dice = 0.3\n'
+        'name = "other"\ndata = "unset"\nloss = "bce_dice"\ngate_dice = 0.3\n'
         "stages = [{ size = 32, epochs = 6, batch = 4 }]\n"
         '[model]\nwidth = 4\ndepth = 2\nnorm = "batch"\n'
         "[preprocess]\nsize = 32\n[optim]\nlr = 0.02\nema = 0.8\n"
     )
     registry = ["--registry", models, "--name", "drawn-unet"]
     assert main(["prepare", "--layout", "drawn", "--count", "40", "--out", data]) == 0
-    assert main(["train", str(tmp_path / "tiny.toml"), "--data", data, "--out", run]) == 0
+    train = ["train", str(tmp_path / "tiny.toml"), "--name", "drawn-unet"]
+    assert main([*train, "--data", data, "--out", run]) == 0
     assert {"scores_val.json", "triptychs_val.png"} <= {path.name for path in Path(run).iterdir()}
     assert main(["evaluate", run, "--data", data]) == 0
     publish = ["publish", run, "--licence", "CC0-1.0", "--registry", models, "--version"]
@@ -64,7 +65,7 @@ def test_the_whole_line_runs_on_drawn_lesions(
 def test_a_version_is_not_scored_on_what_it_was_trained_on(
     tmp_path: Path, discs: Path, config: TrainConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train(config, tmp_path / "run")
+    train_run(config, tmp_path / "run")
     train_on_test = [replace(sample, part="test") for sample in read_samples(discs)]
     write_samples(train_on_test, tmp_path / "data")
     evaluate = ["evaluate", str(tmp_path / "run"), "--data", str(tmp_path / "data")]
@@ -79,7 +80,7 @@ def test_a_version_is_not_scored_on_what_it_was_trained_on(
 def test_a_manifest_is_scored_as_it_lies(
     tmp_path: Path, config: TrainConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train(config, tmp_path / "run")
+    train_run(config, tmp_path / "run")
     (tmp_path / "clinic").mkdir()
     for number, name in enumerate("ab"):
         write_pair(tmp_path / "clinic", name, seed=900 + number)
