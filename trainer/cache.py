@@ -1,9 +1,10 @@
 """Samples decoded once into memory-mapped uint8 arrays, so that training never waits for JPEGs."""
 
+import fcntl
 import hashlib
 import json
 import os
-import tempfile
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -48,31 +49,24 @@ def open_cache(samples: list[Sample], config: PreprocessConfig, folder: Path) ->
     key = json.dumps([PIXELS, digest(samples), order, config.size, config.fit])
     path = folder / hashlib.sha256(key.encode()).hexdigest()[:16]
     if not path.is_dir():
-        _build(samples, config, path)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".lock").open("w") as lock:
+            # Of two runs that want the same, one builds and the other waits; a kill frees the lock.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.is_dir():
+                _build(samples, config, path)
     return Cache(
         np.load(path / "images.npy", mmap_mode="r"), np.load(path / "masks.npy", mmap_mode="r")
     )
 
 
 def _build(samples: list[Sample], config: PreprocessConfig, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A folder of its own: two runs may build the same cache at once.
-    with tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent) as name:
-        beside = Path(name) / path.name
-        beside.mkdir()
-        _fill(samples, config, beside)
-        try:
-            beside.rename(path)
-        except OSError:
-            if not path.is_dir():
-                raise
-            # Another run was faster, and made the very same.
-
-
-def _fill(samples: list[Sample], config: PreprocessConfig, folder: Path) -> None:
+    beside = path.with_suffix(".part")
+    shutil.rmtree(beside, ignore_errors=True)  # of a build that was killed
+    beside.mkdir()
     shape = (len(samples), config.size, config.size)
-    images = _create(folder / "images.npy", (*shape, 3))
-    masks = _create(folder / "masks.npy", shape)
+    images = _create(beside / "images.npy", (*shape, 3))
+    masks = _create(beside / "masks.npy", shape)
 
     def fill(row: int) -> None:
         images[row], _ = preprocess(read_photo(samples[row]), config)
@@ -81,6 +75,7 @@ def _fill(samples: list[Sample], config: PreprocessConfig, folder: Path) -> None
     _each(fill, len(samples), f"cache {config.size}px")
     images.flush()
     masks.flush()
+    beside.rename(path)
 
 
 def _create(path: Path, shape: tuple[int, ...]) -> np.memmap:

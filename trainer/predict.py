@@ -60,7 +60,7 @@ def predict_folder(source: Path, out: Path, predictor: Predictor, *, model: str)
     journal = out / _JOURNAL
     header = {"model": model, "threshold": predictor.postprocess_config.threshold}
     done = _read_journal(journal, header)
-    todo = [name for name in images if name not in done]
+    todo = [name for name in images if _is_new(source / name, done.get(name))]
     with (
         journal.open("a", encoding="utf-8") as file,
         ThreadPoolExecutor(3) as pool,
@@ -103,12 +103,13 @@ def _entries(
     encoding: list[Future[dict[str, Any]]] = []
 
     def read(name: str) -> Any:
-        data = (source / name).read_bytes()
-        return hashlib.sha256(data).hexdigest(), predictor.prepare(data)
+        state, data = _state(source / name), (source / name).read_bytes()
+        known = {"file_name": name, "sha256": hashlib.sha256(data).hexdigest(), **state}
+        return known, predictor.prepare(data)
 
-    def write(name: str, sha256: str, logits: Any, geometry: Any) -> dict[str, Any]:
+    def write(known: dict[str, Any], logits: Any, geometry: Any) -> dict[str, Any]:
         mask = predictor.finish(logits, geometry).mask
-        path = mask_path(out, name)
+        path = mask_path(out, known["file_name"])
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(path.name + ".part")
         beside.write_bytes(encode_mask(mask))
@@ -117,15 +118,15 @@ def _entries(
         area, bbox = area_and_bbox(rle)
         size = dict(zip(("height", "width"), mask.shape, strict=True))
         found = {"segmentation": rle, "area": area, "bbox": bbox}
-        return {"file_name": name, "sha256": sha256, **size, **found}
+        return {**known, **size, **found}
 
     def infer(name: str, decoded: Future[Any]) -> Future[dict[str, Any]]:
         try:
-            sha256, prepared = decoded.result()
+            known, prepared = decoded.result()
         except (InputError, OSError) as exc:
             return pool.submit(dict, file_name=name, problem=str(exc))
         logits = predictor.infer(prepared.pixels[None])[0]
-        return pool.submit(write, name, sha256, logits, prepared.geometry)
+        return pool.submit(write, known, logits, prepared.geometry)
 
     for name in [*names, None]:
         if name is not None:
@@ -149,16 +150,28 @@ def _read_journal(path: Path, header: dict[str, Any]) -> dict[str, dict[str, Any
     text = path.read_text(encoding="utf-8")
     # Without its line end the last entry was cut off by a kill, and its image comes again.
     lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
-    stored = json.loads(lines[0]) if lines else header
+    try:
+        stored, *entries = [json.loads(line) for line in lines] or [header]
+        former = f"{stored['model']} at threshold {stored['threshold']}"
+    except (ValueError, LookupError, TypeError) as exc:
+        raise ConfigError(f"{path} is damaged ({exc}): choose another --out") from exc
     if stored != header:
         raise ConfigError(
-            f"{path.parent} holds results of {stored['model']} at threshold "
-            f"{stored['threshold']}, not of {header['model']} at {header['threshold']}: "
-            "choose another --out"
+            f"{path.parent} holds results of {former}, not of {header['model']} at "
+            f"{header['threshold']}: choose another --out"
         )
-    entries = [json.loads(line) for line in lines[1:]]
     path.write_text("".join([json.dumps(header) + "\n", *lines[1:]]), encoding="utf-8")
     return {entry["file_name"]: entry for entry in entries if "problem" not in entry}
+
+
+def _state(path: Path) -> dict[str, int]:
+    """By what a file that was changed is told from one that was not, without reading it."""
+    found = path.stat()
+    return {"bytes": found.st_size, "mtime_ns": found.st_mtime_ns}
+
+
+def _is_new(path: Path, entry: dict[str, Any] | None) -> bool:
+    return entry is None or any(entry.get(key) != value for key, value in _state(path).items())
 
 
 def _coco(entries: list[dict[str, Any]], header: dict[str, Any]) -> dict[str, Any]:

@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 
 from model_core.preprocess import PreprocessConfig, preprocess
 from trainer import cache
-from trainer.samples import read_photo, read_samples
+from trainer.samples import Sample, read_photo, read_samples
 
 
 def test_the_cache_holds_the_very_pixels_that_the_service_gives_the_network(
@@ -30,10 +31,10 @@ def test_another_size_or_order_is_another_cache_and_the_same_is_found_again(
     samples = read_samples(discs)[:3]
     cache.open_cache(samples, PreprocessConfig(size=32), tmp_path)
     cache.open_cache(samples, PreprocessConfig(size=32), tmp_path)
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.glob("*/"))) == 1
     cache.open_cache(samples[::-1], PreprocessConfig(size=32), tmp_path)
     cache.open_cache(samples, PreprocessConfig(size=16), tmp_path)
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list(tmp_path.glob("*/"))) == 3
 
 
 def test_a_build_that_dies_leaves_no_cache_behind(
@@ -49,3 +50,22 @@ def test_a_build_that_dies_leaves_no_cache_behind(
         with pytest.raises(OSError, match="disk gone"):
             cache.open_cache(samples, config, tmp_path)
     assert cache.open_cache(samples, config, tmp_path).images.any()
+
+
+def test_two_runs_that_build_one_cache_at_once_get_the_same_and_build_it_once(
+    discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples, config = read_samples(discs)[:6], PreprocessConfig(size=32)
+    reads: list[Sample] = []
+
+    def counted(sample: Sample) -> bytes:
+        reads.append(sample)
+        return read_photo(sample)
+
+    monkeypatch.setattr(cache, "read_photo", counted)
+    with ThreadPoolExecutor(3) as pool:
+        caches = list(pool.map(lambda _: cache.open_cache(samples, config, tmp_path), range(3)))
+    assert len(reads) == len(samples)
+    for opened in caches:
+        assert np.array_equal(opened.images, caches[0].images)
+        assert all(image.any() for image in opened.images)

@@ -120,6 +120,23 @@ def test_what_is_done_is_not_done_again_and_what_was_bad_is_tried_again(
     assert asked == [good]
 
 
+def test_a_photograph_that_was_changed_since_gets_a_new_mask(source: Path, tmp_path: Path) -> None:
+    predict_folder(source, tmp_path / "out", dark_predictor(), model="m")
+    Image.fromarray(draw_lesion(40, height=96, width=128)[0]).save(source / "a.png")
+    predict_folder(source, tmp_path / "out", dark_predictor(), model="m")
+    expected = dark_predictor().predict((source / "a.png").read_bytes()).mask
+    mask = decode_mask(mask_path(tmp_path / "out", "a.png").read_bytes())
+    assert np.array_equal(mask, expected)
+    assert len(_coco(tmp_path / "out")["images"]) == 3
+
+
+def test_a_damaged_journal_is_named(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "progress.jsonl").write_text("no JSON\n")
+    with pytest.raises(ConfigError, match=r"progress\.jsonl is damaged"):
+        predict_folder(source, tmp_path / "out", dark_predictor(), model="m")
+
+
 def test_results_of_two_models_do_not_mix(source: Path, tmp_path: Path) -> None:
     predict_folder(source, tmp_path / "out", dark_predictor(), model="lesion-unet@1.0.0")
     with pytest.raises(ConfigError, match=r"results of lesion-unet@1\.0\.0 .* choose another"):
