@@ -112,4 +112,9 @@ def _copy_exports(exports: Path, folder: Path) -> None:
     ours = {CARD, GOLDEN, WEIGHTS} & {entry.name for entry in exports.iterdir()}
     if ours:
         raise ConfigError(f"{exports} holds {', '.join(sorted(ours))}, which publishing writes")
-    shutil.copytree(exports, folder, copy_function=shutil.copyfile, dirs_exist_ok=True)
+    for path in sorted(exports.rglob("*")):
+        if path.is_file():
+            copy = folder / path.relative_to(exports)
+            # Made anew: a private folder's permissions would lock readers out of the version.
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)

@@ -6,10 +6,10 @@ import pytest
 
 from model_core.errors import DatasetError, GateError, VersionExistsError
 from model_core.registry import Registry
-from trainer import evaluate, publish
+from trainer import evaluate, publish, registry_commands
 from trainer.config import parse_config
 from trainer.loop import train
-from trainer.run import WEIGHTS, load_run
+from trainer.run import WEIGHTS, load_run, trained_on
 from trainer.samples import read_samples
 
 LICENCE = "CC0-1.0"
@@ -88,6 +88,30 @@ def test_a_published_version_is_the_scored_run(run: Path, tmp_path: Path) -> Non
     folder = tmp_path / "models" / "disc-unet" / "0.1.0"
     assert (folder / "model.safetensors").read_bytes() == (run / WEIGHTS).read_bytes()
     assert str(tmp_path) not in (folder / "card.json").read_text()
+
+
+def test_a_version_can_be_read_by_whoever_can_read_other_new_folders(
+    run: Path, tmp_path: Path
+) -> None:
+    publish.publish(run, Registry(tmp_path / "models"), version="0.1.0", licence=LICENCE)
+    (tmp_path / "ordinary").mkdir()
+    version = tmp_path / "models" / "disc-unet" / "0.1.0"
+    assert version.stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+    (tmp_path / "ordinary" / "file").touch()
+    expected = (tmp_path / "ordinary" / "file").stat().st_mode
+    assert {path.stat().st_mode for path in version.iterdir()} == {expected}
+
+
+def test_exports_and_what_the_run_has_seen_are_frozen_with_it(run: Path, tmp_path: Path) -> None:
+    exported = copied(run, tmp_path / "run")
+    (exported / "exports" / "onnx").mkdir(parents=True)
+    (exported / "exports" / "onnx" / "model.onnx").write_bytes(b"exported")
+    registry = Registry(tmp_path / "models")
+    card = publish.publish(exported, registry, version="0.1.0", licence=LICENCE).card
+    assert {"onnx/model.onnx", "trained_on.csv"} <= set(card.files)
+    loaded = registry.load("disc-unet", "0.1.0")
+    assert (loaded.folder / "onnx" / "model.onnx").read_bytes() == b"exported"
+    assert registry_commands.seen_by(loaded) == trained_on(run)
 
 
 def test_a_version_is_never_rewritten(run: Path, tmp_path: Path) -> None:
