@@ -85,19 +85,20 @@ def test_a_real_run_killed_by_signal_at_random_instants_ends_with_the_same_weigh
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
 
+    def written() -> int:
+        path = tmp_path / "killed" / run.CHECKPOINT
+        return path.stat().st_mtime_ns if path.exists() else 0
+
     assert start("whole").wait() == 0
     instants, killed = random.Random(0), 0
-    for _ in range(40):
-        process = start("killed")
-        while not (tmp_path / "killed" / run.CHECKPOINT).exists() and process.poll() is None:
-            time.sleep(0.05)
-        try:
-            assert process.wait(timeout=instants.uniform(3, 8)) == 0
-            break
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            killed += 1
+    for _ in range(5):
+        process, before = start("killed"), written()
+        while written() == before and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(instants.uniform(0, 0.4))  # a checkpoint takes about a tenth of that
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
     assert killed >= 1
+    assert start("killed").wait() == 0
     whole, resumed = ((tmp_path / name / run.WEIGHTS).read_bytes() for name in ("whole", "killed"))
     assert resumed == whole
