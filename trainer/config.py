@@ -197,6 +197,8 @@ def parse_config(table: dict[str, Any], source: str) -> TrainConfig:
             else ""
         )
         raise ConfigError(f"{source}: {where}: {first['msg']}{hint}") from exc
+    except ConfigError as exc:
+        raise ConfigError(f"{source}: {exc}") from exc
 
 
 def dump_config(config: TrainConfig) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_core.errors import ConfigError, DatasetError
+from model_core.errors import ConfigError, DatasetError, VersionNotFoundError
 from model_core.predictor import Predictor
 from model_core.registry import Registry, split_reference
 from trainer import registry_commands
@@ -188,16 +188,22 @@ def _predictor(options: argparse.Namespace) -> tuple[Predictor, str]:
 
 def _resolve(registry: Registry, reference: str, default: str) -> tuple[str, str]:
     """Name and version of what is no run folder."""
-    if "/" in reference or Path(reference).is_dir():
-        raise ConfigError(
-            f"{reference} is neither a run folder (it has no {CONFIG}) nor a version or alias"
-        )
-    name, version = split_reference(reference, default)
-    return name, registry.resolve(name, version)
+    try:
+        name, version = split_reference(reference, default)
+        return name, registry.resolve(name, version)
+    except (ConfigError, VersionNotFoundError) as exc:
+        raise type(exc)(
+            f"{reference} is neither a run folder (it has no {CONFIG}) nor a version: {exc}"
+        ) from exc
 
 
 def _spacing(text: str) -> tuple[float, float]:
-    height, width = (float(part) for part in text.split(","))
+    try:
+        height, width = (float(part) for part in text.split(","))
+    except ValueError:
+        height = width = math.nan
     if not (0 < height < math.inf and 0 < width < math.inf):
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}, expected the height and width of a pixel in mm, such as 0.02,0.02"
+        )
     return height, width

@@ -161,6 +161,24 @@ def test_bad_input_is_one_clear_line_and_exit_code_two(
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param(["prepare", "--out", "o", "--seed", "-1"], "from 0 on", id="seed"),
+        pytest.param(["prepare", "--out", "o", "--count", "0"], "from 1 on", id="count"),
+        pytest.param(
+            ["evaluate", "r", "--data", "d", "--spacing-mm", "1"], "such as 0.02,0.02", id="spacing"
+        ),
+    ],
+)
+def test_a_bad_option_says_what_would_be_right(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert said in capsys.readouterr().err
+
+
 def test_without_its_extra_a_command_that_needs_it_says_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "kornia.py").write_text("raise ModuleNotFoundError('no kornia', name='kornia')")
 
