@@ -3,128 +3,157 @@
 It shows photographs of patients where it has triptychs, so it stays in the run folder.
 """
 
-import base64
 import json
-from collections.abc import Iterable, Sequence
+import shlex
+from bisect import bisect_right
+from collections.abc import Sequence
 from html import escape
-from itertools import pairwise
 from pathlib import Path
 from string import Template
 from typing import Any
 
+from model_core.metrics import CUTOFF, METRICS
 from model_core.storage import file_sha256
 from trainer import charts
-from trainer.run import CONFIG, WEIGHTS, load_record, read_log, starts
+from trainer.markup import figure, image, missing, note, table, terms
+from trainer.run import CONFIG, RUN, WEIGHTS, read_json, read_log, starts
 from trainer.tables import read_table, replace_text
 
 REPORT = "report.html"
 PARTS = ("test", "val", "external", "all", "train")
+_EXPECTED = ("test", "val")  # a run without their scores is told so
+_COLUMNS = ("dataset", "part", "dice", "jaccard", "threshold_jaccard")
+_DISTANCES = ("hausdorff_95_px", "assd_px")
 _TEMPLATE = Path(__file__).with_name("report.html")
-_METRICS = ("dice", "jaccard", "threshold_jaccard", "sensitivity", "specificity")
 # Shares of the photograph, in percent; lesions of a few percent are the hard ones.
-_SIZES = (0.0, 2.0, 5.0, 15.0, 40.0, 100.0)
+_SIZES = (2.0, 5.0, 15.0, 40.0)
+_SIZE_NAMES = ("below 2 %", "2–5 %", "5–15 %", "15–40 %", "40 % and more", "no lesion")
 
 
 def write_report(run: Path) -> Path:
     """Write `report.html` into a run folder, from the files that are there.
 
     Args:
-        run: The run folder; what is missing is named in the page with the command that makes it.
+        run: The run folder, or another that `evaluate` wrote scores to; what is missing is named
+            in the page with the command that makes it.
 
     Returns:
         The page's path.
 
     Raises:
-        ConfigError: the folder holds no config, or a damaged one.
+        ConfigError: a JSON file of the folder is damaged.
+        DatasetError: a table of scores is damaged.
     """
-    config = json.loads((run / CONFIG).read_text(encoding="utf-8"))
-    parts = [part for part in PARTS if (run / f"scores_{part}.json").is_file()]
+    config, record, log = _read(run / CONFIG), _read(run / RUN), read_log(run)
+    name = run.resolve().name
     page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
-        name=escape(f"{config['name']} – {run.name}"),
-        facts=_facts(run, config),
-        curves=_curves(run),
-        scores="".join(_scores(run, part) for part in parts) or _missing("evaluate", run),
-        data=_data(run),
-        config=escape(json.dumps(config, indent=2)),
+        name=escape(f"{config['name']} – {name}" if config else name),
+        facts=_facts(run, config, record, log),
+        scores="".join(_scores(run, part, config) for part in PARTS),
+        curves=_curves(run, log),
+        starts=_starts(record),
+        data=_data(run, record),
+        config=_config(run, config),
     )
     replace_text(run / REPORT, page)
     return run / REPORT
 
 
-def _facts(run: Path, config: dict[str, Any]) -> str:
-    record = load_record(run)
-    rows = [
-        (
-            start.get("time", "–"),
-            start["git_commit"] or "–",
-            start["torch"],
-            start.get("device", ""),
-        )
-        for start in starts(record)
-    ]
-    table = _table("Starts of the run", ("time", "commit", "torch", "device"), rows)
-    initial = record.get("initial")
-    began = f"Began with the weights {initial['weights_sha256'][:12]}…. " if initial else ""
-    network = config["model"]
-    return (
-        f"<p>{escape(began)}U-Net of width {network['width']} and depth {network['depth']}, loss "
-        f"{escape(config['loss'])}, seed {config['seed']}, data "
-        f"<code>{escape(record['data']['sha256'][:12])}…</code>.</p>{table}"
-    )
+def _read(path: Path) -> dict[str, Any]:
+    """An object of the run folder; empty where the file is not there."""
+    return read_json(path) if path.is_file() else {}
 
 
-def _curves(run: Path) -> str:
-    log = read_log(run)
-    if not log:
-        return _missing("train", run)
-    best = max(log, key=lambda entry: entry["val_dice"])
-    text = f"Best validation Dice {best['val_dice']:.4f} in epoch {best['epoch']} of {len(log)}."
-    return _figure(_svg_image(charts.curves(log), "curves over the epochs"), text)
+def _facts(
+    run: Path, config: dict[str, Any], record: dict[str, Any], log: Sequence[dict[str, Any]]
+) -> str:
+    last = starts(record)[-1] if record else {}
+    initial = record.get("initial") or {}
+    weights = run / WEIGHTS
+    seconds = sum(entry["seconds"] for entry in log)
+    took = f"{len(log)}, in {seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min" if log else ""
+    facts = {
+        "Last start": last.get("time"),
+        "Commit": last.get("git_commit"),
+        "torch": last.get("torch"),
+        "Device": last.get("device"),
+        "Epochs": took,
+        "Loss": config.get("loss"),
+        "Weights, SHA-256": file_sha256(weights) if weights.is_file() else None,
+        "Began with weights": initial.get("weights_sha256"),
+        "Training data, SHA-256": record.get("data", {}).get("sha256"),
+    }
+    return terms((name, str(value)) for name, value in facts.items() if value)
 
 
-def _scores(run: Path, part: str) -> str:
-    stored = json.loads((run / f"scores_{part}.json").read_text(encoding="utf-8"))
-    images = read_table(run / f"scores_{part}.csv", ("dataset", "part", "dice", "jaccard"))
-    sections = [
-        f"<h2>Scores: {escape(part)}</h2>",
+def _scores(run: Path, part: str, config: dict[str, Any]) -> str:
+    stored, command = _read(run / f"scores_{part}.json"), _evaluate(run, part, config)
+    if not stored and (part not in _EXPECTED or not config):
+        return ""
+    if not stored:
+        not_yet = missing(f"There are no scores of the part {part} yet.", command)
+        return f"<section><h2>Scores: {part}</h2>{not_yet}</section>"
+    path = run / f"scores_{part}.csv"
+    images = read_table(path, _COLUMNS) if path.is_file() else []
+    body = [
         _stale(run, stored),
-        _score_tables(stored["sets"]),
-        _sweep(stored),
-        _histogram(images),
-        _by_size(images),
-        _triptychs(run, part),
+        _score_tables(stored),
+        f"<h3>Threshold sweep</h3>{_sweep(stored, config, command)}",
+        f"<h3>Dice of the images</h3>{_histogram(images, command)}",
+        f"<h3>Scores by lesion size</h3>{_by_size(images, command)}",
+        f"<h3>Best, median and worst</h3>{_triptychs(run, part, command)}",
     ]
-    return "".join(sections)
+    return f"<section><h2>Scores: {part}</h2>{''.join(body)}</section>"
+
+
+def _evaluate(run: Path, part: str, config: dict[str, Any]) -> str:
+    """The command that scores a part; a folder without config was scored from a version."""
+    data = shlex.quote(config["data"]) if config else "DATA"
+    target = shlex.quote(str(run)) if config else f"VERSION --out {shlex.quote(str(run))}"
+    return f"python -m trainer evaluate {target} --data {data} --part {part}"
 
 
 def _stale(run: Path, stored: dict[str, Any]) -> str:
-    if (run / WEIGHTS).is_file() and file_sha256(run / WEIGHTS) == stored["weights_sha256"]:
+    scored, weights = stored["weights_sha256"], run / WEIGHTS
+    if not weights.is_file():
+        return note(f"Scores of the weights with SHA-256 {scored}.")
+    if file_sha256(weights) == scored:
         return ""
-    return '<p class="warning">These are scores of other weights than the run has now.</p>'
+    return note("These are scores of other weights than the run has now.", kind="warning")
 
 
-def _score_tables(sets: Sequence[dict[str, Any]]) -> str:
+def _score_tables(stored: dict[str, Any]) -> str:
+    sets = stored["sets"]
+
     def row(entry: dict[str, Any]) -> list[str]:
         summary = entry["summary"]
-        means = [_interval(summary["per_image"].get(name)) for name in _METRICS]
-        far = _interval(summary["per_image"].get("hausdorff_95_px"), digits=1)
+        means = [_interval(summary["per_image"].get(name)) for name in METRICS]
+        far = [_interval(summary["per_image"].get(name), digits=1) for name in _DISTANCES]
         failures = f"{summary['failure_rate']:.1%}"
-        return [entry["dataset"], str(summary["n"]), *means, far, failures]
+        return [_set_name(entry), str(summary["n"]), failures, *means, *far]
 
-    columns = ("set", "images", *(name.replace("_", " ") for name in _METRICS), "HD95, px",
-               "failures")  # fmt: skip
-    per_image = _table(
-        "Mean over images, with 95 % bootstrap interval", columns, [row(entry) for entry in sets]
+    names = [name.replace("_", " ") for name in METRICS]
+    per_image = table(
+        "Mean per image, with its 95 % bootstrap interval",
+        ("set", "images", "failures", *names, "HD95, px", "ASSD, px"),
+        map(row, sets),
     )
+    means = (("pooled", "Pooled: one count of all pixels"), ("batch_of_4", "Mean of batches of 4"))
     others = [
-        [entry["dataset"], label, *(_other_mean(entry["summary"], mean, name) for name in _METRICS)]
-        for entry in sets
-        for mean, label in (("pooled", "all pixels pooled"), ("batch_of_4", "mean of batches of 4"))
+        table(
+            f"{title}, with its 95 % bootstrap interval where it was noted",
+            ("set", *names),
+            [[_set_name(e), *(_other_mean(e["summary"], mean, m) for m in METRICS)] for e in sets],
+        )
+        for mean, title in means
     ]
-    columns = ("set", "mean", *(name.replace("_", " ") for name in _METRICS))
     conditions = "; ".join(dict.fromkeys(entry["conditions"] for entry in sets))
-    other = _table("The same by other means", columns, others)
-    return f"{per_image}{other}<p>Conditions: {escape(conditions)}.</p>"
+    failure = f"A failure is an image with a Jaccard below {CUTOFF}."
+    return f"{per_image}{''.join(others)}{note(f'{failure} Conditions: {conditions}.')}"
+
+
+def _set_name(entry: dict[str, Any]) -> str:
+    return f"{entry['dataset']} {entry['part']}"
 
 
 def _other_mean(summary: dict[str, Any], mean: str, metric: str) -> str:
@@ -138,82 +167,130 @@ def _interval(value: dict[str, float] | None, *, digits: int = 4) -> str:
     if value is None:
         return "–"
     low, high = (f"{value[side]:.{max(1, digits - 1)}f}" for side in ("low", "high"))
-    return f"{value['mean']:.{digits}f} ({low}–{high})"
+    return f"{value['mean']:.{digits}f}\n({low}–{high})"
 
 
-def _sweep(stored: dict[str, Any]) -> str:
+def _sweep(stored: dict[str, Any], config: dict[str, Any], command: str) -> str:
     sweep = stored.get("sweep", {})
     if not sweep.get("sets"):
-        return "<p>No threshold sweep: these scores were written before there was one.</p>"
-    used = stored["postprocess"]["threshold"]
-    image = _svg_image(
-        charts.sweep(sweep["thresholds"], sweep["sets"], used), "scores at each threshold"
+        return missing("There is no threshold sweep with these scores.", command)
+    thresholds, sets = sweep["thresholds"], sweep["sets"]
+    # Scores say what they were made with; those that do not are of the run's own config.
+    used = (stored.get("postprocess") or config.get("postprocess", {})).get("threshold")
+
+    def best(entry: dict[str, Any], metric: str) -> str:
+        value, at = max(zip(entry[metric], thresholds, strict=True))
+        return f"{value:.4f} at {at:g}"
+
+    metrics = ("dice", "jaccard", "threshold_jaccard")
+    images = [
+        image(
+            charts.sweep(thresholds, sets, metric, used=used).encode(),
+            "svg+xml",
+            alt=f"Mean {metric.replace('_', ' ')} of each set over the threshold: "
+            + "; ".join(f"{_set_name(entry)} is best with {best(entry, metric)}" for entry in sets),
+        )
+        for metric in metrics
+    ]
+    rows = [[_set_name(entry), *(best(entry, metric) for metric in metrics)] for entry in sets]
+    dotted = "" if used is None else f"; {used} is in use (dotted)"
+    return figure(images, f"Mean per image at each threshold{dotted}.") + table(
+        "Highest mean of the sweep; a threshold chosen on a part makes that part's scores too good",
+        ("set", *(metric.replace("_", " ") for metric in metrics)),
+        rows,
     )
-    return _figure(image, f"Mean over images at each threshold; {used} is in use (dotted).")
 
 
-def _histogram(images: Sequence[dict[str, str]]) -> str:
+def _histogram(images: Sequence[dict[str, str]], command: str) -> str:
+    if not images:
+        return missing("There is no table of the images' scores.", command)
     dices: dict[str, list[float]] = {}
     for row in images:
-        dices.setdefault(f"{row['dataset']} ({row['part']})", []).append(float(row["dice"]))
-    image = _svg_image(charts.histogram(dices), "histograms of Dice per image")
-    return _figure(image, "Dice of each image, by set; the median is dotted.")
+        dices.setdefault(_set_name(row), []).append(float(row["dice"]))
+    drawn = [
+        image(
+            charts.histogram(values, title=name).encode(),
+            "svg+xml",
+            alt=f"Dice of the {len(values)} images of {name}: median "
+            f"{sorted(values)[len(values) // 2]:.3f}, lowest {min(values):.3f}, "
+            f"{sum(value < 0.5 for value in values)} below 0.5",
+        )
+        for name, values in dices.items()
+    ]
+    return figure(drawn, "Dice of each image, by set; the median is dotted.")
 
 
-def _by_size(images: Sequence[dict[str, str]]) -> str:
-    if "lesion_fraction" not in images[0]:
-        return ""
+def _by_size(images: Sequence[dict[str, str]], command: str) -> str:
+    if not images or not all(row.get("lesion_fraction") for row in images):
+        return missing("There is no note of the lesions' sizes with these scores.", command)
+    groups: dict[str, list[dict[str, str]]] = {name: [] for name in _SIZE_NAMES}
+    for row in images:
+        share = 100 * float(row["lesion_fraction"])
+        groups[_SIZE_NAMES[bisect_right(_SIZES, share) if share > 0 else -1]].append(row)
     rows = []
-    for low, high in pairwise(_SIZES):
-        within = [row for row in images if low < 100 * float(row["lesion_fraction"]) <= high]
+    for name, within in groups.items():
         if within:
-            failed = sum(float(row["threshold_jaccard"]) == 0 for row in within) / len(within)
-            means = [_mean(within, name) for name in ("dice", "jaccard", "threshold_jaccard")]
-            rows.append([f"{low:g}–{high:g} %", str(len(within)), *means, f"{failed:.1%}"])
-    columns = ("lesion's share", "images", "Dice", "Jaccard", "thr. Jaccard", "failures")
-    return _table("Scores by lesion size, mean over images of all sets", columns, rows)
+            failed = sum(float(row["threshold_jaccard"]) == 0 for row in within)
+            means = [_mean(within, metric) for metric in ("dice", "jaccard", "threshold_jaccard")]
+            failures = f"{failed} ({failed / len(within):.1%})"
+            rows.append([name, str(len(within)), *means, failures])
+    columns = ("lesion's share", "images", "dice", "jaccard", "threshold jaccard", "failures")
+    return table("Mean per image over all sets, by the lesion's share of the photograph", columns,
+                 rows)  # fmt: skip
 
 
 def _mean(rows: Sequence[dict[str, str]], name: str) -> str:
     return f"{sum(float(row[name]) for row in rows) / len(rows):.4f}"
 
 
-def _triptychs(run: Path, part: str) -> str:
+def _triptychs(run: Path, part: str, command: str) -> str:
     path = run / f"triptychs_{part}.png"
     if not path.is_file():
+        return missing("There are no pictures.", command)
+    alt = "Rows of photograph, expert's mask and prediction, with the Dice of each"
+    caption = "Best, median and worst images by Dice: photograph, expert's mask, prediction."
+    return figure([image(path.read_bytes(), "png", alt=alt)], caption)
+
+
+def _curves(run: Path, log: Sequence[dict[str, Any]]) -> str:
+    if not log:
+        out = shlex.quote(str(run))
+        command = f"python -m trainer train CONFIG.toml --out {out} --resume"
+        return missing("There is no finished epoch.", command)
+    best = max(log, key=lambda entry: entry["val_dice"])
+    titles = {"loss": "training loss", "val_dice": "validation Dice", "lr": "learning rate"}
+    images = [
+        image(
+            charts.curve(log, name, title=title, best=name == "val_dice").encode(),
+            "svg+xml",
+            alt=f"{title.capitalize()} over {len(log)} epochs: {log[0][name]:.4g} in the first, "
+            f"{log[-1][name]:.4g} in the last",
+        )
+        for name, title in titles.items()
+    ]
+    found = f"Best validation Dice {best['val_dice']:.4f} in epoch {best['epoch']} of {len(log)}"
+    return figure(images, f"{found} (ringed). Dotted: another image size begins.")
+
+
+def _starts(record: dict[str, Any]) -> str:
+    if not record:
         return ""
-    data = base64.b64encode(path.read_bytes()).decode()
-    image = f'<img alt="photographs, truths and predictions" src="data:image/png;base64,{data}">'
-    return _figure(image, "Best, median and worst: photograph, expert's mask, prediction.")
+    keys = ("time", "git_commit", "torch", "device")
+    rows = [[start.get(key) or "–" for key in keys] for start in starts(record)]
+    return table("Starts of the run", ("time", "commit", "torch", "device"), rows)
 
 
-def _data(run: Path) -> str:
-    counts: dict[str, dict[str, int]] = load_record(run)["data"]["samples"]
-    parts = ("train", "val", "test")
+def _data(run: Path, record: dict[str, Any]) -> str:
+    if not record:
+        return note(f"Not noted: the folder has no {RUN}.")
+    counts: dict[str, dict[str, int]] = record["data"]["samples"]
+    known = ("train", "val", "test", "external")
+    parts = [part for part in known if any(part in found for found in counts.values())]
     rows = [[name, *(str(found.get(part, 0)) for part in parts)] for name, found in counts.items()]
-    return _table("Images of each dataset", ("set", *parts), rows)
+    return table("Images of each dataset", ("set", *parts), rows)
 
 
-def _missing(command: str, run: Path) -> str:
-    hint = f"python -m trainer {command} {run.name} …"
-    return f"<p>Nothing yet: <code>{escape(hint)}</code> makes it.</p>"
-
-
-def _table(caption: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    def line(tag: str, cells: Iterable[str]) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    body = "".join(line("td", cells) for cells in rows)
-    return (
-        f'<div class="scroll"><table><caption>{escape(caption)}</caption>'
-        f"<thead>{line('th', columns)}</thead><tbody>{body}</tbody></table></div>"
-    )
-
-
-def _figure(image: str, caption: str) -> str:
-    return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
-
-
-def _svg_image(svg: str, alt: str) -> str:
-    data = base64.b64encode(svg.encode()).decode()
-    return f'<img alt="{escape(alt)}" src="data:image/svg+xml;base64,{data}">'
+def _config(run: Path, config: dict[str, Any]) -> str:
+    if not config:
+        return note(f"Not noted: the folder has no {CONFIG}.")
+    return f'<pre tabindex="0">{escape(json.dumps(config, indent=2, ensure_ascii=False))}</pre>'

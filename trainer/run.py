@@ -92,12 +92,12 @@ def load_run(run: Path) -> TrainConfig:
         raise DatasetError(
             f"{run} holds no {CONFIG} and {WEIGHTS}: not a run with a finished epoch"
         )
-    return parse_config(_read_json(run / CONFIG), str(run / CONFIG))
+    return parse_config(read_json(run / CONFIG), str(run / CONFIG))
 
 
 def load_record(run: Path) -> dict[str, Any]:
     """The `run.json` of a run folder."""
-    return _read_json(run / RUN)
+    return read_json(run / RUN)
 
 
 def starts(record: dict[str, Any]) -> list[dict[str, str]]:
@@ -117,7 +117,7 @@ def trained_on(run: Path) -> list[Fingerprint]:
     noted = read_trained(run)
     if noted is not None:
         return noted
-    config, record = parse_config(_read_json(run / CONFIG), str(run)), load_record(run)
+    config, record = parse_config(read_json(run / CONFIG), str(run)), load_record(run)
     samples = training_samples(config)
     if digest(samples) != record["data"]["sha256"] or config.initial:
         raise DatasetError(
@@ -160,6 +160,21 @@ def append_log(run: Path, entry: dict[str, Any]) -> None:
     replace_text(run / LOG, "".join(json.dumps(line) + "\n" for line in [*kept, entry]))
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Raises:
+        ConfigError: it cannot be read, is no JSON, or holds something else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise ConfigError(f"{path} cannot be read: {exc}") from exc
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path} holds no JSON object")
+    return value
+
+
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write an object as JSON, replacing the file whole."""
     replace_text(path, json.dumps(value, indent=2) + "\n")
@@ -172,7 +187,7 @@ def _whole_entries(text: str) -> list[dict[str, Any]]:
 
 
 def _check_same(config: TrainConfig, samples: Sequence[Sample], run: Path) -> dict[str, Any]:
-    stored = dump_config(parse_config(_read_json(run / CONFIG), str(run / CONFIG)))
+    stored = dump_config(parse_config(read_json(run / CONFIG), str(run / CONFIG)))
     wanted = dump_config(config)
     differ = [key for key in wanted if key not in _NOT_IN_WEIGHTS and stored[key] != wanted[key]]
     if differ:
@@ -193,16 +208,6 @@ def _initial_record(config: TrainConfig) -> dict[str, Any] | None:
         "weights_sha256": file_sha256(run / WEIGHTS),
         "data_sha256": load_record(run)["data"]["sha256"],
     }
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
-        raise ConfigError(f"{path} cannot be read: {exc}") from exc
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path} holds no JSON object")
-    return value
 
 
 def _git_commit() -> str:
