@@ -1,10 +1,19 @@
+import base64
+import csv
 import json
+import shlex
 import shutil
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
+from model_core.errors import ConfigError
+from model_core.metrics import METRICS
+from trainer.commands import main
 from trainer.config import parse_config
 from trainer.evaluate import held_out, run_target, score, write_scores
 from trainer.html_report import write_report
@@ -23,6 +32,7 @@ class Page(HTMLParser):
         self.rows: list[list[str]] = []
         self.loads: list[str] = []
         self.alts: list[str] = []
+        self.commands: list[str] = []
         self._open: list[str] = []
         self.feed(text)
         self.close()
@@ -41,7 +51,20 @@ class Page(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         assert self._open.pop() == tag
 
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
+
+    @property
+    def charts(self) -> list[str]:
+        """Letters of each chart; one that is not well formed fails."""
+        kind = "data:image/svg+xml;base64,"
+        found = [base64.b64decode(load.removeprefix(kind)) for load in self.loads if kind in load]
+        return ["\n".join(ElementTree.fromstring(svg).itertext()) for svg in found]
+
     def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] == "code":
+            self.commands.append(data)
         if self._open and self._open[-1] in ("td", "th"):
             self.rows[-1].append(data)
         self.texts.append(data)
@@ -70,58 +93,243 @@ def page_of(run: Path) -> Page:
     return Page(write_report(run).read_text(encoding="utf-8"))
 
 
-def test_the_page_has_every_section_and_needs_nothing_from_outside(run: Path) -> None:
-    page = page_of(run)
-    text = "".join(page.texts)
-    for wanted in ("Training", "Scores: test", "Scores by lesion size", "Data", "Configuration"):
-        assert wanted in text
-    assert [alt.split(" ")[0] for alt in page.alts] == [
-        "curves", "scores", "histograms", "photographs,",
+@pytest.fixture(scope="module")
+def page(run: Path) -> Page:
+    """The page of that run as it is."""
+    return page_of(run)
+
+
+def copy(run: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(run, tmp_path / "copy")
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the object that a JSON file holds."""
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
+
+
+def read_rows(run: Path) -> list[dict[str, str]]:
+    with (run / "scores_test.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_rows(run: Path, rows: list[dict[str, str]]) -> None:
+    with (run / "scores_test.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def name_sets(run: Path, names: list[str]) -> None:
+    """Give a run's test scores as many sets as there are names, with an image each."""
+
+    def rename(scores: dict[str, Any]) -> None:
+        for sets in (scores, scores["sweep"]):
+            sets["sets"] = [{**sets["sets"][0], "dataset": name} for name in names]
+
+    edit(run / "scores_test.json", rename)
+    first = read_rows(run)[0]
+    write_rows(run, [{**first, "dataset": name} for name in names])
+
+
+def test_the_page_has_every_section_and_needs_nothing_from_outside(run: Path, page: Page) -> None:
+    for wanted in (
+        "disc-unet – run",
+        "not a medical device",
+        "photographs of patients",
+        "Scores: test",
+        "Mean per image",
+        "Pooled: one count of all pixels",
+        "Mean of batches of 4",
+        "Threshold sweep",
+        "Dice of the images",
+        "Scores by lesion size",
+        "Best, median and worst",
+        "Scores: val",
+        "Training",
+        "Starts of the run",
+        "Images of each dataset",
+        "Configuration",
+    ):
+        assert wanted in page.text
+    assert [alt.split(" of ")[0].split(" over ")[0] for alt in page.alts] == [
+        "Mean dice", "Mean jaccard", "Mean threshold jaccard", "Dice", "Rows",
+        "Training loss", "Validation dice", "Learning rate",
     ]  # fmt: skip
-    assert page.loads
-    assert all(load.startswith("data:") for load in page.loads)
-    assert "fit for diagnosis" in text
+    assert all(load.startswith("data:image/") for load in page.loads)
+    source = (run / "report.html").read_text()
+    assert "http://" not in source
+    assert "https://" not in source
+    assert "url(" not in source
+    assert len(source) < 2_000_000
 
 
-def test_its_figures_are_those_of_the_scores(run: Path) -> None:
-    (entry,) = json.loads((run / "scores_test.json").read_text())["sets"]
-    dice = entry["summary"]["per_image"]["dice"]
-    shown = f"{dice['mean']:.4f} ({dice['low']:.3f}–{dice['high']:.3f})"
-    assert any(row[:3] == ["discs", "3", shown] for row in page_of(run).rows)
-    pooled = f"{entry['summary']['pooled']['dice']:.4f} ("
-    assert any(
-        row[:2] == ["discs", "all pixels pooled"] and row[2].startswith(pooled)
-        for row in page_of(run).rows
-    )
+def test_its_figures_are_those_of_the_scores(run: Path, page: Page) -> None:
+    stored = json.loads((run / "scores_test.json").read_text())
+    (entry,) = stored["sets"]
+    summary = entry["summary"]
+
+    def shown(values: dict[str, dict[str, float]]) -> list[str]:
+        return [
+            f"{values[name]['mean']:.4f}\n({values[name]['low']:.3f}–{values[name]['high']:.3f})"
+            for name in METRICS
+        ]
+
+    tables = [row for row in page.rows if row[0] == "discs test"]
+    per_image, pooled, batches, swept = tables
+    assert per_image[:3] == ["discs test", "3", f"{summary['failure_rate']:.1%}"]
+    assert per_image[3:10] == shown(summary["per_image"])
+    assert pooled[1:] == shown(summary["intervals"]["pooled"])
+    assert batches[1:] == shown(summary["intervals"]["batch_of_4"])
+    (sweep,) = stored["sweep"]["sets"]
+    assert swept[1].startswith(f"{max(sweep['dice']):.4f} at ")
 
 
-def test_what_a_config_says_is_text_and_never_code(run: Path) -> None:
-    assert "<script" not in write_report(run).read_text()
-    assert "<script>alert(1)</script>" in "".join(page_of(run).texts)
+def test_the_weights_and_the_start_of_a_run_are_named(run: Path, page: Page) -> None:
+    weights = json.loads((run / "scores_test.json").read_text())["weights_sha256"]
+    (start,) = json.loads((run / "run.json").read_text())["starts"]
+    assert weights in page.text
+    assert start["time"] in page.text
+    assert start["torch"] in page.text
+
+
+def test_every_set_is_in_every_table_and_chart(run: Path, tmp_path: Path) -> None:
+    many = copy(run, tmp_path)
+    names = [f"set{number}" for number in range(7)]
+    name_sets(many, names)
+    page = page_of(many)
+    for name in names:
+        assert sum(row[0] == f"{name} test" for row in page.rows) == 4
+        assert sum(f"{name} test" in chart for chart in page.charts) == 4
+
+
+def test_images_are_grouped_by_the_size_of_their_lesion_and_none_is_left_out(
+    run: Path, tmp_path: Path
+) -> None:
+    sized = copy(run, tmp_path)
+    first = {**read_rows(run)[0], "dice": "0.8", "jaccard": "0.7", "threshold_jaccard": "0.7"}
+    failed = {**first, "dice": "0.4", "jaccard": "0.25", "threshold_jaccard": "0"}
+    shares = ["0", "0.001", "0.02", "0.049", "0.05", "0.4", "1"]
+    found = [{**first, "lesion_fraction": share} for share in shares]
+    write_rows(sized, [*found, {**failed, "lesion_fraction": "0.03"}])
+    rows = page_of(sized).rows
+    start = next(index for index, row in enumerate(rows) if row[0] == "lesion's share")
+    assert rows[start + 1 : start + 6] == [
+        ["below 2 %", "1", "0.8000", "0.7000", "0.7000", "0 (0.0%)"],
+        ["2–5 %", "3", "0.6667", "0.5500", "0.4667", "1 (33.3%)"],
+        ["5–15 %", "1", "0.8000", "0.7000", "0.7000", "0 (0.0%)"],
+        ["40 % and more", "2", "0.8000", "0.7000", "0.7000", "0 (0.0%)"],
+        ["no lesion", "1", "0.8000", "0.7000", "0.7000", "0 (0.0%)"],
+    ]
+
+
+def test_what_a_file_says_is_text_and_never_code(run: Path, tmp_path: Path) -> None:
+    hostile = copy(run, tmp_path)
+    names = ["<script>x</script>", '"><img src=x onerror=y>', r"a$\foo$", "皮膚", "_under"]
+    name_sets(hostile, names)
+    edit(hostile / "config.json", lambda config: config.update(name=names[0], limits=names))
+    edit(hostile / "run.json", lambda record: record["starts"][0].update(device=names[1]))
+    page = page_of(hostile)
+    for name in names:
+        assert sum(row[0] == f"{name} test" for row in page.rows) == 4
+        assert sum(name.lstrip("_") in chart for chart in page.charts) == 4
+    source = (hostile / "report.html").read_text()
+    assert "<script" not in source
+    assert "<img src=x" not in source
+
+
+def test_charts_have_the_colour_of_the_page_they_stand_on(page: Page) -> None:
+    kind = "data:image/svg+xml;base64,"
+    charts = [load for load in page.loads if load.startswith(kind)]
+    assert len(charts) == 7
+    for chart in charts:
+        svg = base64.b64decode(chart.removeprefix(kind)).decode()
+        assert "currentColor" in svg
+        assert "prefers-color-scheme:dark" in svg
+        assert "#010203" not in svg  # the ink that stood for it
 
 
 def test_the_same_run_gives_the_same_page(run: Path) -> None:
     assert write_report(run).read_bytes() == write_report(run).read_bytes()
+    assert not list(run.glob("*.part"))
 
 
-def test_a_run_without_scores_says_what_makes_them(run: Path, tmp_path: Path) -> None:
-    bare = shutil.copytree(run, tmp_path / "bare")
-    (bare / "scores_test.json").unlink()
-    (bare / "log.jsonl").unlink()
-    text = "".join(page_of(bare).texts)
-    assert "python -m trainer evaluate bare" in text
-    assert "python -m trainer train bare" in text
+MISSING = {
+    "config.json": "the folder has no config.json",
+    "run.json": "the folder has no run.json",
+    "log.jsonl": "There is no finished epoch.",
+    "model.safetensors": "Scores of the weights with SHA-256",
+    "scores_test.json": "There are no scores of the part test yet.",
+    "scores_test.csv": "There is no table of the images' scores.",
+    "triptychs_test.png": "There are no pictures.",
+}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["config.json", "triptychs_test.png"],
+        ["run.json", "scores_test.csv"],
+        ["log.jsonl", "model.safetensors"],
+        ["scores_test.json"],
+        ["config.json", "run.json", "log.jsonl", "model.safetensors"],  # scores of a version
+    ],
+)
+def test_a_missing_file_is_named_and_the_rest_is_shown(
+    run: Path, page: Page, tmp_path: Path, names: list[str]
+) -> None:
+    bare = copy(run, tmp_path)
+    for name in names:
+        (bare / name).unlink()
+    found = page_of(bare).text
+    assert [said for said in MISSING.values() if said in page.text] == []
+    assert [name for name, said in MISSING.items() if said in found] == sorted(
+        names, key=list(MISSING).index
+    )
+    for section in ("Scores: test", "Training", "Data", "Configuration"):
+        assert section in found
+
+
+def test_the_command_that_the_page_names_makes_what_is_missing(run: Path, tmp_path: Path) -> None:
+    unscored = copy(run, tmp_path)
+    (command,) = page_of(unscored).commands
+    program, arguments = command.split("trainer ")
+    assert program == "python -m "
+    assert main(shlex.split(arguments)) == 0
+    page = page_of(unscored)
+    assert page.commands == []
+    assert any(row[0] == "discs val" for row in page.rows)
 
 
 def test_scores_of_before_the_sweep_and_of_other_weights_are_told_apart(
-    run: Path, tmp_path: Path
+    run: Path, page: Page, tmp_path: Path
 ) -> None:
-    old = shutil.copytree(run, tmp_path / "old")
-    scores = json.loads((old / "scores_test.json").read_text())
-    del scores["sweep"]
-    scores["weights_sha256"] = "0" * 64
-    (old / "scores_test.json").write_text(json.dumps(scores))
-    text = "".join(page_of(old).texts)
-    assert "No threshold sweep" in text
+    old = copy(run, tmp_path)
+
+    def age(scores: dict[str, Any]) -> None:
+        del scores["sweep"], scores["sets"][0]["summary"]["intervals"]
+        scores["weights_sha256"] = "0" * 64
+
+    edit(old / "scores_test.json", age)
+    table = read_rows(old)
+    write_rows(old, [{k: v for k, v in row.items() if k != "lesion_fraction"} for row in table])
+    text = page_of(old).text
+    assert "no threshold sweep" in text
+    assert "no note of the lesions' sizes" in text
     assert "scores of other weights" in text
-    assert "other weights" not in "".join(page_of(run).texts)
+    assert "other weights" not in page.text
+
+
+@pytest.mark.usefixtures("page")
+@pytest.mark.parametrize("name", ["config.json", "run.json", "scores_test.json"])
+def test_a_damaged_file_is_an_error_and_leaves_the_page_as_it_was(
+    run: Path, tmp_path: Path, name: str
+) -> None:
+    damaged = copy(run, tmp_path)
+    before = (damaged / "report.html").read_bytes()
+    (damaged / name).write_text('{"cut')
+    with pytest.raises(ConfigError, match=name):
+        write_report(damaged)
+    assert (damaged / "report.html").read_bytes() == before
