@@ -128,14 +128,13 @@ def _score_tables(stored: dict[str, Any]) -> str:
     def row(entry: dict[str, Any]) -> list[str]:
         summary = entry["summary"]
         means = [_interval(summary["per_image"].get(name)) for name in METRICS]
-        far = [_interval(summary["per_image"].get(name), digits=1) for name in _DISTANCES]
         failures = f"{summary['failure_rate']:.1%}"
-        return [_set_name(entry), str(summary["n"]), failures, *means, *far]
+        return [_set_name(entry), str(summary["n"]), failures, *means]
 
     names = [name.replace("_", " ") for name in METRICS]
     per_image = table(
         "Mean per image, with its 95 % bootstrap interval",
-        ("set", "images", "failures", *names, "HD95, px", "ASSD, px"),
+        ("set", "images", "failures", *names),
         map(row, sets),
     )
     means = (("pooled", "Pooled: one count of all pixels"), ("batch_of_4", "Mean of batches of 4"))
@@ -148,8 +147,21 @@ def _score_tables(stored: dict[str, Any]) -> str:
         for mean, title in means
     ]
     conditions = "; ".join(dict.fromkeys(entry["conditions"] for entry in sets))
-    failure = f"A failure is an image with a Jaccard below {CUTOFF}."
-    return f"{per_image}{''.join(others)}{note(f'{failure} Conditions: {conditions}.')}"
+    said = note(f"A failure is an image with a Jaccard below {CUTOFF}. Conditions: {conditions}.")
+    return "".join((per_image, _distances(sets), *others, said))
+
+
+def _distances(sets: Sequence[dict[str, Any]]) -> str:
+    """Apart from the other scores: not every image has them, nor had the first runs."""
+    rows = []
+    for entry in sets:
+        means = entry["summary"]["per_image"]
+        if set(_DISTANCES) & set(means):
+            count = str(entry["summary"].get("n_distances", "–"))
+            far = [_interval(means.get(name), digits=1) for name in _DISTANCES]
+            rows.append([_set_name(entry), count, *far])
+    columns = ("set", "images with both outlines", "Hausdorff 95, px", "average surface, px")
+    return table("Distance between outlines, mean per image", columns, rows) if rows else ""
 
 
 def _set_name(entry: dict[str, Any]) -> str:

@@ -178,9 +178,12 @@ def test_its_figures_are_those_of_the_scores(run: Path, page: Page) -> None:
         ]
 
     tables = [row for row in page.rows if row[0] == "discs test"]
-    per_image, pooled, batches, swept = tables
+    per_image, distances, pooled, batches, swept = tables
     assert per_image[:3] == ["discs test", "3", f"{summary['failure_rate']:.1%}"]
-    assert per_image[3:10] == shown(summary["per_image"])
+    assert per_image[3:] == shown(summary["per_image"])
+    assert distances[1] == str(summary["n_distances"])
+    far = [summary["per_image"][name] for name in ("hausdorff_95_px", "assd_px")]
+    assert distances[2:] == [f"{v['mean']:.1f}\n({v['low']:.1f}–{v['high']:.1f})" for v in far]
     assert pooled[1:] == shown(summary["intervals"]["pooled"])
     assert batches[1:] == shown(summary["intervals"]["batch_of_4"])
     (sweep,) = stored["sweep"]["sets"]
@@ -201,7 +204,7 @@ def test_every_set_is_in_every_table_and_chart(run: Path, tmp_path: Path) -> Non
     name_sets(many, names)
     page = page_of(many)
     for name in names:
-        assert sum(row[0] == f"{name} test" for row in page.rows) == 4
+        assert sum(row[0] == f"{name} test" for row in page.rows) == 5
         assert sum(f"{name} test" in chart for chart in page.charts) == 4
 
 
@@ -233,7 +236,7 @@ def test_what_a_file_says_is_text_and_never_code(run: Path, tmp_path: Path) -> N
     edit(hostile / "run.json", lambda record: record["starts"][0].update(device=names[1]))
     page = page_of(hostile)
     for name in names:
-        assert sum(row[0] == f"{name} test" for row in page.rows) == 4
+        assert sum(row[0] == f"{name} test" for row in page.rows) == 5
         assert sum(name.lstrip("_") in chart for chart in page.charts) == 4
     source = (hostile / "report.html").read_text()
     assert "<script" not in source
