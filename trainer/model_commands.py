@@ -154,8 +154,7 @@ def _write_scores(
     records = write_scores(scored, target, out, part=part, data_sha256=data_sha256)
     print(format_table(records))
     print(f"written to {out}: scores_{part}.json, scores_{part}.csv, triptychs_{part}.png")
-    if (out / CONFIG).is_file():
-        print(f"report: {write_report(out)}")
+    print(f"report: {write_report(out)}")
 
 
 def _predict(options: argparse.Namespace) -> int:
