@@ -151,7 +151,12 @@ def training_samples(config: TrainConfig) -> list[Sample]:
 def read_log(run: Path) -> list[dict[str, Any]]:
     """The entries of `log.jsonl`, one an epoch; none where no epoch has ended."""
     path = run / LOG
-    return _whole_entries(path.read_text(encoding="utf-8")) if path.is_file() else []
+    if not path.is_file():
+        return []
+    try:
+        return _whole_entries(path.read_text(encoding="utf-8"))
+    except ValueError as exc:
+        raise ConfigError(f"{path} is damaged: {exc}") from exc
 
 
 def append_log(run: Path, entry: dict[str, Any]) -> None:

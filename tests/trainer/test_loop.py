@@ -85,6 +85,13 @@ def test_a_log_cut_off_before_the_first_checkpoint_is_mended(
     ]
 
 
+def test_a_damaged_log_is_named(config: TrainConfig, tmp_path: Path) -> None:
+    loop.train(config, tmp_path / "run")
+    (tmp_path / "run" / run.LOG).write_text("no JSON\n")
+    with pytest.raises(ConfigError, match=r"log\.jsonl is damaged"):
+        run.read_log(tmp_path / "run")
+
+
 def test_kernels_are_stored_in_half_precision_and_statistics_are_not(
     config: TrainConfig, tmp_path: Path
 ) -> None:
