@@ -78,12 +78,20 @@ def test_nothing_but_what_is_copied_is_sent_to_the_engine() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [[], ["-f", "docker-compose.gpu.yml"]], ids=["cpu", "gpu"])
 def test_compose_reads_the_files(more: list[str]) -> None:
-    program = shutil.which("podman-compose") or shutil.which("docker")
-    if program is None:
-        pytest.skip("neither docker nor podman-compose is installed")
-    compose = [program] if program.endswith("podman-compose") else [program, "compose"]
+    compose = _compose()
+    if compose is None:
+        pytest.skip("neither docker with its compose plugin nor podman-compose is installed")
     run = subprocess.run(
         [*compose, "-f", "docker-compose.yml", *more, "config"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
+
+
+def _compose() -> list[str] | None:
+    for command in (["docker", "compose"], ["podman-compose"]):
+        if shutil.which(command[0]):
+            version = subprocess.run([*command, "version"], capture_output=True, check=False)
+            if version.returncode == 0:
+                return command
+    return None
