@@ -3,6 +3,7 @@
 Training, service, evaluation and notebook all come through here, so they see the same pixels.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -41,6 +42,10 @@ class PreprocessConfig:
     def __post_init__(self) -> None:
         if not 16 <= self.size <= 2048:
             raise ConfigError(f"input size is {self.size} px, expected 16 to 2048")
+        if not all(map(math.isfinite, (*self.mean, *self.std))) or 0 in self.std:
+            raise ConfigError(
+                f"mean is {self.mean}, std {self.std}: expected numbers, none of std 0"
+            )
         if self.fit not in get_args(Fit):
             raise ConfigError(f"fit is {self.fit!r}, expected one of {get_args(Fit)}")
         if min(self.std) <= 0:

@@ -4,6 +4,7 @@ The pictures are photographs: like all of the run folder, they stay there.
 """
 
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -39,7 +40,9 @@ class Board:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._writer.close()
+        # It fails on a full disk, where what stopped the run already says so.
+        with suppress(OSError):
+            self._writer.close()
 
     def add_epoch(self, entry: dict[str, Any], found: Validation) -> None:
         """Add an epoch.

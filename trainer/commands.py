@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         found: int | None = options.command(options)
-    except (SegmentationError, OSError) as exc:
+    except (SegmentationError, OSError, UnicodeError) as exc:
         print(f"trainer: {exc}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -57,7 +57,7 @@ class OptimConfig(_Strict):
     """
 
     name: Literal["adam", "adamw"] = "adamw"
-    lr: Positive = 1e-3
+    lr: Annotated[float, Field(gt=0, le=10)] = 1e-3
     weight_decay: NotNegative = 0.0
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: Share = 0.0
@@ -177,7 +177,7 @@ def load_config(path: Path, **overrides: Any) -> TrainConfig:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as exc:
         raise ConfigError(f"no config file at {path}") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as exc:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, OSError) as exc:
         raise ConfigError(f"{path} is not a TOML file: {exc}") from exc
     table |= {key: value for key, value in overrides.items() if value is not None}
     return parse_config(table, str(path))

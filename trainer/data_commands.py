@@ -50,8 +50,8 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
 def _prepare(options: argparse.Namespace) -> None:
     from trainer import datasets
 
+    split = read_split(options.split) if options.split else None  # before hours of downloading
     listing = _listing(options)
-    split = read_split(options.split) if options.split else None
     prepared = datasets.prepare(listing, split=split, official=options.official_split)
     if options.skip_bad:
         for problem in prepared.problems:

@@ -15,15 +15,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from model_core.errors import DatasetError, SegmentationError
-from model_core.image_io import decode_image
+from model_core.image_io import MAX_PIXELS, decode_image
 from model_core.mask_png import decode_mask
 from trainer.layouts import Listing, Pair, read_manifest
 from trainer.near import near_pairs, perceptual_hash
 from trainer.samples import MASK_FORMATS, Sample, read_samples
-from trainer.split import Part, part_of
+from trainer.split import EXTERNAL, Part, part_of
 
 _HELD_OUT_FIRST: tuple[Part, ...] = ("external", "test", "val", "train")
-_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -73,15 +72,13 @@ def require_no_problems(prepared: Prepared) -> list[Sample]:
     """The samples.
 
     Raises:
-        DatasetError: there are problems; the text lists the first of them.
+        DatasetError: there are problems; the text lists them all.
     """
     if prepared.problems:
-        shown = "\n  ".join(prepared.problems[:_SHOWN])
-        more = len(prepared.problems) - _SHOWN
-        rest = f"\n  and {more} more" if more > 0 else ""
+        listed = "\n  ".join(prepared.problems)
         raise DatasetError(
             f"{len(prepared.problems)} pairs cannot be used ({len(prepared.samples)} can; "
-            f"--skip-bad goes on with those):\n  {shown}{rest}"
+            f"`prepare --skip-bad` goes on with those):\n  {listed}"
         )
     return prepared.samples
 
@@ -121,6 +118,8 @@ def _check(pair: Pair) -> Sample:
     if mask.shape != size:
         raise DatasetError(f"the mask is {mask.shape}, its photograph {size} (height, width)")
     height, width = _true_aspect(size, pair.aspect) if pair.aspect else size
+    if height * width > MAX_PIXELS:
+        raise DatasetError(f"at its true aspect it is {width}x{height}, over {MAX_PIXELS} pixels")
     return Sample(
         dataset=pair.dataset,
         id=pair.id,
@@ -167,6 +166,8 @@ def _groups(checked: Iterable[tuple[Pair, Sample]]) -> dict[str, str]:
 
 
 def _part(pair: Pair, group: str, split: dict[str, Part] | None, *, official: bool) -> Part:
+    if pair.dataset.lower() in EXTERNAL:
+        return "external"
     if official:
         if pair.official is None:
             raise DatasetError("its edition has no official split")

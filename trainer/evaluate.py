@@ -92,6 +92,10 @@ def held_out(samples: Sequence[Sample], part: str, *, datasets: Sequence[str] = 
     Raises:
         DatasetError: there is none.
     """
+    unknown = sorted(set(datasets) - {sample.dataset for sample in samples})
+    if unknown:
+        known = ", ".join(sorted({sample.dataset for sample in samples}))
+        raise DatasetError(f"no dataset {', '.join(unknown)} to score; there are {known}")
     parts = {"test": {"test", "external"}, "all": set(PARTS)}.get(part, {part})
     found = [
         sample
@@ -167,7 +171,13 @@ def summarise_sets(scored: list[Scored], predictor: Predictor) -> list[ScoreReco
 
 
 def write_scores(
-    scored: list[Scored], target: Target, out: Path, *, part: str, data_sha256: str
+    scored: list[Scored],
+    target: Target,
+    out: Path,
+    *,
+    part: str,
+    data_sha256: str,
+    leak_checked: bool,
 ) -> list[ScoreRecord]:
     """Write scores and pictures of one part into `out`, and return the records.
 
@@ -177,6 +187,7 @@ def write_scores(
         out: Folder, made where absent.
         part: Goes into the files' names.
         data_sha256: Digest of the set that they were taken from.
+        leak_checked: Whether it is known that the weights have seen none of them.
     """
     predictor = target.predictor
     records = summarise_sets(scored, predictor)
@@ -186,6 +197,7 @@ def write_scores(
     summary = {
         "weights_sha256": target.weights_sha256,
         "data_sha256": data_sha256,
+        "leak_checked": leak_checked,
         "preprocess": asdict(predictor.preprocess_config),
         "postprocess": asdict(predictor.postprocess_config),
         "sets": [asdict(record) for record in records],

@@ -46,7 +46,7 @@ class Leak:
 
     Attributes:
         index: Its place in the first set.
-        other: Place in the second set.
+        other: Place in the second set, of those entries that count.
         why: How they were found to be the same.
     """
 
@@ -105,15 +105,16 @@ def parse_trained(rows: Iterable[dict[str, str]]) -> list[Fingerprint]:
 def seen_among(samples: Sequence[Sample], trained: Sequence[Fingerprint]) -> list[Leak]:
     """The samples that a model has seen: none may be scored.
 
-    Validation images steer a run, so they count as seen where the samples are of another part.
+    Validation images steer a run, so they count as seen by all but the validation part itself.
     """
-    parts = {sample.part for sample in samples}
-    steered = [
-        entry
-        for entry in trained
-        if entry.part == "train" or (entry.part == "val" and "val" not in parts)
-    ]
-    return find_leaks([fingerprint(sample) for sample in samples], steered)
+    fitted = [entry for entry in trained if entry.part == "train"]
+    steered = [entry for entry in trained if entry.part in ("train", "val")]
+    found: list[Leak] = []
+    for validating, known in ((True, fitted), (False, steered)):
+        places = [i for i, sample in enumerate(samples) if (sample.part == "val") == validating]
+        leaks = find_leaks([fingerprint(samples[place]) for place in places], known)
+        found += [Leak(places[leak.index], leak.other, leak.why) for leak in leaks]
+    return sorted(found, key=lambda leak: leak.index)
 
 
 def require_unseen(samples: Sequence[Sample], trained: Sequence[Fingerprint]) -> None:

@@ -34,6 +34,7 @@ from trainer.run import (
     WEIGHTS,
     RunStoppedError,
     append_log,
+    held,
     open_run,
     read_log,
     training_samples,
@@ -59,19 +60,20 @@ def train(config: TrainConfig, run: Path, *, resume: bool = False) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(config.seed)
     state = _new_state(config, device, initial=not (run / CHECKPOINT).exists())
-    open_run(config, samples, run, resume=resume, device=device.type)
-    if (run / CHECKPOINT).exists():
-        load_checkpoint(run / CHECKPOINT, state)
-    with Board(run, state.progress.epoch) as board:
+    with held(run):
+        open_run(config, samples, run, resume=resume, device=device.type)
+        if (run / CHECKPOINT).exists():
+            load_checkpoint(run / CHECKPOINT, state)
         try:
-            _run_epochs(config, samples, run, state, device, board)
-        except (OSError, SafetensorError) as exc:
+            with Board(run, state.progress.epoch) as board:
+                _run_epochs(config, samples, run, state, device, board)
+            if read_log(run):
+                draw_curves(read_log(run), run / "curves.png")
+        except (OSError, SafetensorError, MemoryError, torch.OutOfMemoryError) as exc:
             raise RunStoppedError(
-                f"stopped at step {state.progress.total_steps}: {exc}; what {run} holds is whole: "
-                "put that right and go on with --resume"
+                f"stopped at step {state.progress.total_steps}: {exc or 'out of memory'}; what "
+                f"{run} holds is whole: put that right and go on with --resume"
             ) from exc
-    if read_log(run):
-        draw_curves(read_log(run), run / "curves.png")
 
 
 def _new_state(config: TrainConfig, device: torch.device, *, initial: bool) -> TrainState:

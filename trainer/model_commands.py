@@ -15,7 +15,7 @@ from trainer import registry_commands
 from trainer.config import load_config
 from trainer.leaks import Fingerprint, describe, require_unseen, seen_among
 from trainer.run import CONFIG, WEIGHTS, load_record, load_run, trained_on
-from trainer.samples import Sample, digest, read_samples
+from trainer.samples import SAMPLES_CSV, Sample, digest, read_samples
 
 if TYPE_CHECKING:
     from trainer.evaluate import Target
@@ -41,7 +41,9 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     evaluate.add_argument("target", help="run folder, version, alias, or name@version")
     evaluate.add_argument("--data", type=Path, required=True, help="prepared folder, or a manifest")
     parts = ["train", "val", "test", "external", "all"]
-    evaluate.add_argument("--part", choices=parts, default="test")
+    evaluate.add_argument(
+        "--part", choices=parts, help="(test; of a manifest, which nobody split, all)"
+    )
     evaluate.add_argument("--datasets", help="comma-separated (default: the run's, or all)")
     evaluate.add_argument("--out", type=Path, help="folder for the results (default: the run)")
     evaluate.add_argument(
@@ -73,7 +75,8 @@ def _train(options: argparse.Namespace) -> None:
     train(config, run, resume=options.resume)
     everything = read_samples(config.data)
     samples = held_out(everything, "val", datasets=config.datasets)
-    _write_scores(run_target(run), samples, run, "val", digest(everything))
+    require_unseen(samples, trained_on(run))  # the initial weights may have seen them
+    _write_scores(run_target(run), samples, run, "val", digest(everything), leak_checked=True)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -84,15 +87,24 @@ def _evaluate(options: argparse.Namespace) -> None:
     is_run = (run / CONFIG).is_file()
     target, seen, out, trained_with = _of_run(options) if is_run else _of_version(options)
     everything = samples_of(options.data)
+    part = options.part or ("test" if (options.data / SAMPLES_CSV).is_file() else "all")
     datasets = tuple(options.datasets.split(",")) if options.datasets else ()
     if is_run:
         datasets = datasets or load_run(run).datasets
-    samples = held_out(everything, options.part, datasets=datasets)
+    samples = held_out(everything, part, datasets=datasets)
     if seen is None:
         _warn_unless(trained_with, everything)
-    elif options.part != "train":
+    elif part != "train":
         samples = _unseen(samples, seen, skip_bad=options.skip_bad)
-    _write_scores(target, samples, out, options.part, digest(everything), options.spacing_mm)
+    _write_scores(
+        target,
+        samples,
+        out,
+        part,
+        digest(everything),
+        spacing_mm=options.spacing_mm,
+        leak_checked=seen is not None and part != "train",
+    )
 
 
 def _of_run(options: argparse.Namespace) -> "Scoring":
@@ -145,13 +157,17 @@ def _write_scores(
     out: Path,
     part: str,
     data_sha256: str,
+    *,
+    leak_checked: bool,
     spacing_mm: tuple[float, float] | None = None,
 ) -> None:
     from trainer.evaluate import format_table, score, write_scores
     from trainer.html_report import write_report
 
     scored = score(target.predictor, samples, spacing_mm=spacing_mm, sweep=True)
-    records = write_scores(scored, target, out, part=part, data_sha256=data_sha256)
+    records = write_scores(
+        scored, target, out, part=part, data_sha256=data_sha256, leak_checked=leak_checked
+    )
     print(format_table(records))
     print(f"written to {out}: scores_{part}.json, scores_{part}.csv, triptychs_{part}.png")
     print(f"report: {write_report(out)}")

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ from model_core.errors import ConfigError, DatasetError, InputError
 from model_core.mask_png import encode_mask
 from model_core.predictor import Predictor
 from model_core.rle import area_and_bbox, encode_rle
-from trainer.run import write_json
-from trainer.tables import write_table
+from trainer.run import held, write_json
+from trainer.tables import replace_text, write_table
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
 CATEGORY = {"id": 1, "name": "skin lesion"}
@@ -56,11 +56,22 @@ def predict_folder(source: Path, out: Path, predictor: Predictor, *, model: str)
         ConfigError: `out` lies within `source`, or holds another model's results.
     """
     images = _images(source, out)
-    out.mkdir(parents=True, exist_ok=True)
+    with held(out):
+        return _predict_all(images, source, out, predictor, model)
+
+
+def _predict_all(
+    images: list[str], source: Path, out: Path, predictor: Predictor, model: str
+) -> Outcome:
     journal = out / _JOURNAL
-    header = {"model": model, "threshold": predictor.postprocess_config.threshold}
+    rules = {**asdict(predictor.preprocess_config), **asdict(predictor.postprocess_config)}
+    header = json.loads(json.dumps({"model": model, **rules}))
     done = _read_journal(journal, header)
-    todo = [name for name in images if _is_new(source / name, done.get(name))]
+    todo = [
+        name
+        for name in images
+        if _is_new(source / name, done.get(name)) or not mask_path(out, name).is_file()
+    ]
     with (
         journal.open("a", encoding="utf-8") as file,
         ThreadPoolExecutor(3) as pool,
@@ -86,8 +97,9 @@ def mask_path(out: Path, name: str) -> Path:
 def _images(source: Path, out: Path) -> list[str]:
     if not source.is_dir():
         raise DatasetError(f"no folder at {source}, expected one with photographs")
-    if out.resolve().is_relative_to(source.resolve()):
-        raise ConfigError(f"--out {out} lies within {source}: its masks would be read as images")
+    for inner, outer in ((out, source), (source, out)):
+        if inner.resolve().is_relative_to(outer.resolve()):
+            raise ConfigError(f"{inner} lies within {outer}: masks would be read as photographs")
     paths = (path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
     names = sorted(path.relative_to(source).as_posix() for path in paths if path.is_file())
     if not names:
@@ -124,6 +136,7 @@ def _entries(
         try:
             known, prepared = decoded.result()
         except (InputError, OSError) as exc:
+            mask_path(out, name).unlink(missing_ok=True)  # of the file as it once was
             return pool.submit(dict, file_name=name, problem=str(exc))
         logits = predictor.infer(prepared.pixels[None])[0]
         return pool.submit(write, known, logits, prepared.geometry)
@@ -152,15 +165,15 @@ def _read_journal(path: Path, header: dict[str, Any]) -> dict[str, dict[str, Any
     lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
     try:
         stored, *entries = [json.loads(line) for line in lines] or [header]
-        former = f"{stored['model']} at threshold {stored['threshold']}"
+        former = stored["model"]
     except (ValueError, LookupError, TypeError) as exc:
         raise ConfigError(f"{path} is damaged ({exc}): choose another --out") from exc
     if stored != header:
         raise ConfigError(
-            f"{path.parent} holds results of {former}, not of {header['model']} at "
-            f"{header['threshold']}: choose another --out"
+            f"{path.parent} holds results of {former} (or of other rules: {stored}), not of "
+            f"{header}: choose another --out"
         )
-    path.write_text("".join([json.dumps(header) + "\n", *lines[1:]]), encoding="utf-8")
+    replace_text(path, "".join([json.dumps(header) + "\n", *lines[1:]]))
     return {entry["file_name"]: entry for entry in entries if "problem" not in entry}
 
 

@@ -16,14 +16,14 @@ from typing import Any
 from PIL import Image as Pillow
 
 from model_core.card import Card, DataRecord, ScoreRecord
-from model_core.errors import GateError
+from model_core.errors import ConfigError, GateError
 from model_core.registry import LoadedVersion, Registry
 from model_core.storage import file_sha256
 from trainer.config import TrainConfig, dump_config
 from trainer.drawn import draw_lesion
 from trainer.evaluate import scores_path
 from trainer.leaks import write_trained
-from trainer.run import EXPORTS, WEIGHTS, load_record, load_run, starts, trained_on
+from trainer.run import EXPORTS, WEIGHTS, load_record, load_run, read_json, starts, trained_on
 
 GOLDEN_SEED = 7
 INTENDED_USE = (
@@ -51,6 +51,8 @@ def publish(run: Path, registry: Registry, *, version: str, licence: str) -> Loa
         GateError: not scored, scored before the weights changed, or scored too low.
         VersionExistsError: the version is taken.
     """
+    if not licence.strip():
+        raise ConfigError("licence is empty, expected the terms of the weights")
     config, record = load_run(run), load_record(run)
     scores, scored = _held_out_scores(run, config)
     card = Card(
@@ -92,8 +94,18 @@ def _held_out_scores(run: Path, config: TrainConfig) -> tuple[list[ScoreRecord],
     path = scores_path(run, "test")
     if not path.is_file():
         raise GateError(f"{run} has no {path.name}: run `python -m trainer evaluate {run}` first")
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    scored: str = stored["weights_sha256"]
+    stored = read_json(path)
+    try:
+        scored: str = stored["weights_sha256"]
+        scores = [ScoreRecord(**entry) for entry in stored["sets"]]
+        seen_none: bool = stored["leak_checked"]
+    except (KeyError, TypeError) as exc:
+        raise GateError(f"{path} lacks {exc}: evaluate again") from exc
+    if not seen_none or not scores or any(e.part not in ("test", "external") for e in scores):
+        raise GateError(
+            f"{path} is not of test or external images that these weights are known not to have "
+            "seen: evaluate again"
+        )
     if scored != file_sha256(run / WEIGHTS):
         raise GateError(f"{run}: the weights changed after they were scored; evaluate again")
     for part in ("preprocess", "postprocess"):
@@ -103,7 +115,6 @@ def _held_out_scores(run: Path, config: TrainConfig) -> tuple[list[ScoreRecord],
                 f"{run}: scored with {part} {stored.get(part)}, the config has {wanted}; "
                 "evaluate again"
             )
-    scores = [ScoreRecord(**entry) for entry in stored["sets"]]
     for entry in scores:
         dice = entry.summary["per_image"]["dice"]["mean"]
         if dice < config.gate_dice:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from model_core.card import Card, dump_card
+from model_core.card import Card, check_name, dump_card
 from model_core.errors import ConfigError, CorruptVersionError, ModelError
 from model_core.registry import PRODUCTION, LoadedVersion, Registry, split_reference
 from trainer.leaks import Fingerprint, read_trained
@@ -70,6 +70,8 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
 def _publish(options: argparse.Namespace) -> None:
     from trainer.publish import publish
 
+    if options.alias:
+        check_name(options.alias)  # before: what is published stays
     registry = Registry(options.registry)
     loaded = publish(options.run, registry, version=options.version, licence=options.licence)
     print(f"published {loaded.label}, card SHA-256 {loaded.sha256}")

@@ -13,10 +13,12 @@
 | scores_PART.json, .csv, triptychs_PART.png, report.html | how good it is |
 """
 
+import fcntl
 import json
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ import torch
 from model_core.errors import ConfigError, DatasetError, SegmentationError
 from model_core.storage import file_sha256
 from trainer.config import TrainConfig, dump_config, parse_config
-from trainer.leaks import Fingerprint, fingerprint, read_trained, write_trained
+from trainer.leaks import TRAINED_CSV, Fingerprint, fingerprint, read_trained, write_trained
 from trainer.samples import Sample, count_parts, digest, read_samples
 from trainer.tables import replace_text
 
@@ -66,10 +68,11 @@ def open_run(
             "initial": _initial_record(config),
             "starts": [],
         }
-    seen = [fingerprint(sample) for sample in samples]
-    if config.initial:
-        seen += trained_on(Path(config.initial))
-    write_trained(seen, run)
+    if not (run / TRAINED_CSV).exists():
+        seen = [fingerprint(sample) for sample in samples]
+        if config.initial:
+            seen += trained_on(Path(config.initial))
+        write_trained(seen, run)
     start = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "git_commit": _git_commit(),
@@ -79,6 +82,22 @@ def open_run(
     record["starts"] = [*starts(record), start]
     write_json(run / RUN, record)
     write_json(run / CONFIG, dump_config(config))  # last: where it is, the run is opened whole
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """A folder that one process at a time may write to; a kill frees it.
+
+    Raises:
+        ConfigError: another process is at work in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise ConfigError(f"another process is writing to {folder}: wait, or stop it") from exc
+        yield
 
 
 def load_run(run: Path) -> TrainConfig:
@@ -142,6 +161,7 @@ def training_samples(config: TrainConfig) -> list[Sample]:
             f"{', '.join(sorted(known))}"
         )
     samples = [s for s in samples if not config.datasets or s.dataset in config.datasets]
+    samples.sort(key=lambda sample: sample.key)  # whatever the order of rows, the same weights
     parts = {sample.part for sample in samples}
     if not {"train", "val"} <= parts:
         raise DatasetError(f"{config.data} has parts {sorted(parts)}, training needs train and val")

@@ -101,9 +101,9 @@ def read_photo(sample: Sample) -> bytes:
     A file that its source squashed is sent as a PNG at its true aspect ratio instead.
 
     Raises:
-        DatasetError: the file is no longer there.
+        DatasetError: the file is no longer there, or no longer the same.
     """
-    data = _read(sample.image, sample)
+    data = _read(sample.image, sample, sample.image_sha256)
     photograph = decode_image(data)
     if (photograph.height, photograph.width) == (sample.height, sample.width):
         return data
@@ -118,9 +118,9 @@ def read_truth(sample: Sample) -> Mask:
     """The expert mask at the sample's true aspect ratio: bool (height, width).
 
     Raises:
-        DatasetError: the file is no longer there.
+        DatasetError: the file is no longer there, or no longer the same.
     """
-    mask = decode_mask(_read(sample.mask, sample), formats=MASK_FORMATS)
+    mask = decode_mask(_read(sample.mask, sample, sample.mask_sha256), formats=MASK_FORMATS)
     if mask.shape == (sample.height, sample.width):
         return mask
     size = (sample.width, sample.height)
@@ -135,13 +135,18 @@ def count_parts(samples: Iterable[Sample]) -> dict[str, Counter[str]]:
     return dict(counts)
 
 
-def _read(path: Path, sample: Sample) -> bytes:
+def _read(path: Path, sample: Sample, sha256: str) -> bytes:
     try:
-        return path.read_bytes()
+        data = path.read_bytes()
     except FileNotFoundError as exc:
         raise DatasetError(
             f"{sample.key}: {path} is gone; put the dataset back, or run `prepare` on what is left"
         ) from exc
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise DatasetError(
+            f"{sample.key}: {path} is not what it was; put it back, or run `prepare` again"
+        )
+    return data
 
 
 def _sample_of_row(row: dict[str, str]) -> Sample:

@@ -14,6 +14,7 @@ from trainer.commands import main
 from trainer.config import TrainConfig
 from trainer.loop import train as train_run
 from trainer.samples import read_samples, write_samples
+from trainer.split import Part
 
 
 def test_the_whole_line_runs_on_drawn_lesions(
@@ -77,6 +78,33 @@ def test_a_version_is_not_scored_on_what_it_was_trained_on(
     assert scores["sets"][0]["summary"]["n"] == 3
 
 
+def test_initial_weights_are_not_scored_on_what_they_were_trained_on(
+    tmp_path: Path, config: TrainConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_run(config, tmp_path / "first")
+    swap: dict[Part, Part] = {"train": "val", "val": "train"}
+    swapped = [replace(s, part=swap.get(s.part, s.part)) for s in read_samples(config.data)]
+    write_samples(swapped, tmp_path / "data")
+    (tmp_path / "tiny.toml").write_text(
+        'name = "x"\ndata = "unset"\nstages = [{ size = 16, epochs = 1, batch = 4 }]\n'
+        '[model]\nwidth = 4\ndepth = 2\nnorm = "batch"\n[preprocess]\nsize = 16\n'
+    )
+    second = ["train", str(tmp_path / "tiny.toml"), "--out", str(tmp_path / "second")]
+    first, data = str(tmp_path / "first"), str(tmp_path / "data")
+    assert main([*second, "--data", data, "--initial", first]) == 2
+    assert "were seen in training" in capsys.readouterr().err
+    assert not (tmp_path / "second" / "scores_val.json").exists()
+
+
+def test_a_version_is_not_published_under_an_alias_that_cannot_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish = ["publish", str(tmp_path), "--version", "1.0.0", "--licence", "x"]
+    assert main([*publish, "--registry", str(tmp_path / "models"), "--alias", "Prod uction"]) == 2
+    assert "'Prod uction' is no name" in capsys.readouterr().err
+    assert not (tmp_path / "models").exists()
+
+
 def test_a_manifest_is_scored_as_it_lies(
     tmp_path: Path, config: TrainConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,7 +114,7 @@ def test_a_manifest_is_scored_as_it_lies(
         write_pair(tmp_path / "clinic", name, seed=900 + number)
     write_manifest(tmp_path / "clinic", [row(name, dataset="clinic") for name in "ab"])
     run, out = str(tmp_path / "run"), str(tmp_path / "out")
-    evaluate = ["evaluate", run, "--data", str(tmp_path / "clinic"), "--part", "all", "--out", out]
+    evaluate = ["evaluate", run, "--data", str(tmp_path / "clinic"), "--out", out]
     assert main([*evaluate, "--spacing-mm", "0.1,0.2"]) == 0
     assert "clinic" in capsys.readouterr().out
     items = json.loads((tmp_path / "out" / "scores_all.json").read_text())["items"]
@@ -118,7 +146,7 @@ def test_bad_pairs_stop_prepare_unless_they_are_to_be_skipped(
     write_manifest(source, [row("a"), row("b"), row("c")])
     prepare = ["prepare", str(source), "--out", str(out)]
     assert main(prepare) == 2
-    assert "1 pairs cannot be used (2 can; --skip-bad goes on" in capsys.readouterr().err
+    assert "1 pairs cannot be used (2 can; `prepare --skip-bad` goes on" in capsys.readouterr().err
     assert not out.exists()
     assert main([*prepare, "--skip-bad"]) == 0
     assert len(read_samples(out)) == 2

@@ -111,14 +111,30 @@ def test_every_bad_pair_is_listed_and_the_good_ones_remain(folder: Path) -> None
         found.problems[2] == "discs/c: the mask is (10, 10), its photograph (48, 64) (height, "
         "width)"
     )
-    with pytest.raises(DatasetError, match=r"3 pairs cannot be used \(1 can; --skip-bad"):
+    with pytest.raises(DatasetError, match=r"3 pairs cannot be used \(1 can; `prepare --skip-bad`"):
         require_no_problems(found)
 
 
-def test_a_long_list_of_problems_is_cut_short_and_says_so(folder: Path) -> None:
-    write_manifest(folder, [row(f"none{index}") for index in range(30)])
-    with pytest.raises(DatasetError, match="and 10 more"):
+def test_every_problem_is_listed_however_many_there_are(folder: Path) -> None:
+    write_manifest(folder, [row(f"none{index}") for index in range(60)])
+    with pytest.raises(DatasetError) as caught:
         require_no_problems(prepared(folder))
+    assert str(caught.value).count("no photograph at") == 60
+
+
+def test_ph2_is_never_trained_on_whatever_a_split_says(folder: Path) -> None:
+    names = {"a": "ph2", "b": "PH2", "c": "ph2"}
+    write_manifest(folder, [row(n, dataset=d, split="train") for n, d in names.items()])
+    listing = read_manifest(folder)
+    split: dict[str, Part] = dict.fromkeys("abc", "train")
+    for found in (prepare(listing, official=True), prepare(listing, split=split)):
+        assert {sample.part for sample in found.samples} == {"external"}
+
+
+def test_a_size_beyond_every_limit_is_a_problem(folder: Path) -> None:
+    squashed = row("a", geometry="full_frame_squashed", orig_width="100000000", orig_height="1")
+    write_manifest(folder, [squashed])
+    assert "over 50000000 pixels" in prepared(folder).problems[0]
 
 
 def test_a_mask_with_greys_is_refused(folder: Path) -> None:

@@ -51,6 +51,13 @@ def test_images_that_were_trained_on_cannot_be_scored(samples: list[Sample]) -> 
     leaks.require_unseen(scored[1:], trained)
 
 
+def test_one_validation_image_does_not_excuse_the_others(samples: list[Sample]) -> None:
+    steered = prints([replace(sample, part="val") for sample in samples[:2]])
+    scored = [replace(samples[0], part="test"), replace(samples[1], part="val")]
+    leaks_found = leaks.seen_among(scored, steered)
+    assert [leak.index for leak in leaks_found] == [0]
+
+
 def test_validation_images_may_be_scored_as_validation_but_not_as_test(
     samples: list[Sample],
 ) -> None:

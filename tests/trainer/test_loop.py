@@ -28,7 +28,7 @@ class Killed(BaseException):
 def test_a_run_leaves_all_that_it_promises(config: TrainConfig, tmp_path: Path) -> None:
     loop.train(config, tmp_path / "run")
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {
+    assert names - {".lock"} == {
         "config.json", "run.json", "trained_on.csv", "log.jsonl", "tensorboard",
         "checkpoint.safetensors", "model.safetensors", "curves.png",
     }  # fmt: skip
@@ -83,6 +83,28 @@ def test_a_log_cut_off_before_the_first_checkpoint_is_mended(
         (1, 7),
         (2, 14),
     ]
+
+
+def test_one_process_at_a_time_writes_to_a_run(config: TrainConfig, tmp_path: Path) -> None:
+    with run.held(tmp_path / "run"), pytest.raises(ConfigError, match="another process is writing"):
+        loop.train(config, tmp_path / "run")
+
+
+def test_the_order_of_the_rows_does_not_matter(config: TrainConfig, tmp_path: Path) -> None:
+    loop.train(config, tmp_path / "one")
+    write_samples(read_samples(config.data)[::-1], tmp_path / "data")
+    loop.train(replace(config, data=tmp_path / "data"), tmp_path / "other")
+    assert weights_of(tmp_path / "one") == weights_of(tmp_path / "other")
+
+
+def test_what_a_run_has_seen_is_noted_once_and_for_all(config: TrainConfig, tmp_path: Path) -> None:
+    loop.train(config, tmp_path / "first")
+    second = replace(config, initial=str(tmp_path / "first"))
+    loop.train(second, tmp_path / "second")
+    seen = run.trained_on(tmp_path / "second")
+    (tmp_path / "first" / "trained_on.csv").write_text("part,id_sha256,image_sha256,phash\n")
+    loop.train(second, tmp_path / "second", resume=True)
+    assert run.trained_on(tmp_path / "second") == seen
 
 
 def test_a_damaged_log_is_named(config: TrainConfig, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pycocotools.coco import COCO
 
 from model_core.errors import ConfigError, DatasetError
 from model_core.mask_png import decode_mask
+from model_core.postprocess import PostprocessConfig
 from model_core.predictor import Prepared
 from tests.models import dark_predictor
 from trainer.drawn import draw_lesion
@@ -130,6 +131,25 @@ def test_a_photograph_that_was_changed_since_gets_a_new_mask(source: Path, tmp_p
     assert len(_coco(tmp_path / "out")["images"]) == 3
 
 
+def test_a_mask_that_was_deleted_is_made_again_and_one_of_a_bad_image_is_not_kept(
+    source: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    predict_folder(source, out, dark_predictor(), model="m")
+    mask_path(out, "a.png").unlink()
+    (source / "b.jpg").write_bytes((source / "b.jpg").read_bytes()[:300])
+    assert predict_folder(source, out, dark_predictor(), model="m").masks == 2
+    assert mask_path(out, "a.png").is_file()
+    assert not mask_path(out, "b.jpg").exists()
+
+
+def test_results_of_two_rules_do_not_mix(source: Path, tmp_path: Path) -> None:
+    predict_folder(source, tmp_path / "out", dark_predictor(), model="m")
+    other = dark_predictor(postprocess=PostprocessConfig(fill_holes=False))
+    with pytest.raises(ConfigError, match="choose another --out"):
+        predict_folder(source, tmp_path / "out", other, model="m")
+
+
 def test_a_damaged_journal_is_named(source: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "progress.jsonl").write_text("no JSON\n")
@@ -150,6 +170,8 @@ def test_a_folder_that_cannot_be_read_from_or_written_to_is_named(
         predict_folder(tmp_path / "none", tmp_path / "out", dark_predictor(), model="m")
     with pytest.raises(ConfigError, match="lies within"):
         predict_folder(source, source / "masks", dark_predictor(), model="m")
+    with pytest.raises(ConfigError, match="lies within"):
+        predict_folder(source / "clinic", source, dark_predictor(), model="m")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="holds no image"):
         predict_folder(tmp_path / "empty", tmp_path / "out", dark_predictor(), model="m")

@@ -1,6 +1,8 @@
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,7 +43,7 @@ def run(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def score_run(run: Path, data: Path, part: str = "test") -> None:
     target = evaluate.run_target(run)
     scored = evaluate.score(target.predictor, evaluate.held_out(read_samples(data), part))
-    evaluate.write_scores(scored, target, run, part=part, data_sha256="0" * 64)
+    evaluate.write_scores(scored, target, run, part=part, data_sha256="0" * 64, leak_checked=True)
 
 
 def copied(run: Path, folder: Path) -> Path:
@@ -146,6 +148,28 @@ def test_scores_on_validation_do_not_open_the_gate(run: Path, tmp_path: Path, di
     score_run(tuned, discs, "val")
     with pytest.raises(GateError, match=r"has no scores_test\.json"):
         publish.publish(tuned, Registry(tmp_path / "models"), version="0.1.0", licence=LICENCE)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda s: s | {"leak_checked": False}, id="maybe seen"),
+        pytest.param(lambda s: s | {"sets": []}, id="of nothing"),
+        pytest.param(
+            lambda s: s | {"sets": [entry | {"part": "train"} for entry in s["sets"]]}, id="train"
+        ),
+        pytest.param(lambda s: {}, id="no scores"),
+    ],
+)
+def test_scores_that_may_be_of_seen_images_do_not_open_the_gate(
+    run: Path, tmp_path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    other = copied(run, tmp_path / "run")
+    path = evaluate.scores_path(other, "test")
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(GateError, match="evaluate again"):
+        publish.publish(other, Registry(tmp_path / "models"), version="0.1.0", licence=LICENCE)
+    assert not (tmp_path / "models").exists()
 
 
 def test_a_run_below_its_gate_is_refused_with_the_figure(run: Path, tmp_path: Path) -> None:

@@ -67,6 +67,16 @@ def test_a_dataset_that_vanished_is_named(folder: Path) -> None:
         samples.read_photo(sample)
 
 
+def test_a_file_that_was_changed_since_it_was_checked_is_named(folder: Path) -> None:
+    first, second, _ = prepared(folder)
+    (folder / "a.png").write_bytes((folder / "b.png").read_bytes())
+    with pytest.raises(DatasetError, match=r"discs/a: .*a\.png is not what it was"):
+        samples.read_photo(first)
+    (folder / "b_mask.png").write_bytes((folder / "a_mask.png").read_bytes())
+    with pytest.raises(DatasetError, match=r"discs/b: .*b_mask\.png is not what it was"):
+        samples.read_truth(second)
+
+
 def test_a_folder_that_was_not_prepared_says_how(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"python -m trainer prepare SOURCE --out"):
         samples.read_samples(tmp_path)
