@@ -1,5 +1,6 @@
 """How far the outline of a prediction is from an expert's: distances between two boundaries."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +15,10 @@ Spacing = tuple[float, float]
 """Height and width of a pixel, in the unit that distances shall have."""
 
 PIXELS: Spacing = (1.0, 1.0)
-_MANY = 1_000_000
-"""Boundary pixels above which a distance map of the whole frame is cheaper than a search tree:
-real outlines stay far below, noise of 50 Mpx would need gigabytes for its tree."""
+_OUTLINE = 8.0
+"""Boundary pixels of an outline at most, in sides of a square as large as the window: a disc has
+2.8, 99 in 100 expert masks have below 7.1, noise over a photograph thousands."""
+_BLOCK_PX = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,10 @@ class BoundaryDistances:
 
     hausdorff_95: float
     assd: float
+
+    def times(self, size: float) -> "BoundaryDistances":
+        """The same where pixels are squares of another size: no nearest pixel changes by that."""
+        return BoundaryDistances(self.hausdorff_95 * size, self.assd * size)
 
 
 def boundary_distances(
@@ -61,7 +67,9 @@ def boundary_distances(
 
     Source: Heimann et al. 2009, doi:10.1109/TMI.2009.2013851 (average symmetric surface distance);
     Huttenlocher, Klanderman and Rucklidge 1993, doi:10.1109/34.232073, with the percentile of
-    MICCAI's challenges in place of the maximum. Boundary pixels as in MedPy and MONAI.
+    MICCAI's challenges in place of the maximum. Boundary pixels are those of MedPy and MONAI; the
+    larger of two percentiles is MONAI's, where MedPy takes one of both sets together. DeepMind's
+    surface-distance weighs each piece of outline by its length, and does not interpolate.
     """
     if truth.shape != pred.shape:
         raise ShapeMismatchError(f"truth is {truth.shape}, pred is {pred.shape}")
@@ -91,10 +99,31 @@ def _boundary(mask: Mask) -> Mask:
 
 
 def _nearest(start: Mask, goal: Mask, spacing: Spacing) -> npt.NDArray[np.float64]:
-    """Distance from each pixel of one boundary to the nearest of the other."""
-    if np.count_nonzero(start) + np.count_nonzero(goal) > _MANY:
-        away: npt.NDArray[np.float64] = ndimage.distance_transform_edt(~goal, sampling=spacing)
-        return away[start]
+    """Distance from each pixel of one boundary to the nearest of the other.
+
+    A tree takes milliseconds for outlines, but up to the product of both numbers of pixels for
+    masks drawn to that end (a cluster in the middle of a circle); a map always takes the same.
+    """
+    longest = max(np.count_nonzero(start), np.count_nonzero(goal))
+    if longest > _OUTLINE * math.sqrt(goal.size):
+        return _nearest_by_map(start, goal, spacing)
     tree = cKDTree(np.argwhere(goal) * spacing)
     distances: npt.NDArray[np.float64] = tree.query(np.argwhere(start) * spacing)[0]
     return distances
+
+
+def _nearest_by_map(start: Mask, goal: Mask, spacing: Spacing) -> npt.NDArray[np.float64]:
+    # Of the whole window only the nearest pixels' indices are kept (8 bytes a pixel); distances
+    # are made of them where they are wanted, block by block.
+    rows, columns = ndimage.distance_transform_edt(
+        ~goal, sampling=spacing, return_distances=False, return_indices=True
+    )
+    height, width = start.shape
+    step = max(1, _BLOCK_PX // width)
+    blocks = []
+    for top in range(0, height, step):
+        row, column = np.nonzero(start[top : top + step])
+        row += top
+        down, across = rows[row, column] - row, columns[row, column] - column
+        blocks.append(np.hypot(down * spacing[0], across * spacing[1]))
+    return np.concatenate(blocks)

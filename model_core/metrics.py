@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model_core.arrays import Mask
-from model_core.distances import PIXELS, Spacing, boundary_distances
+from model_core.distances import BoundaryDistances, Spacing, boundary_distances
 from model_core.errors import ShapeMismatchError
 
 CUTOFF = 0.65
@@ -248,14 +248,19 @@ def score_image(truth: Mask, pred: Mask, *, spacing_mm: Spacing | None = None) -
         (1.0, None)
     """
     confusion = Confusion.of(truth, pred)
-    distances = _distances(truth, pred, PIXELS, "px")
+    found = boundary_distances(truth, pred)
+    distances = _named(found, "px")
     if spacing_mm is not None:
-        distances |= _distances(truth, pred, spacing_mm, "mm")
+        height, width = spacing_mm
+        if found is not None and height == width:
+            found = found.times(height)
+        else:
+            found = boundary_distances(truth, pred, spacing=spacing_mm)
+        distances |= _named(found, "mm")
     return ImageScores(confusion, confusion.values(), distances)
 
 
-def _distances(truth: Mask, pred: Mask, spacing: Spacing, unit: str) -> dict[str, float | None]:
-    found = boundary_distances(truth, pred, spacing=spacing)
+def _named(found: BoundaryDistances | None, unit: str) -> dict[str, float | None]:
     return {
         f"hausdorff_95_{unit}": found.hausdorff_95 if found else None,
         f"assd_{unit}": found.assd if found else None,

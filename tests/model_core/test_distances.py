@@ -1,3 +1,6 @@
+import time
+import tracemalloc
+
 import numpy as np
 import pytest
 import surface_distance
@@ -124,16 +127,58 @@ def test_distances_are_those_of_brute_force(truth: Mask, random: object, spacing
     assert found(pred, truth, spacing).assd == pytest.approx(expected.assd)
 
 
-def test_noise_with_a_million_outline_pixels_takes_the_other_way_to_the_same_answer(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.3, 0.7), (5.0, 0.01)], ids=str)
+@pytest.mark.parametrize("shares", [(0.4, 0.4), (0.9, 0.3), (0.5, 0.001), (1.0, 0.5)], ids=str)
+@pytest.mark.parametrize("turned", [False, True], ids=["rows", "columns"])
+def test_noise_too_dense_for_a_tree_has_the_distances_of_brute_force(
+    shares: tuple[float, float], spacing: Spacing, turned: bool
 ) -> None:
     rng = np.random.default_rng(0)
-    truth, pred = rng.random((300, 200)) < 0.02, rng.random((300, 200)) < 0.02
-    by_tree = found(truth, pred, (0.3, 0.7))
-    monkeypatch.setattr("model_core.distances._MANY", 10)
-    by_map = found(truth, pred, (0.3, 0.7))
-    assert by_map.hausdorff_95 == pytest.approx(by_tree.hausdorff_95)
-    assert by_map.assd == pytest.approx(by_tree.assd)
+    truth, pred = (rng.random((50, 80)) < share for share in shares)
+    if turned:  # as masks from RLE lie in memory
+        truth, pred = truth.T, pred.T
+    distances, expected = found(truth, pred, spacing), by_brute_force(truth, pred, spacing)
+    assert distances.hausdorff_95 == pytest.approx(expected.hausdorff_95)
+    assert distances.assd == pytest.approx(expected.assd)
+
+
+def test_a_map_of_many_blocks_gives_what_can_be_said_by_hand() -> None:
+    board = np.add.outer(np.arange(1500), np.arange(1500)) % 2 == 0
+    assert found(board, ~board) == BoundaryDistances(1.0, 1.0)
+    corner = np.zeros_like(board)
+    corner[0, 0] = True
+    # The corner lies on the board: 0 for one pixel, and the way back from all the others.
+    far = np.hypot(*np.nonzero(board))
+    assert found(board, corner).hausdorff_95 == pytest.approx(np.percentile(far, 95))
+    assert found(board, corner).assd == pytest.approx(far.sum() / (far.size + 1))
+
+
+def test_noise_costs_memory_by_the_pixel() -> None:
+    truth, pred = np.random.default_rng(0).random((2, 1000, 1000)) < 0.5
+    tracemalloc.start()
+    found(truth, pred)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 30 * truth.size
+
+
+@pytest.mark.slow
+def test_masks_drawn_to_slow_a_search_tree_down_do_not() -> None:
+    # Every pixel near the middle of a circle is nearly as far from all of it, so that a tree looks
+    # at much of the circle for each: 99 s of CPU time on two busy cores, where a map took 5 s.
+    circle = disc(3499, centre=(3500, 3500), side=7001)
+    cluster = disc(700, centre=(3500, 3500), side=7001)
+    cluster &= np.add.outer(np.arange(7001), np.arange(7001)) % 2 == 0
+    began = time.process_time()
+    found(circle, cluster)
+    assert time.process_time() - began < 30
+
+
+def test_square_pixels_in_mm_are_counted_once() -> None:
+    distances = found(disc(40), disc(30))
+    in_mm = found(disc(40), disc(30), (0.02, 0.02))
+    assert distances.times(0.02).hausdorff_95 == pytest.approx(in_mm.hausdorff_95)
+    assert distances.times(0.02).assd == pytest.approx(in_mm.assd)
 
 
 @pytest.mark.filterwarnings("ignore:Please import:DeprecationWarning")  # in theirs
