@@ -93,7 +93,11 @@ async def _on_http_error(request: Request, exc: HTTPException) -> Response:
 
 async def _on_invalid(request: Request, exc: RequestValidationError) -> Response:
     faults = [
-        Fault(str(error["loc"][-1]), error["msg"], place=str(error["loc"][0]))
+        Fault(
+            str(error["loc"][-1]),
+            error["msg"].removeprefix("Value error, "),
+            place=str(error["loc"][0]),
+        )
         for error in exc.errors()
     ]
     return await _on_error(request, InvalidRequestError(*faults))

@@ -2,6 +2,7 @@
 
 import math
 import re
+import reprlib
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -78,5 +79,8 @@ def parse_spacing(text: str) -> Spacing:
     """
     sizes = [float(part) if _NUMBER.fullmatch(part) else 0.0 for part in text.split(",")]
     if len(sizes) != 2 or not all(0 < size < math.inf for size in sizes):
-        raise ValueError("expected the height and width of a pixel in mm, such as 0.02,0.02")
+        raise ValueError(
+            f"found {reprlib.repr(text)}, expected the height and width of a pixel in mm, both "
+            "above 0, such as 0.02,0.02"
+        )
     return sizes[0], sizes[1]

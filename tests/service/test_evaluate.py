@@ -17,6 +17,7 @@ from model_core.summary import summarise
 from service.overlay import FALSE_NEGATIVE, FALSE_POSITIVE, GREY, TRUE_POSITIVE
 from tests.drawing import draw
 from tests.pictures import encode, lesion, turned
+from tests.service.problems import assert_problem
 
 TRUTH, PRED = draw("##.. ##.. ...."), draw("###. ##.. ....")
 
@@ -74,6 +75,20 @@ def test_distances_are_in_pixels_and_with_the_size_of_a_pixel_in_mm(client: Test
     assert with_mm["summary"]["per_image"]["assd_mm"]["mean"] == pytest.approx(0.02 / 9)
 
 
+def test_square_pixels_scale_the_distances(client: TestClient) -> None:
+    fields = [("truth", encode_mask(TRUTH)), ("pred", encode_mask(PRED))]
+    (item,) = evaluate(client, fields, "?spacing_mm=0.02,0.02").json()["items"]
+    for name in ("hausdorff_95", "assd"):
+        assert item[f"{name}_mm"] == pytest.approx(0.02 * item[f"{name}_px"])
+
+
+def test_a_picture_takes_no_spacing(client: TestClient) -> None:
+    fields = [("truth", encode_mask(TRUTH)), ("pred", encode_mask(PRED))]
+    response = client.post("/evaluate?format=png&spacing_mm=1,1", files=fields)
+    (fault,) = assert_problem(response, 422, "invalid-request").errors or []
+    assert fault.field == "spacing_mm"
+
+
 def test_an_empty_mask_has_no_distance(client: TestClient) -> None:
     fields = [("truth", encode_mask(TRUTH)), ("pred", encode_mask(np.zeros_like(TRUTH)))]
     answer = evaluate(client, fields, "?spacing_mm=1,1").json()
@@ -93,7 +108,9 @@ def test_a_spacing_that_is_none_is_refused_with_an_example(
     assert response.status_code == 422
     (fault,) = response.json()["errors"]
     assert fault["field"] == "spacing_mm"
-    assert "such as 0.02,0.02" in fault["detail"]
+    assert (fault["in"], response.json()["type"]) == ("query", "/problems/invalid-request")
+    assert fault["detail"].startswith(f"found {spacing!r}, expected the height and width")
+    assert fault["detail"].endswith("such as 0.02,0.02")
 
 
 def test_an_rle_may_be_a_text_field(client: TestClient) -> None:
