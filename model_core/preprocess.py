@@ -42,14 +42,12 @@ class PreprocessConfig:
     def __post_init__(self) -> None:
         if not 16 <= self.size <= 2048:
             raise ConfigError(f"input size is {self.size} px, expected 16 to 2048")
-        if not all(map(math.isfinite, (*self.mean, *self.std))) or 0 in self.std:
-            raise ConfigError(
-                f"mean is {self.mean}, std {self.std}: expected numbers, none of std 0"
-            )
         if self.fit not in get_args(Fit):
             raise ConfigError(f"fit is {self.fit!r}, expected one of {get_args(Fit)}")
         if min(self.std) <= 0:
             raise ConfigError(f"std is {self.std}, expected three positive numbers")
+        if not all(map(math.isfinite, (*self.mean, *self.std))):
+            raise ConfigError(f"mean is {self.mean} and std {self.std}, expected finite numbers")
 
 
 @dataclass(frozen=True)

@@ -283,6 +283,8 @@ def test_normalising_other_shapes_is_refused(shape: tuple[int, ...]) -> None:
         ("size", 2049, "input size is 2049 px"),
         ("fit", "crop", "fit is 'crop'"),
         ("std", (0.2, 0.0, 0.2), "expected three positive numbers"),
+        ("std", (float("nan"), 1.0, 1.0), "expected finite numbers"),
+        ("mean", (float("inf"), 0.0, 0.0), "expected finite numbers"),
     ],
 )
 def test_an_impossible_setting_is_refused(setting: str, value: Any, reason: str) -> None:
