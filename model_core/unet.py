@@ -24,6 +24,10 @@ class UNetConfig:
         norm: Normalisation after each 3x3 convolution.
         up: How a level is doubled in size: a learned transposed convolution, or a 1x1
             convolution followed by bilinear interpolation (fewer parameters).
+        patch: Side in px of the squares that enter as one: the first level works on rows and
+            columns `patch` times shorter, and the heads give each pixel of a square a logit of its
+            own (Shi et al. 2016, arXiv:1609.05158). 1 is the classic network; 2 is a quarter of
+            its work at the same width.
         residual: Add a shortcut past each pair of 3x3 convolutions.
         deep_supervision: Let every level of the decoder give logits while training.
     """
@@ -34,6 +38,7 @@ class UNetConfig:
     depth: int = 4
     norm: Norm = "none"
     up: Up = "transposed"
+    patch: int = 1
     residual: bool = False
     deep_supervision: bool = False
 
@@ -46,6 +51,8 @@ class UNetConfig:
             raise ConfigError(f"U-Net norm is {self.norm!r}, expected one of {get_args(Norm)}")
         if self.up not in get_args(Up):
             raise ConfigError(f"U-Net up is {self.up!r}, expected one of {get_args(Up)}")
+        if not 1 <= self.patch <= 8:
+            raise ConfigError(f"U-Net patch is {self.patch}, expected 1 to 8")
         if self.deep_supervision and self.depth == 1:
             raise ConfigError("U-Net depth is 1, expected 2 to 6 with deep_supervision")
 
@@ -72,17 +79,17 @@ class UNet(nn.Module):
         widths = [config.width * 2**level for level in range(config.depth + 1)]
         self.down = nn.ModuleList(
             _block(before, after, config)
-            for before, after in zip([3, *widths], widths, strict=False)
+            for before, after in zip([3 * config.patch**2, *widths], widths, strict=False)
         )
         self.up = nn.ModuleList(
             _double(below, above, config.up)
             for below, above in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
         self.merge = nn.ModuleList(_block(2 * above, above, config) for above in widths[-2::-1])
-        self.head = nn.Conv2d(config.width, 1, kernel_size=1)
+        self.head = nn.Conv2d(config.width, config.patch**2, kernel_size=1)
         # Only training asks them; stored with the rest, so that weights and config always agree.
         self.coarse_heads = nn.ModuleList(
-            nn.Conv2d(above, 1, kernel_size=1)
+            nn.Conv2d(above, config.patch**2, kernel_size=1)
             for above in (widths[1:-1] if config.deep_supervision else [])
         )
 
@@ -110,7 +117,9 @@ class UNet(nn.Module):
         height, width = images.shape[-2:]
         # A normalisation over a single value is undefined: the deepest level needs two by two.
         least = 1 if self.config.norm == "none" else 2
-        features = _pad_to_stride(images, 2**self.config.depth, least)
+        patch = self.config.patch
+        padded = _pad_to_stride(images, patch * 2**self.config.depth, least)
+        features = functional.pixel_unshuffle(padded, patch)
         skips: list[Tensor] = []
         for level, block in enumerate(self.down):
             if level:
@@ -124,7 +133,8 @@ class UNet(nn.Module):
             features = block(torch.cat([skips.pop(), double(features)], dim=1))
             level = len(skips)
             if level < len(heads):
-                logits, stride = heads[level](features), 2**level
+                logits = functional.pixel_shuffle(heads[level](features), patch)
+                stride = 2**level
                 outputs.append(logits[..., : -(-height // stride), : -(-width // stride)])
         return outputs[::-1]
 

@@ -21,7 +21,7 @@ def noise(height: int, width: int, *, count: int = 1) -> Tensor:
     return torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(0))
 
 
-def tiny(norm: Norm = "none", up: Up = "transposed", *, depth: int = 4, **options: bool) -> UNet:
+def tiny(norm: Norm = "none", up: Up = "transposed", *, depth: int = 4, **options: Any) -> UNet:
     torch.manual_seed(0)
     return UNet(UNetConfig(width=4, depth=depth, norm=norm, up=up, **options)).eval()
 
@@ -79,13 +79,38 @@ def test_options_that_are_off_leave_the_names_and_the_start_of_the_weights_alone
     assert all(torch.equal(value, deep[name]) for name, value in plain.items())
 
 
+def test_a_patch_widens_the_first_kernel_and_every_head_alone() -> None:
+    # Width 4: each patch of 2x2 px brings 12 channels for 3 and takes 4 logits for 1; the heads of
+    # levels 0 to 3 read 4, 8, 16 and 32 channels.
+    more = (12 - 3) * 9 * 4 + 3 * sum(channels + 1 for channels in (4, 8, 16, 32))
+    plain, patched = tiny(deep_supervision=True), tiny(deep_supervision=True, patch=2)
+    assert parameters(patched) == parameters(plain) + more
+
+
+@pytest.mark.parametrize("patch", [1, 2, 3])
+def test_the_first_level_works_on_patches(patch: int) -> None:
+    net, seen = tiny(depth=2, patch=patch), []
+    net.down[0].register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape[1:]))
+    net(noise(24, 48))
+    assert seen == [(3 * patch**2, 24 // patch, 48 // patch)]
+
+
+def test_each_logit_of_a_patch_belongs_to_its_own_pixel() -> None:
+    # With the body silent and the head's biases 0, 1, 2, 3, a patch reads row by row.
+    net = tiny(depth=1, patch=2)
+    torch.nn.init.zeros_(net.head.weight)
+    net.head.bias.data = torch.arange(4.0)
+    assert net(noise(4, 6))[0, 0].tolist() == [[0, 1] * 3, [2, 3] * 3] * 2
+
+
+@pytest.mark.parametrize("patch", [1, 2])
 @pytest.mark.parametrize("size", SIZES)
 @every_block
 @every_norm
 def test_any_height_and_width_goes_in_and_comes_out(
-    norm: Norm, residual: bool, size: tuple[int, int]
+    norm: Norm, residual: bool, size: tuple[int, int], patch: int
 ) -> None:
-    logits = tiny(norm, residual=residual)(noise(*size))
+    logits = tiny(norm, residual=residual, patch=patch)(noise(*size))
     assert logits.shape == (1, 1, *size)
     assert logits.dtype == torch.float32
     assert logits.isfinite().all()
@@ -131,10 +156,12 @@ def test_one_pixel_can_be_trained_on(norm: Norm, residual: bool) -> None:
         pytest.param((1, 5), [(1, 5), (1, 3), (1, 2), (1, 1)], id="as low as one pixel"),
     ],
 )
+@pytest.mark.parametrize("patch", [1, 2])
 def test_deep_supervision_gives_each_level_at_its_own_size(
-    size: tuple[int, int], expected: list[tuple[int, int]]
+    size: tuple[int, int], expected: list[tuple[int, int]], patch: int
 ) -> None:
-    outputs = tiny("batch", deep_supervision=True).train().forward_all(noise(*size, count=2))
+    net = tiny("batch", deep_supervision=True, patch=patch).train()
+    outputs = net.forward_all(noise(*size, count=2))
     assert [tuple(logits.shape) for logits in outputs] == [(2, 1, *side) for side in expected]
     truth = torch.ones(2, 1, *size)
     assert deep_supervised(bce, outputs, truth).isfinite()
@@ -245,6 +272,8 @@ def test_channels_last_changes_the_layout_and_not_the_answer() -> None:
         ("width", 257),
         ("depth", 0),
         ("depth", 7),
+        ("patch", 0),
+        ("patch", 9),
         ("norm", "layer"),
         ("up", "nearest"),
     ],
