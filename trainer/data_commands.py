@@ -29,7 +29,7 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     prepare.add_argument("--out", type=Path, required=True, help="folder to write samples.csv to")
     sides = prepare.add_mutually_exclusive_group()
-    sides.add_argument("--split", type=Path, help="split file to follow (default: hash of ID)")
+    sides.add_argument("--split", type=Path, help="split file to follow, not the committed one")
     sides.add_argument(
         "--official-split", action="store_true", help="follow the edition's own train/val/test"
     )

@@ -7,7 +7,7 @@ writes `samples.csv`: one row an image+mask pair, every file opened and checked 
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from model_core.mask_png import decode_mask
 from trainer.layouts import Listing, Pair, read_manifest
 from trainer.near import near_pairs, perceptual_hash
 from trainer.samples import MASK_FORMATS, Sample, read_samples
-from trainer.split import EXTERNAL, Part, part_of
+from trainer.split import COMMITTED_SPLIT, EXTERNAL, Part, Place, part_of, read_split
 
 _HELD_OUT_FIRST: tuple[Part, ...] = ("external", "test", "val", "train")
 
@@ -39,27 +39,36 @@ class Prepared:
 
 
 def prepare(
-    listing: Listing, *, split: dict[str, Part] | None = None, official: bool = False
+    listing: Listing, *, split: dict[str, Place] | None = None, official: bool = False
 ) -> Prepared:
     """Open and check every pair, and give each its side of the split.
 
     Photographs with the same ID, the same near-duplicate group or nearly the same pixels are one
-    group, whose hash decides its side unless `split` or `official` does. Where those put one group
-    on two sides, the side that is held out more keeps its samples and the others are problems.
+    group. IDs of the committed split are on the side that it gives them, and what is grouped with
+    them too; the hash of any other group decides. Where one group comes to be on two sides, the
+    side that is held out more keeps its samples and the others are problems.
 
     Args:
         listing: What a layout found.
-        split: Side of each ID (`trainer.split.read_split`).
+        split: Place of each ID (`trainer.split.read_split`), instead of the committed split; an ID
+            that it lacks is a problem.
         official: Follow the edition's own split.
     """
     checked, problems = _check_all(listing.pairs)
     problems = [*listing.problems, *problems]
-    groups = _groups(checked)
+    known = read_split(COMMITTED_SPLIT) if split is None else split
+    groups = _groups(checked, known)
+    sides = _sides(groups, known)
     samples: list[Sample] = []
     for pair, sample in checked:
         try:
             group = groups[sample.id]
-            part = _part(pair, group, split, official=official)
+            if official:
+                part = _official_part(pair)
+            elif split is None or pair.id in split:
+                part = _part(pair, group, known, sides)
+            else:
+                raise DatasetError("not in the split file")
             samples.append(replace(sample, group=group, part=part))
         except DatasetError as exc:
             problems.append(f"{sample.key}: {exc}")
@@ -141,7 +150,7 @@ def _true_aspect(size: tuple[int, int], aspect: tuple[int, int]) -> tuple[int, i
     return round(aspect[0] * scale), round(aspect[1] * scale)
 
 
-def _groups(checked: Iterable[tuple[Pair, Sample]]) -> dict[str, str]:
+def _groups(checked: Iterable[tuple[Pair, Sample]], split: Mapping[str, Place]) -> dict[str, str]:
     """The first ID of each ID's group, through all that ties two photographs together."""
     samples = [sample for _, sample in checked]
     parent = {sample.id: sample.id for sample in samples}
@@ -155,28 +164,41 @@ def _groups(checked: Iterable[tuple[Pair, Sample]]) -> dict[str, str]:
         first, second = sorted((root(one), root(other)))
         parent[second] = first
 
-    named: dict[str, str] = {}
+    named: dict[tuple[str, str], str] = {}
     for sample in samples:
         if sample.group:
-            tie(named.setdefault(sample.group, sample.id), sample.id)
+            tie(named.setdefault(("layout", sample.group), sample.id), sample.id)
+        if sample.id in split:
+            tie(named.setdefault(("split", split[sample.id].group), sample.id), sample.id)
     hashes = [sample.phash for sample in samples]
     for one, other, _ in near_pairs(hashes, hashes):
         tie(samples[one].id, samples[other].id)
     return {name: root(name) for name in parent}
 
 
-def _part(pair: Pair, group: str, split: dict[str, Part] | None, *, official: bool) -> Part:
+def _sides(groups: Mapping[str, str], split: Mapping[str, Place]) -> dict[str, Part]:
+    """Side of each group that a split knows a member of; of two sides the more held out."""
+    parts: dict[str, set[Part]] = defaultdict(set)
+    for name, group in groups.items():
+        if name in split:
+            parts[group].add(split[name].part)
+    return {group: min(found, key=_HELD_OUT_FIRST.index) for group, found in parts.items()}
+
+
+def _part(pair: Pair, group: str, split: Mapping[str, Place], sides: Mapping[str, Part]) -> Part:
     if pair.dataset.lower() in EXTERNAL:
         return "external"
-    if official:
-        if pair.official is None:
-            raise DatasetError("its edition has no official split")
-        return pair.official
-    if split is not None:
-        if pair.id not in split:
-            raise DatasetError("not in the split file")
-        return split[pair.id]
-    return part_of(group, pair.dataset)
+    if pair.id in split:
+        return split[pair.id].part
+    return sides.get(group) or part_of(group, pair.dataset)
+
+
+def _official_part(pair: Pair) -> Part:
+    if pair.dataset.lower() in EXTERNAL:
+        return "external"
+    if pair.official is None:
+        raise DatasetError("its edition has no official split")
+    return pair.official
 
 
 def _drop_repeated(samples: list[Sample]) -> tuple[list[Sample], list[str]]:

@@ -99,7 +99,7 @@ def test_each_logit_of_a_patch_belongs_to_its_own_pixel() -> None:
     # With the body silent and the head's biases 0, 1, 2, 3, a patch reads row by row.
     net = tiny(depth=1, patch=2)
     torch.nn.init.zeros_(net.head.weight)
-    net.head.bias.data = torch.arange(4.0)
+    net.head.bias = torch.nn.Parameter(torch.arange(4.0))
     assert net(noise(4, 6))[0, 0].tolist() == [[0, 1] * 3, [2, 3] * 3] * 2
 
 

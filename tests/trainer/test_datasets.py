@@ -8,7 +8,7 @@ from model_core.errors import DatasetError
 from tests.discs import row, write_manifest, write_pair
 from trainer.datasets import Prepared, prepare, require_no_problems
 from trainer.layouts import read_manifest
-from trainer.split import Part
+from trainer.split import COMMITTED_SPLIT, Part, Place, read_split
 
 
 @pytest.fixture
@@ -19,8 +19,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def prepared(folder: Path, split: dict[str, Part] | None = None) -> Prepared:
-    return prepare(read_manifest(folder), split=split)
+def prepared(folder: Path, sides: dict[str, Part] | None = None) -> Prepared:
+    places = {name: Place(name, part) for name, part in (sides or {}).items()}
+    return prepare(read_manifest(folder), split=places or None)
 
 
 def test_good_pairs_become_samples_in_their_order(folder: Path) -> None:
@@ -126,9 +127,25 @@ def test_ph2_is_never_trained_on_whatever_a_split_says(folder: Path) -> None:
     names = {"a": "ph2", "b": "PH2", "c": "ph2"}
     write_manifest(folder, [row(n, dataset=d, split="train") for n, d in names.items()])
     listing = read_manifest(folder)
-    split: dict[str, Part] = dict.fromkeys("abc", "train")
-    for found in (prepare(listing, official=True), prepare(listing, split=split)):
+    trained: dict[str, Part] = {"a": "train", "b": "train", "c": "train"}
+    for found in (prepare(listing, official=True), prepared(folder, trained)):
         assert {sample.part for sample in found.samples} == {"external"}
+
+
+def test_ids_of_the_committed_split_are_on_its_side_and_so_are_their_near_duplicates(
+    folder: Path,
+) -> None:
+    places = read_split(COMMITTED_SPLIT)
+    # Of these twins the hash alone would hold the first out; the file unites them in training.
+    names = ["ISIC_0000225", next(name for name, place in places.items() if place.part == "test")]
+    for name, source in zip(names, "ab", strict=True):
+        (folder / f"{source}.png").rename(folder / f"{name}.png")
+        (folder / f"{source}_mask.png").rename(folder / f"{name}_mask.png")
+    write_manifest(
+        folder, [row(names[0]), row("c", near_dup_group="1"), row(names[1], near_dup_group="1")]
+    )
+    parts = {sample.id: sample.part for sample in prepared(folder).samples}
+    assert parts == {names[0]: "train", names[1]: "test", "c": "test"}
 
 
 def test_a_size_beyond_every_limit_is_a_problem(folder: Path) -> None:
