@@ -2,7 +2,7 @@
 
 import sys
 
-EXTRA = frozenset({"kornia", "matplotlib", "tensorboard", "tqdm"})
+EXTRA = frozenset({"matplotlib", "tensorboard", "tqdm"})
 
 
 def main() -> int:

@@ -77,13 +77,22 @@ class AugmentConfig(_Strict):
         scale: Smallest and largest zoom; above 1 shows less of the photograph.
         translate: Largest shift, as a share of the side.
         shear_deg: Largest shear, degrees.
+        aspect: Largest ratio by which width and height are stretched apart, either way; 1 is off.
+            It imitates squashed frames of other shapes.
+        elastic: Standard deviation of smooth random displacements, as a share of the side.
         brightness: Largest relative change of brightness.
         contrast: Largest relative change of contrast.
         saturation: Largest relative change of saturation.
         hue: Largest turn of the colour circle, as a share of it.
+        tint: Largest relative change of each colour channel, as other lamps give.
+        grey: Probability of no colour at all.
         gamma: Largest relative change of the tone curve's exponent.
+        coarse: Probability of a reduction to a quarter to half of the size, and back.
         blur: Probability of a Gaussian blur.
         noise: Probability of Gaussian noise.
+        hair: Probability of drawn hair.
+        marks: Probability of a drawn ruler or pen stroke.
+        sticker: Probability of a round coloured sticker on the border.
         occlude: Probability of a dark vignette or border, as many dermatoscopes give.
     """
 
@@ -93,13 +102,21 @@ class AugmentConfig(_Strict):
     scale: tuple[Positive, Positive] = (1.0, 1.0)
     translate: Share = 0.0
     shear_deg: Annotated[float, Field(ge=0, lt=90)] = 0.0
+    aspect: Annotated[float, Field(ge=1, le=4)] = 1.0
+    elastic: Annotated[float, Field(ge=0, le=0.2)] = 0.0
     brightness: Share = 0.0
     contrast: Share = 0.0
     saturation: Share = 0.0
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    tint: Share = 0.0
+    grey: Share = 0.0
     gamma: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    coarse: Share = 0.0
     blur: Share = 0.0
     noise: Share = 0.0
+    hair: Share = 0.0
+    marks: Share = 0.0
+    sticker: Share = 0.0
     occlude: Share = 0.0
 
     def __post_init__(self) -> None:

@@ -1,13 +1,15 @@
 import pytest
 import torch
 
-from trainer.augment import Augment
+from trainer.augment import Augment, _hue_turns
+from trainer.clutter import _hairs
 from trainer.config import AugmentConfig
 
 EVERYTHING = AugmentConfig(
     hflip=0.5, vflip=0.5, rotate_deg=180.0, scale=(0.7, 1.5), translate=0.1, shear_deg=8.0,
-    brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05, gamma=0.2,
-    blur=0.5, noise=0.5, occlude=0.5,
+    aspect=1.3, elastic=0.02, brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05, tint=0.1,
+    grey=0.1, gamma=0.2, coarse=0.5, blur=0.5, noise=0.5, hair=0.5, marks=0.5, sticker=0.5,
+    occlude=0.5,
 )  # fmt: skip
 
 
@@ -43,6 +45,8 @@ def test_shapes_and_ranges_stay_whatever_is_switched_on() -> None:
         pytest.param(AugmentConfig(scale=(0.7, 1.5)), id="zoom"),
         pytest.param(AugmentConfig(translate=0.2), id="shift"),
         pytest.param(AugmentConfig(shear_deg=15.0), id="shear"),
+        pytest.param(AugmentConfig(aspect=1.5), id="stretch"),
+        pytest.param(AugmentConfig(elastic=0.05), id="elastic"),
     ],
 )
 def test_the_mask_moves_with_its_image(config: AugmentConfig) -> None:
@@ -58,7 +62,7 @@ def test_colour_leaves_the_mask_alone() -> None:
     torch.manual_seed(0)
     before, truth = square_lesion()
     colour = AugmentConfig(
-        brightness=0.3, contrast=0.3, hue=0.05, gamma=0.2, noise=1.0, occlude=1.0
+        brightness=0.3, contrast=0.3, tint=0.2, gamma=0.2, noise=1.0, hair=1.0, occlude=1.0
     )
     images, masks = Augment(colour)(before, truth)
     assert torch.equal(masks, truth)
@@ -72,3 +76,81 @@ def test_the_global_seed_repeats_a_batch() -> None:
     torch.manual_seed(3)
     second = augment(*square_lesion())[0]
     assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(AugmentConfig(hair=1.0), id="hair"),
+        pytest.param(AugmentConfig(marks=1.0), id="marks"),
+        pytest.param(AugmentConfig(sticker=1.0), id="sticker"),
+        pytest.param(AugmentConfig(occlude=1.0), id="vignette"),
+    ],
+)
+def test_clutter_covers_part_of_every_image_and_adds_no_lesion(config: AugmentConfig) -> None:
+    torch.manual_seed(0)
+    images, masks = square_lesion(8, 64)
+    cluttered, left = Augment(config)(images, masks)
+    covered = ((cluttered - images).abs() > 0.05).any(dim=1).flatten(1).float().mean(dim=1)
+    assert 0 < covered.min() <= covered.max() < 0.9
+    assert (left <= masks).all()
+
+
+def test_a_sticker_hides_the_lesion_beneath_it() -> None:
+    torch.manual_seed(0)
+    truth = torch.ones(8, 1, 64, 64)
+    images, masks = Augment(AugmentConfig(sticker=1.0))(torch.full((8, 3, 64, 64), 0.5), truth)
+    covered = (images != 0.5).any(dim=1, keepdim=True)
+    assert covered.any()
+    assert torch.equal(masks, (~covered).float())
+
+
+def test_hair_is_the_same_in_every_process_for_one_seed() -> None:
+    # A resumed run draws its layers anew.
+    hairs, truth = AugmentConfig(hair=1.0), torch.zeros(4, 1, 48, 48)
+    torch.manual_seed(5)
+    first, _ = Augment(hairs)(torch.ones(4, 3, 48, 48), truth)
+    _hairs.cache_clear()
+    torch.manual_seed(5)
+    second, _ = Augment(hairs)(torch.ones(4, 3, 48, 48), truth)
+    assert torch.equal(first, second)
+
+
+def test_grey_leaves_three_equal_channels_of_the_same_light() -> None:
+    torch.manual_seed(0)
+    before = torch.rand(4, 3, 16, 16)
+    images, _ = Augment(AugmentConfig(grey=1.0))(before, torch.zeros(4, 1, 16, 16))
+    luma = (before * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(dim=1)
+    assert torch.allclose(images, luma[:, None].expand(-1, 3, -1, -1), atol=1e-5)
+
+
+def test_hue_and_saturation_leave_grey_pixels_alone() -> None:
+    torch.manual_seed(0)
+    grey = torch.rand(4, 1, 16, 16).expand(-1, 3, -1, -1)
+    images, _ = Augment(AugmentConfig(hue=0.5, saturation=1.0))(grey, torch.zeros(4, 1, 16, 16))
+    assert torch.allclose(images, grey, atol=1e-5)
+
+
+def test_a_third_of_the_hue_circle_turns_red_into_green_or_blue() -> None:
+    red = torch.zeros(1, 3, 2, 2)
+    red[:, 0] = 1
+    turned = torch.einsum("nij,njhw->nihw", _hue_turns(torch.tensor([1 / 3])), red)
+    assert torch.allclose(turned[0, :, 0, 0], torch.tensor([0.0, 1.0, 0.0]), atol=1e-6)
+
+
+def test_contrast_turns_about_the_mean_light() -> None:
+    torch.manual_seed(0)
+    before = 0.4 + 0.2 * torch.rand(8, 3, 16, 16)
+    images, _ = Augment(AugmentConfig(contrast=0.5))(before, torch.zeros(8, 1, 16, 16))
+    luma = torch.tensor([0.299, 0.587, 0.114])
+    assert torch.allclose(images.mean((2, 3)) @ luma, before.mean((2, 3)) @ luma, atol=1e-5)
+    assert not torch.allclose(images.std((2, 3)), before.std((2, 3)), atol=1e-3)
+
+
+def test_blur_and_coarse_keep_the_light_and_lose_detail() -> None:
+    torch.manual_seed(0)
+    before, truth = torch.rand(4, 3, 32, 32), torch.zeros(4, 1, 32, 32)
+    for config in (AugmentConfig(blur=1.0), AugmentConfig(coarse=1.0)):
+        images, _ = Augment(config)(before, truth)
+        assert torch.allclose(images.mean((2, 3)), before.mean((2, 3)), atol=0.02)
+        assert (images.std((2, 3)) < before.std((2, 3))).all()

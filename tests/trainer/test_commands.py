@@ -208,7 +208,9 @@ def test_a_bad_option_says_what_would_be_right(
 
 
 def test_without_its_extra_a_command_that_needs_it_says_what_to_install(tmp_path: Path) -> None:
-    (tmp_path / "kornia.py").write_text("raise ModuleNotFoundError('no kornia', name='kornia')")
+    (tmp_path / "matplotlib.py").write_text(
+        "raise ModuleNotFoundError('no matplotlib', name='matplotlib')"
+    )
 
     def trainer(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -221,5 +223,7 @@ def test_without_its_extra_a_command_that_needs_it_says_what_to_install(tmp_path
 
     train = trainer("train", "any.toml", "--out", "run")
     assert train.returncode == 2
-    assert train.stderr.startswith("trainer: kornia is not installed; this command needs the extra")
+    assert train.stderr.startswith(
+        "trainer: matplotlib is not installed; this command needs the extra"
+    )
     assert trainer("promote", "--help").returncode == 0
