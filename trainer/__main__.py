@@ -2,7 +2,16 @@
 
 import sys
 
-EXTRA = frozenset({"matplotlib", "tensorboard", "tqdm"})
+EXTRA = {
+    "matplotlib": "train",
+    "tensorboard": "train",
+    "tqdm": "train",
+    "nncf": "export",
+    "onnx": "export",
+    "onnxscript": "export",
+    "openvino": "export",
+}
+"""Packages that only some commands need, and the extra that brings each."""
 
 
 def main() -> int:
@@ -14,9 +23,10 @@ def main() -> int:
     except ModuleNotFoundError as exc:
         if exc.name not in EXTRA:
             raise
+        extra = EXTRA[exc.name]
         print(
-            f"trainer: {exc.name} is not installed; this command needs the extra `train`: "
-            "pip install -c constraints.txt -e '.[train]'",
+            f"trainer: {exc.name} is not installed; this command needs the extra `{extra}`: "
+            f"pip install -c constraints.txt -e '.[{extra}]'",
             file=sys.stderr,
         )
         return 2

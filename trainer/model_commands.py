@@ -55,6 +55,11 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     registry_commands.add_registry(evaluate)
     evaluate.set_defaults(command=_evaluate)
 
+    exporting = commands.add_parser("export", help="other engines' forms of a run, compared")
+    exporting.add_argument("run", type=Path, help="run folder")
+    exporting.add_argument("--data", type=Path, required=True, help="prepared folder")
+    exporting.set_defaults(command=_export)
+
     predict = commands.add_parser("predict", help="masks of a whole folder")
     predict.add_argument("source", type=Path, help="folder of photographs")
     predict.add_argument("--out", type=Path, required=True, help="folder for the masks")
@@ -105,6 +110,13 @@ def _evaluate(options: argparse.Namespace) -> None:
         spacing_mm=options.spacing_mm,
         leak_checked=seen is not None and part != "train",
     )
+
+
+def _export(options: argparse.Namespace) -> None:
+    from trainer.export import export, format_report
+
+    print(format_report(export(options.run, read_samples(options.data))))
+    print(f"written to {options.run / 'exports'} and {options.run / 'precision.json'}")
 
 
 def _of_run(options: argparse.Namespace) -> "Scoring":

@@ -1,4 +1,6 @@
-"""The network on PyTorch itself: CUDA where there is a GPU, else the CPU; float32."""
+"""The network on PyTorch itself: CUDA where there is a GPU, else the CPU."""
+
+from typing import Literal
 
 import torch
 
@@ -14,19 +16,30 @@ class PyTorchBackend:
         model: The network with its weights; moved to the device.
         config: Preprocessing the weights were trained with.
         device: A torch device name; `auto` takes the GPU where there is one.
+        precision: `bf16` runs the convolutions in bfloat16.
     """
 
-    def __init__(self, model: UNet, config: PreprocessConfig, *, device: str = "auto") -> None:
+    def __init__(
+        self,
+        model: UNet,
+        config: PreprocessConfig,
+        *,
+        device: str = "auto",
+        precision: Literal["fp32", "bf16"] = "fp32",
+    ) -> None:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self._device = torch.device(device)
         self._config = config
         self._model = channels_last(model, self._device).eval()
-        self.name = f"pytorch-{self._device.type}-fp32"
+        self._bf16 = precision == "bf16"
+        self.name = f"pytorch-{self._device.type}-{precision}"
 
     @torch.inference_mode()
     def run(self, batch: Batch) -> Logits:
         """Logits float32 (N, S, S) of images uint8 (N, S, S, 3)."""
         images = torch.from_numpy(batch).to(self._device)
-        logits: Logits = self._model(normalise(images, self._config))[:, 0].cpu().numpy()
-        return logits
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+            logits = self._model(normalise(images, self._config))[:, 0]
+        found: Logits = logits.float().cpu().numpy()
+        return found

@@ -1,0 +1,128 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model_core.backends.openvino import OpenVINOBackend
+from model_core.backends.pytorch import PyTorchBackend
+from model_core.errors import CorruptVersionError, DatasetError
+from model_core.preprocess import PreprocessConfig
+from model_core.unet import UNet, UNetConfig
+from model_core.weights import load_weights
+from trainer.config import parse_config
+from trainer.evaluate import run_target
+from trainer.export import compare, export, write_onnx
+from trainer.loop import train
+from trainer.run import WEIGHTS, load_run
+from trainer.samples import read_samples
+
+
+@pytest.fixture(scope="module")
+def run(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained and exported run."""
+    folder = tmp_path_factory.mktemp("runs") / "discs"
+    config = parse_config(
+        {
+            "name": "disc-unet",
+            "data": str(discs),
+            "loss": "bce_dice",
+            "stages": [{"size": 32, "epochs": 8, "batch": 4}],
+            "model": {"width": 4, "depth": 2, "norm": "batch", "patch": 2},
+            "preprocess": {"size": 32},
+            "optim": {"lr": 0.02, "ema": 0.8},
+        },
+        "test",
+    )
+    train(config, folder)
+    export(folder, read_samples(discs))
+    return folder
+
+
+@pytest.fixture
+def pixels() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+
+
+def network(run: Path) -> tuple[UNet, PreprocessConfig]:
+    config = load_run(run)
+    model = UNet(config.model)
+    load_weights(run / WEIGHTS, model)
+    return model, config.preprocess
+
+
+def test_onnx_in_openvino_is_the_same_network(
+    run: Path, tmp_path: Path, pixels: np.ndarray
+) -> None:
+    model, config = network(run)
+    write_onnx(model, config, tmp_path / "model.onnx")
+    engine = OpenVINOBackend(tmp_path / "model.onnx", precision="fp32", threads=1)
+    assert engine.name == "openvino-fp32"
+    expected = PyTorchBackend(model, config).run(pixels)
+    for batch in (pixels, pixels[:1]):  # any number of images
+        assert np.allclose(engine.run(batch), expected[: len(batch)], atol=1e-3)
+
+
+def test_an_answer_stays_when_the_engine_is_asked_again(
+    run: Path, tmp_path: Path, pixels: np.ndarray
+) -> None:
+    write_onnx(*network(run), tmp_path / "model.onnx")
+    engine = OpenVINOBackend(tmp_path / "model.onnx", precision="fp32")
+    first = engine.run(pixels[:1])
+    kept = first.copy()
+    engine.run(pixels[1:2])
+    assert np.array_equal(first, kept)
+
+
+def test_bf16_on_pytorch_is_nearly_fp32(run: Path, pixels: np.ndarray) -> None:
+    model, config = network(run)
+    fp32 = PyTorchBackend(model, config, device="cpu")
+    bf16 = PyTorchBackend(model, config, device="cpu", precision="bf16")
+    assert (fp32.name, bf16.name) == ("pytorch-cpu-fp32", "pytorch-cpu-bf16")
+    assert bf16.run(pixels).dtype == np.float32
+    assert np.abs(bf16.run(pixels) - fp32.run(pixels)).max() < 0.2
+
+
+def test_an_int8_network_is_written_for_publish_to_freeze(run: Path, pixels: np.ndarray) -> None:
+    folder = run / "exports" / "openvino-int8"
+    assert {path.name for path in folder.iterdir()} == {"model.xml", "model.bin"}
+    engine = OpenVINOBackend(folder / "model.xml", precision="int8")
+    assert engine.run(pixels).shape == (3, 32, 32)
+    assert b"FakeQuantize" in (folder / "model.xml").read_bytes()
+
+
+def test_every_precision_is_scored_on_the_same_validation_images(run: Path, discs: Path) -> None:
+    report = json.loads((run / "precision.json").read_text())
+    assert [entry["engine"] for entry in report["engines"]] == [
+        "pytorch-cpu-fp32", "pytorch-cpu-bf16", "openvino-bf16", "openvino-int8",
+    ]  # fmt: skip
+    count = sum(sample.part == "val" for sample in read_samples(discs))
+    for entry in report["engines"]:
+        assert entry["n"] == count
+        assert entry["lost_dice"] == pytest.approx(report["engines"][0]["dice"] - entry["dice"])
+        assert 0.9 < entry["agreement"]["median"] <= 1
+    assert report["engines"][0]["admitted"]
+    assert report["engines"][0]["agreement"] == {"median": 1.0, "first_percentile": 1.0}
+
+
+def test_an_engine_that_loses_too_much_is_not_admitted(run: Path, discs: Path) -> None:
+    model, config = network(run)
+    target = run_target(run)
+    blind = PyTorchBackend(UNet(UNetConfig(width=4, depth=2, norm="batch", patch=2)), config)
+    good, bad = compare(
+        [PyTorchBackend(model, config), blind], target.predictor, read_samples(discs)[:8]
+    )
+    assert good["admitted"]
+    assert not bad["admitted"]
+
+
+def test_without_validation_images_there_is_nothing_to_compare(run: Path, discs: Path) -> None:
+    trained = [sample for sample in read_samples(discs) if sample.part == "train"]
+    with pytest.raises(DatasetError, match="export needs images of the parts train and val"):
+        export(run, trained)
+
+
+def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.xml").write_text("<net/>")
+    with pytest.raises(CorruptVersionError, match="no model that OpenVINO reads"):
+        OpenVINOBackend(tmp_path / "model.xml", precision="int8")

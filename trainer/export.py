@@ -1,0 +1,210 @@
+"""Other engines' forms of a run's network, and how much each costs in quality.
+
+    python -m trainer export runs/first --data data/skin
+
+writes `exports/openvino-int8/` (quantised after training, calibrated on training images) into the
+run, for `publish` to freeze, and `precision.json`: fp32, bf16 and int8 on the same images.
+"""
+
+import os
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from model_core.backends.openvino import OpenVINOBackend
+from model_core.backends.protocol import Backend
+from model_core.backends.pytorch import PyTorchBackend
+from model_core.errors import DatasetError
+from model_core.metrics import Confusion
+from model_core.predictor import Predictor
+from model_core.preprocess import PreprocessConfig, normalise
+from model_core.unet import UNet
+from model_core.weights import load_weights
+from trainer.evaluate import run_target
+from trainer.run import EXPORTS, WEIGHTS, load_run, write_json
+from trainer.samples import Sample, read_photo, read_truth
+
+INT8 = "openvino-int8"
+CALIBRATION_IMAGES = 300
+DICE_TOLERANCE = 0.002
+THRESHOLD_JACCARD_TOLERANCE = 0.003
+"""How much lower than fp32 the means of a reduced precision may be for it to be admitted."""
+
+
+class _FromBytes(nn.Module):
+    """Images uint8 (N, S, S, 3) to logits float32 (N, S, S), as `Backend.run`."""
+
+    def __init__(self, model: UNet, config: PreprocessConfig) -> None:
+        super().__init__()
+        self.model, self.config = model, config
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.model(normalise(images, self.config))[:, 0]
+        return logits
+
+
+def write_onnx(model: UNet, config: PreprocessConfig, path: Path) -> None:
+    """The network as ONNX, normalisation within: `images` uint8 in, `logits` float32 out."""
+    whole = _FromBytes(model, config).eval()
+    example = torch.zeros(2, config.size, config.size, 3, dtype=torch.uint8)
+    count = torch.export.Dim("count", min=1, max=1024)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of its own internals
+        program = torch.onnx.export(
+            whole,
+            (example,),
+            dynamo=True,
+            dynamic_shapes=({0: count},),
+            input_names=["images"],
+            output_names=["logits"],
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export gave no program")
+    program.save(path)
+
+
+def write_int8(onnx: Path, images: Sequence[np.ndarray], folder: Path) -> Path:
+    """Quantise a network and write it as `model.xml` and `model.bin`.
+
+    Args:
+        onnx: What `write_onnx` wrote.
+        images: Preprocessed training images, uint8 (S, S, 3), on which ranges are measured.
+        folder: Made where absent.
+    """
+    os.environ.setdefault("NNCF_CI", "1")  # else it reports its use to its makers
+    import nncf
+    import openvino
+
+    network = openvino.Core().read_model(onnx)
+    quantised = nncf.quantize(
+        network,
+        nncf.Dataset([image[None] for image in images]),
+        preset=nncf.QuantizationPreset.MIXED,
+        subset_size=len(images),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    openvino.save_model(quantised, folder / "model.xml")
+    return folder / "model.xml"
+
+
+def export(run: Path, samples: Sequence[Sample]) -> dict[str, Any]:
+    """Write a run's int8 network, and score every precision on the validation part.
+
+    Args:
+        run: A trained run.
+        samples: All samples of its data.
+
+    Returns:
+        What `precision.json` then holds, see `compare`, with the weights it holds for.
+
+    Raises:
+        DatasetError: there are no training or no validation images.
+    """
+    trained = [sample for sample in samples if sample.part == "train"]
+    validation = [sample for sample in samples if sample.part == "val"]
+    if not trained or not validation:
+        raise DatasetError("export needs images of the parts train and val")
+    target = run_target(run)
+    ours = target.predictor
+    model = UNet(load_run(run).model)
+    load_weights(run / WEIGHTS, model)
+    with tempfile.TemporaryDirectory() as name:
+        onnx = Path(name) / "model.onnx"
+        write_onnx(model, ours.preprocess_config, onnx)
+        chosen = np.random.default_rng(0).permutation(len(trained))[:CALIBRATION_IMAGES]
+        images = [ours.prepare(read_photo(trained[index])).pixels for index in chosen]
+        int8 = write_int8(onnx, images, run / EXPORTS / INT8)
+        engines: list[Backend] = [
+            PyTorchBackend(model, ours.preprocess_config),
+            PyTorchBackend(model, ours.preprocess_config, precision="bf16"),
+            OpenVINOBackend(onnx, precision="bf16"),
+            OpenVINOBackend(int8, precision="int8"),
+        ]
+        compared = compare(engines, ours, validation)
+    report = {"weights_sha256": target.weights_sha256, "part": "val", "engines": compared}
+    write_json(run / "precision.json", report)
+    return report
+
+
+def compare(
+    engines: Sequence[Backend], predictor: Predictor, samples: Sequence[Sample]
+) -> list[dict[str, Any]]:
+    """How far engines of one network agree with the first of them, on the same images.
+
+    Args:
+        engines: The first is the reference, in fp32.
+        predictor: Whose preprocessing and postprocessing all share.
+        samples: Images to score on.
+
+    Returns:
+        For each engine: `dice`, `jaccard`, `threshold_jaccard` (means per image), their difference
+        from the first, `agreement` (Jaccard between its mask and the first's: median and first
+        percentile over images), and whether it is `admitted`.
+    """
+    predictors = [
+        Predictor(engine, predictor.preprocess_config, predictor.postprocess_config)
+        for engine in engines
+    ]
+    rows: list[list[list[float]]] = []
+    for sample in tqdm(samples, desc="precision", leave=False):
+        truth, prepared = read_truth(sample), predictor.prepare(read_photo(sample))
+        masks = [
+            each.finish(each.infer(prepared.pixels[None])[0], prepared.geometry).mask
+            for each in predictors
+        ]
+        counts = [Confusion.of(truth, mask) for mask in masks]
+        rows.append(
+            [
+                [count.dice, count.jaccard, count.threshold_jaccard, same.jaccard]
+                for count, same in zip(
+                    counts, (Confusion.of(masks[0], mask) for mask in masks), strict=True
+                )
+            ]
+        )
+    table = np.array(rows)  # (images, engines, 4)
+    return [
+        _entry(engine.name, table[:, place], table[:, 0]) for place, engine in enumerate(engines)
+    ]
+
+
+def _entry(name: str, own: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
+    dice, jaccard, threshold_jaccard, _ = (float(value) for value in own.mean(axis=0))
+    lost = reference.mean(axis=0) - own.mean(axis=0)
+    return {
+        "engine": name,
+        "n": len(own),
+        "dice": dice,
+        "jaccard": jaccard,
+        "threshold_jaccard": threshold_jaccard,
+        "lost_dice": float(lost[0]),
+        "lost_threshold_jaccard": float(lost[2]),
+        "agreement": {
+            "median": float(np.median(own[:, 3])),
+            "first_percentile": float(np.percentile(own[:, 3], 1)),
+        },
+        "admitted": bool(
+            abs(lost[0]) <= DICE_TOLERANCE and abs(lost[2]) <= THRESHOLD_JACCARD_TOLERANCE
+        ),
+    }
+
+
+def format_report(report: dict[str, Any]) -> str:
+    """The report as a table for the terminal."""
+    lines = [f"{'engine':<22}{'Dice':<10}{'Jaccard':<10}{'thr. J.':<10}{'agreement':<20}admitted"]
+    for entry in report["engines"]:
+        same = entry["agreement"]
+        lines.append(
+            f"{entry['engine']:<22}{entry['dice']:<10.4f}{entry['jaccard']:<10.4f}"
+            f"{entry['threshold_jaccard']:<10.4f}"
+            f"{same['median']:.4f} / {same['first_percentile']:.4f}     "
+            f"{'yes' if entry['admitted'] else 'no'}"
+        )
+    return "\n".join(lines)
