@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 from tqdm import tqdm
 
+from model_core.backends.byte_network import ByteNetwork
 from model_core.backends.openvino import OpenVINOBackend
 from model_core.backends.protocol import Backend
 from model_core.backends.pytorch import PyTorchBackend
 from model_core.errors import DatasetError
 from model_core.metrics import Confusion
 from model_core.predictor import Predictor
-from model_core.preprocess import PreprocessConfig, normalise
+from model_core.preprocess import PreprocessConfig
 from model_core.unet import UNet
 from model_core.weights import load_weights
 from trainer.evaluate import run_target
@@ -38,28 +38,15 @@ THRESHOLD_JACCARD_TOLERANCE = 0.003
 """How much lower than fp32 the means of a reduced precision may be for it to be admitted."""
 
 
-class _FromBytes(nn.Module):
-    """Images uint8 (N, S, S, 3) to logits float32 (N, S, S), as `Backend.run`."""
-
-    def __init__(self, model: UNet, config: PreprocessConfig) -> None:
-        super().__init__()
-        self.model, self.config = model, config
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.model(normalise(images, self.config))[:, 0]
-        return logits
-
-
 def write_onnx(model: UNet, config: PreprocessConfig, path: Path) -> None:
     """The network as ONNX, normalisation within: `images` uint8 in, `logits` float32 out."""
-    whole = _FromBytes(model, config).eval()
-    example = torch.zeros(2, config.size, config.size, 3, dtype=torch.uint8)
+    network = ByteNetwork(model, config)
     count = torch.export.Dim("count", min=1, max=1024)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of its own internals
         program = torch.onnx.export(
-            whole,
-            (example,),
+            network,
+            (network.example(2),),
             dynamo=True,
             dynamic_shapes=({0: count},),
             input_names=["images"],
@@ -125,7 +112,7 @@ def export(run: Path, samples: Sequence[Sample]) -> dict[str, Any]:
         engines: list[Backend] = [
             PyTorchBackend(model, ours.preprocess_config),
             PyTorchBackend(model, ours.preprocess_config, precision="bf16"),
-            OpenVINOBackend(onnx, precision="bf16"),
+            OpenVINOBackend(ByteNetwork(model, ours.preprocess_config), precision="bf16"),
             OpenVINOBackend(int8, precision="int8"),
         ]
         compared = compare(engines, ours, validation)

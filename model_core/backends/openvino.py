@@ -1,23 +1,26 @@
-"""The network on OpenVINO: a CPU's fastest engine, in bfloat16 or int8."""
+"""The network on OpenVINO: a CPU's fastest engine, in float32, bfloat16 or int8."""
 
+import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
+import torch
 
 from model_core.arrays import Batch, Logits
+from model_core.backends.byte_network import ByteNetwork
+from model_core.backends.protocol import Precision
 from model_core.errors import ConfigError, CorruptVersionError
 
-Precision = Literal["fp32", "bf16", "int8"]
-_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
-"""What the layers that are not quantised run in."""
+_HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+"""What OpenVINO computes in; in a quantised network, the layers that are not."""
 
 
 class OpenVINOBackend:
-    """A network as `trainer export` writes it: bytes in, logits out, normalisation within.
+    """A network compiled for this CPU.
 
     Args:
-        model: Its `.onnx` or `.xml` file.
+        network: The U-Net, or an `.onnx` or `.xml` file that `trainer export` wrote.
         precision: What it is to run in; `int8` is for a file that was quantised.
         threads: CPU threads; 0 leaves it to OpenVINO.
 
@@ -26,23 +29,21 @@ class OpenVINOBackend:
         CorruptVersionError: the file is missing, or is none of its models.
     """
 
-    def __init__(self, model: Path, *, precision: Precision, threads: int = 0) -> None:
-        try:
-            import openvino
-        except ModuleNotFoundError as exc:
-            raise ConfigError(
-                "openvino is not installed; this backend needs the extra: pip install '.[cpu]'"
-            ) from exc
+    def __init__(
+        self, network: ByteNetwork | Path, *, precision: Precision, threads: int = 0
+    ) -> None:
+        openvino = _openvino()
         options: dict[str, str | int] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
         }
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
+        readable = _converted(network) if isinstance(network, ByteNetwork) else network
         try:
-            self._compiled = openvino.Core().compile_model(model, "CPU", options)
+            self._compiled = openvino.Core().compile_model(readable, "CPU", options)
         except RuntimeError as exc:
-            raise CorruptVersionError(f"{model.name} is no model that OpenVINO reads") from exc
+            raise CorruptVersionError(f"{network} is no model that OpenVINO reads") from exc
         self.name = f"openvino-{precision}"
 
     def run(self, batch: Batch) -> Logits:
@@ -50,3 +51,36 @@ class OpenVINOBackend:
         # A copy: the answer's memory is OpenVINO's, and the next call overwrites it.
         logits: Logits = np.array(self._compiled(batch)[0])
         return logits
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU computes in bfloat16 itself, so that it is faster than float32."""
+    return "BF16" in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _openvino() -> Any:
+    try:
+        import openvino
+    except ModuleNotFoundError as exc:
+        raise ConfigError(
+            "openvino is not installed; its backends need the extra `cpu`: "
+            "pip install -c constraints.txt -e '.[cpu]'"
+        ) from exc
+    return openvino
+
+
+def _converted(network: ByteNetwork) -> Any:
+    # Not openvino.convert_model, which is the same but reports its use to its makers.
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    with warnings.catch_warnings(), torch.no_grad():
+        # Tracing takes the size for a constant, and warns; it is one: the card's.
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(network, network.example(1), check_trace=False)
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        decoder = TorchScriptPythonDecoder(traced)  # the front end keeps no reference to it
+        model = frontend.convert(frontend.load(decoder))
+    size = network.config.size
+    model.reshape({0: [-1, size, size, 3]})
+    return model

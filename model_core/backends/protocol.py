@@ -1,8 +1,11 @@
 """What an engine for the network must offer; the predictor knows nothing else about it."""
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 from model_core.arrays import Batch, Logits
+
+Precision = Literal["fp32", "bf16", "int8"]
+"""What a network's convolutions are computed in."""
 
 
 class Backend(Protocol):
