@@ -55,6 +55,37 @@ class ScoreRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EngineRecord:
+    """What a precision costs in quality: `trainer export` measured it.
+
+    Attributes:
+        engine: Name of the backend, such as `openvino-int8`.
+        part: Side of the split.
+        n: Images.
+        dice: Mean per image.
+        jaccard: The same.
+        threshold_jaccard: The same.
+        lost_dice: Mean of float32 on the same images, less this one's.
+        lost_threshold_jaccard: The same.
+        agreement: Jaccard between its mask and float32's: `median` and `first_percentile`.
+        admitted: Whether it may answer in float32's place.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    engine: str
+    part: str
+    n: int
+    dice: float
+    jaccard: float
+    threshold_jaccard: float
+    lost_dice: float
+    lost_threshold_jaccard: float
+    agreement: dict[str, float]
+    admitted: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Card:
     """Everything a user must know of a version, and everything needed to rebuild its network.
 
@@ -70,6 +101,7 @@ class Card:
         training: The training config, whole.
         data: What it saw.
         scores: How good it is, set by set.
+        engines: What each precision costs; those without an entry are not admitted, but float32.
         licence: Terms of the weights.
         intended_use: What it is for.
         limits: What it is not for, and where it is known to be weak.
@@ -92,11 +124,17 @@ class Card:
     licence: str
     intended_use: str
     limits: list[str]
+    engines: list[EngineRecord] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_name(self.name)
         check_version(self.version)
+
+    def admits(self, precision: str) -> bool:
+        """Whether every engine of a precision (`bf16`, `int8`) was measured and found good."""
+        measured = [each.admitted for each in self.engines if each.engine.endswith(precision)]
+        return bool(measured) and all(measured)
 
 
 _ADAPTER = TypeAdapter(Card)

@@ -14,6 +14,8 @@ from model_core.rle import decode_rle, encode_rle
 FILE = "golden.json"
 MIN_JACCARD = 0.99
 """Float arithmetic differs between machines by a few outline pixels, never by more."""
+MIN_JACCARD_INT8 = 0.97
+"""Eight bits move the outline a little further."""
 
 
 def dump_golden(image: bytes, mask: Mask) -> bytes:
@@ -40,8 +42,9 @@ def check_golden(path: Path, predictor: Predictor) -> None:
         score = jaccard(truth, predictor.predict(image).mask)
     except (ValueError, KeyError, TypeError, InputError) as exc:
         raise CorruptVersionError(f"{FILE} cannot be used: {exc}") from exc
-    if score < MIN_JACCARD:
+    least = MIN_JACCARD_INT8 if predictor.backend.name.endswith("int8") else MIN_JACCARD
+    if score < least:
         raise CorruptVersionError(
             f"the golden image's mask has Jaccard {score:.3f} with the stored one, "
-            f"expected at least {MIN_JACCARD}"
+            f"expected at least {least}"
         )

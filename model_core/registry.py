@@ -13,6 +13,7 @@ from pathlib import Path
 
 from model_core.aliases import FILE as ALIASES
 from model_core.aliases import Aliases, parse_aliases
+from model_core.backends.protocol import Choice, Device
 from model_core.card import (
     Card,
     check_name,
@@ -130,22 +131,30 @@ class Registry:
         return card, hashlib.sha256(data).hexdigest()
 
     def load(
-        self, name: str, version: str, *, device: str = "auto", max_pixels: int = MAX_PIXELS
+        self,
+        name: str,
+        version: str,
+        *,
+        device: Device = "auto",
+        backend: Choice = "pytorch-fp32",
+        max_pixels: int = MAX_PIXELS,
     ) -> LoadedVersion:
         """Verify a version's hashes, build its network, and check it on its golden image.
 
         Args:
             name: Model name.
             version: Version, not an alias (`resolve` first).
-            device: As `PyTorchBackend`.
+            device: As `model_core.backends.choice.open_backend`.
+            backend: Its `choice`; float32, which the card's scores are of, unless asked otherwise.
             max_pixels: As `Predictor`.
 
         Raises:
             VersionNotFoundError: no such version.
             CorruptVersionError: hashes, the weights or the golden mask do not agree; the text has
                 every hash that does not.
+            ConfigError: the backend cannot run this version here.
         """
-        loaded = self._load(name, version, device=device)
+        loaded = self._load(name, version, device=device, backend=backend)
         # The operator's limit is for callers' photographs; the golden image may be above it.
         loaded.predictor.max_pixels = max_pixels
         return loaded
@@ -281,12 +290,20 @@ class Registry:
         except FileNotFoundError:
             return Aliases()
 
-    def _load(self, name: str, version: str, *, device: str, again: bool = False) -> LoadedVersion:
+    def _load(
+        self,
+        name: str,
+        version: str,
+        *,
+        device: Device,
+        backend: Choice = "pytorch-fp32",
+        again: bool = False,
+    ) -> LoadedVersion:
         card, sha256 = self.card(name, version)
         if missing := {WEIGHTS, GOLDEN} - set(card.files):
             raise CorruptVersionError(f"{CARD} lists no hash of {', '.join(sorted(missing))}")
         folder = self._store.fetch(f"{name}/{version}", card.files, sha256, again=again)
-        return open_version(folder, card, sha256, device=device)
+        return open_version(folder, card, sha256, device=device, backend=backend)
 
 
 def split_reference(reference: str, default_name: str) -> tuple[str, str]:

@@ -5,7 +5,8 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from model_core.backends.pytorch import PyTorchBackend
+from model_core.backends.choice import open_backend
+from model_core.backends.protocol import Choice, Device
 from model_core.card import Card, dump_card, parse_card
 from model_core.errors import ConfigError, GateError
 from model_core.golden import FILE as GOLDEN
@@ -40,19 +41,23 @@ class LoadedVersion:
         return f"{self.card.name}@{self.card.version}"
 
 
-def open_version(folder: Path, card: Card, sha256: str, *, device: str) -> LoadedVersion:
+def open_version(
+    folder: Path, card: Card, sha256: str, *, device: Device, backend: Choice
+) -> LoadedVersion:
     """Build a version's network and check it on its golden image.
 
     Args:
         folder: Its files, whose hashes somebody has verified.
         card: Its card.
         sha256: Hash of the card's bytes.
-        device: As `PyTorchBackend`.
+        device: As `open_backend`.
+        backend: Its `choice`.
 
     Raises:
         CorruptVersionError: the weights or the golden mask do not agree.
+        ConfigError: the backend cannot run this version here.
     """
-    predictor = _predictor(folder, card, device=device)
+    predictor = _predictor(folder, card, device=device, backend=backend)
     check_golden(folder / GOLDEN, predictor)
     return LoadedVersion(card, sha256, predictor, folder)
 
@@ -91,21 +96,22 @@ def fill_version(
             f"{weights} has SHA-256 {found[:12]}…, the weights that were scored had "
             f"{weights_sha256:.12}…; evaluate again"
         )
-    mask = _predictor(folder, card, device="cpu").predict(golden_image).mask
+    reference = _predictor(folder, card, device="cpu", backend="pytorch-fp32")
+    mask = reference.predict(golden_image).mask
     (folder / GOLDEN).write_bytes(dump_golden(golden_image, mask))
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     hashes = {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
     data = dump_card(replace(card, files=hashes))
     (folder / CARD).write_bytes(data)
     sha256 = hashlib.sha256(data).hexdigest()
-    return open_version(folder, parse_card(data), sha256, device="auto")
+    return open_version(folder, parse_card(data), sha256, device="auto", backend="pytorch-fp32")
 
 
-def _predictor(folder: Path, card: Card, *, device: str) -> Predictor:
+def _predictor(folder: Path, card: Card, *, device: Device, backend: Choice) -> Predictor:
     model = UNet(card.architecture)
     load_weights(folder / WEIGHTS, model)
-    backend = PyTorchBackend(model, card.preprocess, device=device)
-    return Predictor(backend, card.preprocess, card.postprocess)
+    engine = open_backend(model, card, folder, device=device, choice=backend)
+    return Predictor(engine, card.preprocess, card.postprocess)
 
 
 def _copy_exports(exports: Path, folder: Path) -> None:

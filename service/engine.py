@@ -183,9 +183,15 @@ class Engine:
 
     def _load(self, name: str, version: str) -> LoadedVersion:
         started = time.perf_counter()
-        device, max_pixels = self._settings.device, self._settings.max_image_pixels
+        settings = self._settings
         try:
-            loaded = self.registry.load(name, version, device=device, max_pixels=max_pixels)
+            loaded = self.registry.load(
+                name,
+                version,
+                device=settings.device,
+                backend=settings.backend,
+                max_pixels=settings.max_image_pixels,
+            )
         except OSError as exc:
             raise CorruptVersionError(f"{name}/{version} cannot be read: {exc}") from exc
         self._warm(loaded)

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from model_core.backends.protocol import Choice, Device
 from model_core.errors import ConfigError
 
 PREFIX = "LESION_"
@@ -46,8 +47,13 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="Time between two looks at the alias `production`; at 0 it is read once.",
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(
+    device: Device = Field(
         default="auto", description="Where the network runs; auto takes the GPU where there is one."
+    )
+    backend: Choice = Field(
+        default="auto",
+        description="Engine of the network; auto takes the fastest that the machine has and the "
+        "version's card admits.",
     )
     max_body_bytes: int = Field(
         default=20_000_000,

@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from model_core.backends.byte_network import ByteNetwork
+from model_core.backends.choice import INT8_FILE
 from model_core.backends.openvino import OpenVINOBackend
 from model_core.backends.protocol import Backend
 from model_core.backends.pytorch import PyTorchBackend
@@ -28,10 +29,9 @@ from model_core.preprocess import PreprocessConfig
 from model_core.unet import UNet
 from model_core.weights import load_weights
 from trainer.evaluate import run_target
-from trainer.run import EXPORTS, WEIGHTS, load_run, write_json
+from trainer.run import EXPORTS, PRECISION, WEIGHTS, load_run, write_json
 from trainer.samples import Sample, read_photo, read_truth
 
-INT8 = "openvino-int8"
 CALIBRATION_IMAGES = 300
 DICE_TOLERANCE = 0.002
 THRESHOLD_JACCARD_TOLERANCE = 0.003
@@ -108,7 +108,7 @@ def export(run: Path, samples: Sequence[Sample]) -> dict[str, Any]:
         write_onnx(model, ours.preprocess_config, onnx)
         chosen = np.random.default_rng(0).permutation(len(trained))[:CALIBRATION_IMAGES]
         images = [ours.prepare(read_photo(trained[index])).pixels for index in chosen]
-        int8 = write_int8(onnx, images, run / EXPORTS / INT8)
+        int8 = write_int8(onnx, images, (run / EXPORTS / INT8_FILE).parent)
         engines: list[Backend] = [
             PyTorchBackend(model, ours.preprocess_config),
             PyTorchBackend(model, ours.preprocess_config, precision="bf16"),
@@ -117,7 +117,7 @@ def export(run: Path, samples: Sequence[Sample]) -> dict[str, Any]:
         ]
         compared = compare(engines, ours, validation)
     report = {"weights_sha256": target.weights_sha256, "part": "val", "engines": compared}
-    write_json(run / "precision.json", report)
+    write_json(run / PRECISION, report)
     return report
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from PIL import Image as Pillow
 
-from model_core.card import Card, DataRecord, ScoreRecord
+from model_core.card import Card, DataRecord, EngineRecord, ScoreRecord
 from model_core.errors import ConfigError, GateError
 from model_core.registry import LoadedVersion, Registry
 from model_core.storage import file_sha256
@@ -23,7 +23,16 @@ from trainer.config import TrainConfig, dump_config
 from trainer.drawn import draw_lesion
 from trainer.evaluate import scores_path
 from trainer.leaks import write_trained
-from trainer.run import EXPORTS, WEIGHTS, load_record, load_run, read_json, starts, trained_on
+from trainer.run import (
+    EXPORTS,
+    PRECISION,
+    WEIGHTS,
+    load_record,
+    load_run,
+    read_json,
+    starts,
+    trained_on,
+)
 
 GOLDEN_SEED = 7
 INTENDED_USE = (
@@ -66,6 +75,7 @@ def publish(run: Path, registry: Registry, *, version: str, licence: str) -> Loa
         training=_training(config, record),
         data=DataRecord(**record["data"]),
         scores=scores,
+        engines=_engines(run, scored),
         licence=licence,
         intended_use=INTENDED_USE,
         limits=_limits(config),
@@ -123,6 +133,18 @@ def _held_out_scores(run: Path, config: TrainConfig) -> tuple[list[ScoreRecord],
                 f"{config.gate_dice}"
             )
     return scores, scored
+
+
+def _engines(run: Path, weights_sha256: str) -> list[EngineRecord]:
+    """What `export` measured of other precisions; nothing where it did not run."""
+    path = run / PRECISION
+    if not path.is_file():
+        return []
+    report = read_json(path)
+    if report.get("weights_sha256") != weights_sha256:
+        raise GateError(f"{path} is of other weights: export again")
+    part: str = report["part"]
+    return [EngineRecord(part=part, **entry) for entry in report["engines"]]
 
 
 def _limits(config: TrainConfig) -> list[str]:

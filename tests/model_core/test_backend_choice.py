@@ -1,0 +1,127 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model_core.backends.choice import INT8_FILE, open_backend
+from model_core.backends.protocol import Choice
+from model_core.card import Card, EngineRecord
+from model_core.errors import ConfigError, CorruptVersionError
+from model_core.registry import Registry
+from model_core.unet import UNet
+from model_core.weights import save_weights
+from tests.models import CARD, NAME, VERSION, dark_is_lesion
+from tests.pictures import encode, lesion
+from trainer.export import write_int8, write_onnx
+
+BF16_HERE = torch.cpu._is_avx512_bf16_supported()
+
+
+def record(engine: str, *, admitted: bool = True) -> EngineRecord:
+    return EngineRecord(
+        engine=engine, part="val", n=1, dice=0.9, jaccard=0.8, threshold_jaccard=0.8,
+        lost_dice=0.0, lost_threshold_jaccard=0.0, agreement={"median": 1.0},
+        admitted=admitted,
+    )  # fmt: skip
+
+
+def card(*admitted: str, refused: tuple[str, ...] = ()) -> Card:
+    engines = [record(name) for name in admitted]
+    return replace(CARD, engines=[*engines, *(record(name, admitted=False) for name in refused)])
+
+
+@pytest.fixture(scope="module")
+def int8(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the quantised `dark_is_lesion`, as a run's exports are."""
+    folder = tmp_path_factory.mktemp("exports")
+    write_onnx(dark_is_lesion(), CARD.preprocess, folder.parent / "model.onnx")
+    write_int8(folder.parent / "model.onnx", [noise(1)[0]] * 8, (folder / INT8_FILE).parent)
+    return folder
+
+
+def noise(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, 64, 64, 3), dtype=np.uint8)
+
+
+def chosen(card: Card, folder: Path, choice: Choice = "auto") -> str:
+    return open_backend(dark_is_lesion(), card, folder, device="cpu", choice=choice).name
+
+
+def test_without_measurements_only_float32_is_trusted(tmp_path: Path) -> None:
+    assert chosen(card(), tmp_path) == "pytorch-cpu-fp32"
+
+
+@pytest.mark.skipif(not BF16_HERE, reason="this CPU has no bfloat16")
+def test_auto_takes_the_fastest_that_is_admitted(int8: Path) -> None:
+    files = {INT8_FILE: "0" * 64}
+    every = card("pytorch-cpu-bf16", "openvino-bf16", "openvino-int8")
+    assert chosen(replace(every, files=files), int8) == "openvino-int8"
+    assert chosen(every, int8) == "openvino-bf16"  # the version holds no int8 file
+    lossy = card("openvino-bf16", refused=("openvino-int8",))
+    assert chosen(replace(lossy, files=files), int8) == "openvino-bf16"
+
+
+def test_one_engine_that_loses_too_much_bars_its_precision(tmp_path: Path) -> None:
+    mixed = card("openvino-bf16", refused=("pytorch-cpu-bf16",))
+    assert not mixed.admits("bf16")
+    assert chosen(mixed, tmp_path) == "pytorch-cpu-fp32"
+
+
+@pytest.mark.parametrize("choice", ["pytorch-fp32", "openvino-fp32"])
+def test_float32_needs_no_admission(choice: Choice, tmp_path: Path) -> None:
+    assert chosen(card(), tmp_path, choice).endswith("fp32")
+
+
+@pytest.mark.parametrize(
+    ("choice", "reason"),
+    [
+        ("openvino-int8", "the version holds no openvino-int8/model.xml"),
+        ("openvino-bf16", "its card does not admit bf16: `trainer export` has to measure it"),
+        ("pytorch-bf16", "its card does not admit bf16"),
+    ],
+)
+def test_a_choice_that_cannot_be_is_refused_with_its_reason(
+    choice: Choice, reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        chosen(card(), tmp_path, choice)
+
+
+@pytest.mark.parametrize("choice", ["openvino-fp32", "openvino-bf16", "openvino-int8"])
+def test_every_engine_gives_the_reference_s_masks(choice: Choice, int8: Path) -> None:
+    admitting = replace(card("openvino-bf16", "openvino-int8"), files={INT8_FILE: "0" * 64})
+    engine = open_backend(dark_is_lesion(), admitting, int8, device="cpu", choice=choice)
+    reference = open_backend(dark_is_lesion(), admitting, int8, device="cpu", choice="pytorch-fp32")
+    images = noise(3)
+    expected = reference.run(images)
+    sure = np.abs(expected) > 0.5
+    assert np.array_equal(engine.run(images)[sure] > 0, expected[sure] > 0)
+
+
+def test_a_published_version_runs_on_its_int8_network(int8: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.safetensors"
+    save_weights(dark_is_lesion().state_dict(), weights)
+    registry = Registry(tmp_path / "models")
+    registry.publish(card("openvino-int8"), weights, encode(lesion(48, 64)), exports=int8)
+    assert registry.load(NAME, VERSION).predictor.backend.name.startswith("pytorch-")
+    loaded = registry.load(NAME, VERSION, device="cpu", backend="auto")
+    assert loaded.predictor.backend.name == "openvino-int8"
+    (tmp_path / "models" / NAME / VERSION / INT8_FILE).write_text("<net/>")
+    with pytest.raises(CorruptVersionError, match=INT8_FILE):
+        registry.load(NAME, VERSION, backend="auto")
+
+
+def test_a_network_of_another_version_is_caught_by_the_golden_image(
+    int8: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "weights.safetensors"
+    blind = UNet(CARD.architecture)
+    torch.nn.init.zeros_(blind.head.weight)
+    torch.nn.init.constant_(blind.get_parameter("head.bias"), 5.0)  # all is lesion
+    save_weights(blind.state_dict(), weights)
+    registry = Registry(tmp_path / "models")
+    registry.publish(card("openvino-int8"), weights, encode(lesion(48, 64)), exports=int8)
+    with pytest.raises(CorruptVersionError, match="golden image"):
+        registry.load(NAME, VERSION, device="cpu", backend="openvino-int8")
