@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from model_core.calibration import Calibration
 from model_core.errors import ConfigError, CorruptVersionError
 from model_core.postprocess import PostprocessConfig
 from model_core.preprocess import PreprocessConfig
@@ -97,7 +98,8 @@ class Card:
         architecture: Shape of the network.
         preprocess: How photographs become its input.
         postprocess: How its answers become masks.
-        calibration: How probabilities were calibrated; null until a version is.
+        calibration: What makes probabilities of its logits, and a score of its masks; null where
+            it was never calibrated.
         training: The training config, whole.
         data: What it saw.
         scores: How good it is, set by set.
@@ -117,7 +119,7 @@ class Card:
     architecture: UNetConfig
     preprocess: PreprocessConfig
     postprocess: PostprocessConfig
-    calibration: dict[str, Any] | None = None
+    calibration: Calibration | None = None
     training: dict[str, Any]
     data: DataRecord
     scores: list[ScoreRecord]

@@ -11,6 +11,7 @@ import torch
 
 from model_core.arrays import Batch, Image, Logits, Mask
 from model_core.backends.protocol import Backend
+from model_core.calibration import Calibration
 from model_core.image_io import MAX_PIXELS
 from model_core.postprocess import PostprocessConfig, logit, tidy
 from model_core.preprocess import Geometry, PreprocessConfig, preprocess
@@ -36,14 +37,16 @@ class Prediction:
     Attributes:
         mask: bool (H, W), True = lesion, in the frame of the upright original.
         threshold: Probability at which the mask was cut.
-        logits: float32 (S, S), the network's own answer, before tidying.
+        logits: float32 (S, S), calibrated where the version is, before tidying.
         geometry: The way from its square to the original frame.
+        score: Jaccard to expect of the mask, 0 to 1; None where the version is not calibrated.
     """
 
     mask: Mask
     threshold: float
     logits: Logits
     geometry: Geometry
+    score: float | None
 
     def probability(self) -> np.ndarray:
         """Probability of lesion, float32 (H, W) in [0, 1], before components and holes are tidied.
@@ -62,6 +65,7 @@ class Predictor:
         backend: Runs the network.
         preprocess_config: What the weights were trained with.
         postprocess_config: Default threshold and component rules.
+        calibration: What makes probabilities of the logits; None takes them as they are.
         max_pixels: Limit on a photograph, checked before it is decoded.
     """
 
@@ -70,12 +74,14 @@ class Predictor:
         backend: Backend,
         preprocess_config: PreprocessConfig,
         postprocess_config: PostprocessConfig,
+        calibration: Calibration | None = None,
         *,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.backend = backend
         self.preprocess_config = preprocess_config
         self.postprocess_config = postprocess_config
+        self.calibration = calibration
         self.max_pixels = max_pixels
 
     def predict(self, data: bytes, *, threshold: float | None = None) -> Prediction:
@@ -105,7 +111,7 @@ class Predictor:
     def finish(
         self, logits: Logits, geometry: Geometry, *, threshold: float | None = None
     ) -> Prediction:
-        """Tidy, bring back to the original frame, and cut.
+        """Calibrate, tidy, bring back to the original frame, and cut.
 
         Args:
             logits: float32 (S, S) of one photograph.
@@ -115,8 +121,13 @@ class Predictor:
         config = self.postprocess_config
         if threshold is not None:
             config = replace(config, threshold=threshold)
+        cut = logit(config.threshold)
+        calibration = self.calibration
+        if calibration is not None:
+            logits = calibration.logits(logits)
         # Only where the photograph is: a region in the bars of a letterbox is no lesion.
-        tidied = logits.copy()
-        tidied[geometry.inside] = tidy(logits[geometry.inside], config)
-        restored = geometry.restore(tidied)
-        return Prediction(restored > logit(config.threshold), config.threshold, logits, geometry)
+        shown = logits[geometry.inside]
+        tidied = tidy(shown, config)
+        score = calibration.score(shown, tidied > cut) if calibration is not None else None
+        mask = geometry.restore_shown(tidied) > cut
+        return Prediction(mask, config.threshold, logits, geometry, score)

@@ -104,7 +104,11 @@ class Geometry:
         Returns:
             float32 (height, width).
         """
-        tensor = torch.from_numpy(np.ascontiguousarray(logits[self.inside]))[None, None]
+        return self.restore_shown(logits[self.inside])
+
+    def restore_shown(self, logits: Logits) -> Logits:
+        """The same of the part alone that shows the photograph, float32 (rows, columns)."""
+        tensor = torch.from_numpy(np.ascontiguousarray(logits))[None, None]
         size = (self.height, self.width)
         scaled = functional.interpolate(tensor, size=size, mode="bilinear", align_corners=False)
         restored: Logits = scaled[0, 0].numpy()

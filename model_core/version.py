@@ -111,7 +111,7 @@ def _predictor(folder: Path, card: Card, *, device: Device, backend: Choice) -> 
     model = UNet(card.architecture)
     load_weights(folder / WEIGHTS, model)
     engine = open_backend(model, card, folder, device=device, choice=backend)
-    return Predictor(engine, card.preprocess, card.postprocess)
+    return Predictor(engine, card.preprocess, card.postprocess, card.calibration)
 
 
 def _copy_exports(exports: Path, folder: Path) -> None:

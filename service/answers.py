@@ -52,5 +52,6 @@ def _annotation(prediction: Prediction, version: LoadedVersion, data: bytes) -> 
         image=ImageRef(height=height, width=width, sha256=hashlib.sha256(data).hexdigest()),
         model=model_ref(version),
         threshold=prediction.threshold,
+        score=prediction.score,
         lesion_found=area > 0,
     )

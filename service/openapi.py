@@ -95,6 +95,15 @@ MODEL_HEADERS: Json = {
         "example": "decode;dur=3.1, queue;dur=0.2, infer;dur=20.4, encode;dur=2.9",
     },
 }
+SEGMENT_HEADERS: Json = {
+    **MODEL_HEADERS,
+    "X-Predicted-Jaccard": {
+        "description": "Jaccard with an expert's mask to expect of this one, 0 to 1; absent where "
+        "the version is not calibrated.",
+        "schema": {"type": "string"},
+        "example": "0.8712",
+    },
+}
 
 
 def problems(*errors: type[SegmentationError]) -> dict[int | str, Json]:
@@ -109,11 +118,11 @@ def problems(*errors: type[SegmentationError]) -> dict[int | str, Json]:
     return responses
 
 
-def png_or_json(description: str, model: type[BaseModel]) -> Json:
+def png_or_json(description: str, model: type[BaseModel], *, headers: Json = MODEL_HEADERS) -> Json:
     """The 200 response of a route that answers with a picture or with JSON."""
     return {
         "description": description,
-        "headers": MODEL_HEADERS,
+        "headers": headers,
         "content": {
             "image/png": {"schema": file_field("PNG file."), "example": _PICTURE},
             "application/json": {"schema": {"$ref": _REFS.format(model=model.__name__)}},

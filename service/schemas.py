@@ -65,8 +65,9 @@ class Annotation(_Strict):
     )
     score: Score | None = Field(
         default=None,
-        description="Predicted Jaccard; null while the version's card has no calibration.",
-        examples=[None],
+        description="Jaccard with an expert's mask to expect of this one; null where the version "
+        "is not calibrated. Below about 0.7 a person should look.",
+        examples=[0.87],
     )
     image: ImageRef
     model: ModelRef

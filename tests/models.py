@@ -71,7 +71,7 @@ def dark_predictor(
     return Predictor(backend, preprocess, postprocess)
 
 
-def tiny_registry(root: Path, *versions: str) -> Registry:
+def tiny_registry(root: Path, *versions: str, card: Card = CARD) -> Registry:
     """A registry with `dark_is_lesion` published as each version, the last one in production."""
     weights = root / ".weights.safetensors"
     root.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def tiny_registry(root: Path, *versions: str) -> Registry:
     golden = encode(lesion(48, 64))
     registry = Registry(root)
     for version in versions or (VERSION,):
-        registry.publish(replace(CARD, version=version), weights, golden)
+        registry.publish(replace(card, version=version), weights, golden)
         registry.promote(NAME, version)
     weights.unlink()
     return registry

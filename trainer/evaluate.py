@@ -24,10 +24,19 @@ from model_core.distances import Spacing
 from model_core.errors import DatasetError
 from model_core.metrics import CUTOFF, Confusion, ImageScores, score_image
 from model_core.predictor import Predictor
+from model_core.preprocess import fit_mask
 from model_core.storage import file_sha256
 from model_core.summary import summarise
 from model_core.unet import UNet
 from model_core.weights import load_weights
+from trainer.calibrate import read_calibrated
+from trainer.reliability import (
+    Certainty,
+    count_pixels,
+    draw_coverage,
+    draw_reliability,
+    summarise_certainty,
+)
 from trainer.report import draw_triptychs
 from trainer.run import WEIGHTS, load_run, write_json
 from trainer.samples import Sample, read_photo, read_truth
@@ -59,17 +68,24 @@ class Scored:
         sample: The sample.
         scores: At the predictor's own threshold.
         lesion_fraction: Share of the truth that is lesion.
+        certainty: How sure the model was.
         sweep: Dice and Jaccard at each of `THRESHOLDS`, or empty.
     """
 
     sample: Sample
     scores: ImageScores
     lesion_fraction: float
+    certainty: Certainty
     sweep: tuple[tuple[float, float], ...] = ()
 
 
-def run_target(run: Path) -> Target:
-    """The predictor of a run's weights, exactly as its published version would have it."""
+def run_target(run: Path, *, calibrated: bool = True) -> Target:
+    """The predictor of a run's weights, exactly as its published version would have it.
+
+    Args:
+        run: The run folder.
+        calibrated: Follow its `calibration.json`, where there is one.
+    """
     config = load_run(run)
     model = UNet(config.model)
     # Hashed before and after: a run that goes on meanwhile may replace the file.
@@ -78,7 +94,10 @@ def run_target(run: Path) -> Target:
     if file_sha256(run / WEIGHTS) != sha256:
         raise DatasetError(f"{run / WEIGHTS} changed while it was read: wait for the run to end")
     backend = PyTorchBackend(model, config.preprocess)
-    return Target(Predictor(backend, config.preprocess, config.postprocess), sha256)
+    chosen = read_calibrated(run, sha256) if calibrated else None
+    rules = chosen.postprocess if chosen else config.postprocess
+    calibration = chosen.calibration if chosen else None
+    return Target(Predictor(backend, config.preprocess, rules, calibration), sha256)
 
 
 def held_out(samples: Sequence[Sample], part: str, *, datasets: Sequence[str] = ()) -> list[Sample]:
@@ -133,15 +152,19 @@ def score(
         with engine:
             logits = predictor.infer(prepared.pixels[None])[0]
 
-        def cut(threshold: float | None) -> Mask:
+        def cut(threshold: float) -> Mask:
             return predictor.finish(logits, prepared.geometry, threshold=threshold).mask
 
         cuts = THRESHOLDS if sweep else ()
         counts = [Confusion.of(truth, cut(threshold)) for threshold in cuts]
+        found, inside = predictor.finish(logits, prepared.geometry), prepared.geometry.inside
+        small_truth = fit_mask(truth, predictor.preprocess_config)
+        pixels = count_pixels(found.logits[inside], small_truth[inside])
         return Scored(
             sample,
-            score_image(truth, cut(None), spacing_mm=spacing_mm),
+            score_image(truth, found.mask, spacing_mm=spacing_mm),
             float(truth.mean()),
+            Certainty(pixels, found.score),
             tuple((count.dice, count.jaccard) for count in counts),
         )
 
@@ -164,7 +187,8 @@ def summarise_sets(scored: list[Scored], predictor: Predictor) -> list[ScoreReco
             dataset=dataset,
             part=part,
             conditions=conditions,
-            summary=dict(summarise([entry.scores for entry in entries])),
+            summary=dict(summarise([entry.scores for entry in entries]))
+            | {"certainty": _certainty(entries)},
         )
         for (dataset, part), entries in _by_set(scored).items()
     ]
@@ -194,12 +218,15 @@ def write_scores(
     out.mkdir(parents=True, exist_ok=True)
     _write_table(scored, out / f"scores_{part}.csv")
     draw_triptychs(_chosen(scored), predictor, out / f"triptychs_{part}.png")
+    _draw_certainty(scored, out, part)
+    calibration = predictor.calibration
     summary = {
         "weights_sha256": target.weights_sha256,
         "data_sha256": data_sha256,
         "leak_checked": leak_checked,
         "preprocess": asdict(predictor.preprocess_config),
         "postprocess": asdict(predictor.postprocess_config),
+        "calibration": asdict(calibration) if calibration else None,
         "sets": [asdict(record) for record in records],
         "sweep": {"thresholds": THRESHOLDS, "sets": _sweep(scored)},
         "items": [_item(entry) for entry in scored],
@@ -237,7 +264,28 @@ def _item(entry: Scored) -> dict[str, Any]:
     sample, scores = entry.sample, entry.scores
     place = {"dataset": sample.dataset, "part": sample.part, "id": sample.id}
     share = {"lesion_fraction": entry.lesion_fraction}
-    return {**place, **share, **scores.metrics, **scores.distances}
+    predicted = {"predicted_jaccard": entry.certainty.predicted}
+    return {**place, **share, **predicted, **scores.metrics, **scores.distances}
+
+
+def _certainty(entries: Sequence[Scored]) -> dict[str, Any]:
+    return summarise_certainty(
+        [entry.certainty for entry in entries],
+        [entry.scores.metrics["jaccard"] for entry in entries],
+        [entry.scores.metrics["dice"] for entry in entries],
+    )
+
+
+def _draw_certainty(scored: list[Scored], out: Path, part: str) -> None:
+    pixels = np.sum([entry.certainty.pixels for entry in scored], axis=0)
+    draw_reliability(pixels, out / f"reliability_{part}.png", title=f"part {part}")
+    summaries = {name: _certainty(entries) for (name, _), entries in _by_set(scored).items()}
+    if all("coverage" in found for found in summaries.values()):
+        curves = {
+            name: [point["jaccard"] for point in found["coverage"]]
+            for name, found in summaries.items()
+        }
+        draw_coverage(curves, out / f"risk_coverage_{part}.png")
 
 
 def _by_set(scored: list[Scored]) -> dict[tuple[str, str], list[Scored]]:

@@ -137,7 +137,9 @@ def compare(
         percentile over images), and whether it is `admitted`.
     """
     predictors = [
-        Predictor(engine, predictor.preprocess_config, predictor.postprocess_config)
+        Predictor(
+            engine, predictor.preprocess_config, predictor.postprocess_config, predictor.calibration
+        )
         for engine in engines
     ]
     rows: list[list[list[float]]] = []

@@ -14,7 +14,7 @@ from model_core.registry import Registry, split_reference
 from trainer import registry_commands
 from trainer.config import load_config
 from trainer.leaks import Fingerprint, describe, require_unseen, seen_among
-from trainer.run import CONFIG, WEIGHTS, load_record, load_run, trained_on
+from trainer.run import CALIBRATION, CONFIG, WEIGHTS, load_record, load_run, trained_on
 from trainer.samples import SAMPLES_CSV, Sample, digest, read_samples
 
 if TYPE_CHECKING:
@@ -54,6 +54,11 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     registry_commands.add_registry(evaluate)
     evaluate.set_defaults(command=_evaluate)
+
+    calibrating = commands.add_parser("calibrate", help="choose what follows a run's weights")
+    calibrating.add_argument("run", type=Path, help="run folder")
+    calibrating.add_argument("--data", type=Path, required=True, help="prepared folder")
+    calibrating.set_defaults(command=_calibrate)
 
     exporting = commands.add_parser("export", help="other engines' forms of a run, compared")
     exporting.add_argument("run", type=Path, help="run folder")
@@ -110,6 +115,22 @@ def _evaluate(options: argparse.Namespace) -> None:
         spacing_mm=options.spacing_mm,
         leak_checked=seen is not None and part != "train",
     )
+
+
+def _calibrate(options: argparse.Namespace) -> None:
+    from trainer.calibrate import calibrate
+    from trainer.evaluate import held_out, run_target
+
+    run: Path = options.run
+    with_weights = run_target(run, calibrated=False)
+    samples = held_out(read_samples(options.data), "val", datasets=load_run(run).datasets)
+    require_unseen(samples, trained_on(run))
+    report = calibrate(
+        with_weights.predictor, samples, run, weights_sha256=with_weights.weights_sha256
+    )
+    for part in ("calibration", "postprocess", "fit"):
+        print(f"{part}: " + ", ".join(f"{key} {value}" for key, value in report[part].items()))
+    print(f"written to {run / CALIBRATION}")
 
 
 def _export(options: argparse.Namespace) -> None:

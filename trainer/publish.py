@@ -15,10 +15,13 @@ from typing import Any
 
 from PIL import Image as Pillow
 
+from model_core.calibration import Calibration
 from model_core.card import Card, DataRecord, EngineRecord, ScoreRecord
 from model_core.errors import ConfigError, GateError
+from model_core.postprocess import PostprocessConfig
 from model_core.registry import LoadedVersion, Registry
 from model_core.storage import file_sha256
+from trainer.calibrate import read_calibrated
 from trainer.config import TrainConfig, dump_config
 from trainer.drawn import draw_lesion
 from trainer.evaluate import scores_path
@@ -63,7 +66,11 @@ def publish(run: Path, registry: Registry, *, version: str, licence: str) -> Loa
     if not licence.strip():
         raise ConfigError("licence is empty, expected the terms of the weights")
     config, record = load_run(run), load_record(run)
-    scores, scored = _held_out_scores(run, config)
+    scored = file_sha256(run / WEIGHTS)
+    chosen = read_calibrated(run, scored)
+    rules = chosen.postprocess if chosen else config.postprocess
+    calibration = chosen.calibration if chosen else None
+    scores = _held_out_scores(run, config, scored, rules, calibration)
     card = Card(
         name=config.name,
         version=version,
@@ -71,14 +78,15 @@ def publish(run: Path, registry: Registry, *, version: str, licence: str) -> Loa
         git_commit=starts(record)[-1]["git_commit"],
         architecture=config.model,
         preprocess=config.preprocess,
-        postprocess=config.postprocess,
+        postprocess=rules,
+        calibration=calibration,
         training=_training(config, record),
         data=DataRecord(**record["data"]),
         scores=scores,
         engines=_engines(run, scored),
         licence=licence,
         intended_use=INTENDED_USE,
-        limits=_limits(config),
+        limits=_limits(config, rules),
     )
     with tempfile.TemporaryDirectory() as name:
         more = Path(name)
@@ -99,8 +107,14 @@ def golden_image() -> bytes:
     return out.getvalue()
 
 
-def _held_out_scores(run: Path, config: TrainConfig) -> tuple[list[ScoreRecord], str]:
-    """The scores, and the hash of the weights that they hold for."""
+def _held_out_scores(
+    run: Path,
+    config: TrainConfig,
+    weights_sha256: str,
+    rules: PostprocessConfig,
+    calibration: Calibration | None,
+) -> list[ScoreRecord]:
+    """The scores, once it is sure that they are of what will be published."""
     path = scores_path(run, "test")
     if not path.is_file():
         raise GateError(f"{run} has no {path.name}: run `python -m trainer evaluate {run}` first")
@@ -116,13 +130,17 @@ def _held_out_scores(run: Path, config: TrainConfig) -> tuple[list[ScoreRecord],
             f"{path} is not of test or external images that these weights are known not to have "
             "seen: evaluate again"
         )
-    if scored != file_sha256(run / WEIGHTS):
+    if scored != weights_sha256:
         raise GateError(f"{run}: the weights changed after they were scored; evaluate again")
-    for part in ("preprocess", "postprocess"):
-        wanted = json.loads(json.dumps(asdict(getattr(config, part))))
+    for part, value in (
+        ("preprocess", config.preprocess),
+        ("postprocess", rules),
+        ("calibration", calibration),
+    ):
+        wanted = json.loads(json.dumps(asdict(value))) if value else None
         if stored.get(part) != wanted:
             raise GateError(
-                f"{run}: scored with {part} {stored.get(part)}, the config has {wanted}; "
+                f"{run}: scored with {part} {stored.get(part)}, the run has {wanted}; "
                 "evaluate again"
             )
     for entry in scores:
@@ -132,7 +150,7 @@ def _held_out_scores(run: Path, config: TrainConfig) -> tuple[list[ScoreRecord],
                 f"{entry.dataset} {entry.part}: Dice {dice:.4f} is below the config's gate_dice "
                 f"{config.gate_dice}"
             )
-    return scores, scored
+    return scores
 
 
 def _engines(run: Path, weights_sha256: str) -> list[EngineRecord]:
@@ -147,9 +165,9 @@ def _engines(run: Path, weights_sha256: str) -> list[EngineRecord]:
     return [EngineRecord(part=part, **entry) for entry in report["engines"]]
 
 
-def _limits(config: TrainConfig) -> list[str]:
+def _limits(config: TrainConfig, rules: PostprocessConfig) -> list[str]:
     """What is true of every version, of this one's rules, and, by the config, of its data."""
-    region = [ONE_REGION] if config.postprocess.largest_component else []
+    region = [ONE_REGION] if rules.largest_component else []
     return [*LIMITS, *region, *config.limits]
 
 

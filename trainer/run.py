@@ -9,6 +9,7 @@
 | checkpoint.safetensors | all that `--resume` needs |
 | model.safetensors | the weights that `evaluate` and `publish` take |
 | exports/ | what else `publish` freezes with them |
+| calibration.json | threshold, component rules and calibration, chosen on validation images |
 | precision.json | what fp32, bf16 and int8 score on the same images |
 | curves.png, tensorboard/ | how it went |
 | scores_PART.json, .csv, triptychs_PART.png, report.html | how good it is |
@@ -40,6 +41,7 @@ RUN = "run.json"
 LOG = "log.jsonl"
 EXPORTS = "exports"
 PRECISION = "precision.json"
+CALIBRATION = "calibration.json"
 
 _NOT_IN_WEIGHTS = ("name", "data", "gate_dice", "limits", "checkpoint_steps", "postprocess")
 """Config entries that may change between two starts of a run: they leave its weights alone."""

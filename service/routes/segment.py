@@ -12,6 +12,7 @@ from service.openapi import (
     BODY_ERRORS,
     IMAGE_ERRORS,
     MODEL_ERRORS,
+    SEGMENT_HEADERS,
     file_field,
     png_or_json,
     problems,
@@ -40,7 +41,9 @@ _BODY = {
     },
 }
 _RESPONSES = {
-    200: png_or_json("The mask, in the frame of the upright photograph.", Annotation),
+    200: png_or_json(
+        "The mask, in the frame of the upright photograph.", Annotation, headers=SEGMENT_HEADERS
+    ),
     **problems(*BODY_ERRORS, *IMAGE_ERRORS, *MODEL_ERRORS),
 }
 
@@ -60,7 +63,8 @@ async def segment(
 ) -> Response:
     r"""The mask has the height and width of the upright photograph (EXIF orientation applied).
 
-    No lesion is an empty mask, not an error.
+    No lesion is an empty mask, not an error. `score` (in a PNG's answer the header
+    `X-Predicted-Jaccard`) is the Jaccard to expect of the mask: where it is low, let a person look.
 
         curl -F image=@lesion.jpg -o mask.png http://127.0.0.1:8000/segment
         curl -F image=@lesion.jpg 'http://127.0.0.1:8000/segment?format=rle'
@@ -71,12 +75,17 @@ async def segment(
     data = await read_photograph(request, max_bytes=settings.max_body_bytes)
     with engine.slot():
         async with engine.version(query.model) as version:
-            content, stages = await engine.predict(
+            (content, score), stages = await engine.predict(
                 version,
                 data,
-                lambda prediction: encode_prediction(prediction, form, version, data),
+                lambda prediction: (
+                    encode_prediction(prediction, form, version, data),
+                    prediction.score,
+                ),
                 threshold=query.threshold,
             )
             headers = model_headers(version, stages) | {"Vary": "Accept"}
+            if score is not None:
+                headers["X-Predicted-Jaccard"] = f"{score:.4f}"
     media_type = "application/json" if form == "rle" else "image/png"
     return Response(content, headers=headers, media_type=media_type)

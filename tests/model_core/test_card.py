@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from model_core.calibration import Calibration
 from model_core.card import (
     Card,
     check_name,
@@ -52,7 +53,7 @@ def without(*path: str) -> bytes:
                 architecture=UNetConfig(width=16, depth=5, norm="batch", up="bilinear"),
                 preprocess=PreprocessConfig(size=384, fit="letterbox", mean=(0.7, 0.6, 0.5)),
                 postprocess=PostprocessConfig(threshold=0.45, fill_holes=False),
-                calibration={"kind": "temperature", "value": 1.3},
+                calibration=Calibration(scale=0.8, bias=-0.1, score_scale=1.1, score_bias=0.2),
                 training={"lr": 1e-4, "stages": [{"size": 128}], "note": "Überlänge"},
                 limits=[],
                 files={"model.safetensors": "f" * 64},

@@ -1,6 +1,8 @@
 import hashlib
 import io
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +12,11 @@ from PIL import Image
 from pycocotools import mask as coco
 from starlette.testclient import TestClient
 
+from model_core.calibration import Calibration
 from model_core.metrics import jaccard
+from service.app import create_app
+from service.settings import Settings
+from tests.models import CARD, tiny_registry
 from tests.pictures import encode, lesion, turned
 from tests.service.problems import assert_problem
 
@@ -43,6 +49,25 @@ def test_every_form_holds_the_same_mask(client: TestClient) -> None:
     annotation = segment(client, PNG, "?format=rle").json()
     assert np.array_equal(np.asarray(bilevel), grey)
     assert np.array_equal(coco.decode(annotation["segmentation"]), grey)
+
+
+def test_a_calibrated_version_says_how_good_its_mask_may_be(tmp_path: Path) -> None:
+    calibration = Calibration(scale=1.0, bias=0.0, score_scale=1.0, score_bias=0.0)
+    registry = tiny_registry(tmp_path, card=replace(CARD, calibration=calibration))
+    with TestClient(create_app(Settings(model_registry=registry.root))) as client:
+        answer = segment(client, PNG, "?format=rle")
+        assert 0.9 < answer.json()["score"] < 1
+        for form in ("png", "png1", "rle"):
+            said = segment(client, PNG, f"?format={form}").headers["x-predicted-jaccard"]
+            assert float(said) == pytest.approx(answer.json()["score"], abs=1e-4)
+        blank = segment(client, encode(Image.new("RGB", (64, 48), "white")), "?format=rle").json()
+        assert (blank["score"], blank["lesion_found"]) == (0, False)
+
+
+def test_without_a_calibration_no_score_is_made_up(client: TestClient) -> None:
+    answer = segment(client, PNG, "?format=rle")
+    assert answer.json()["score"] is None
+    assert "x-predicted-jaccard" not in answer.headers
 
 
 def test_the_json_is_a_coco_annotation(client: TestClient) -> None:

@@ -1,0 +1,110 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model_core.errors import ConfigError, GateError
+from model_core.registry import Registry
+from trainer.calibrate import read_calibrated
+from trainer.commands import main
+from trainer.config import parse_config
+from trainer.evaluate import run_target
+from trainer.export import export
+from trainer.loop import train
+from trainer.publish import publish
+from trainer.run import CALIBRATION
+from trainer.samples import read_photo, read_samples
+
+
+@pytest.fixture(scope="module")
+def run(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was trained, calibrated, scored and published as 1.0.0, beside it."""
+    folder = tmp_path_factory.mktemp("runs") / "discs"
+    config = parse_config(
+        {
+            "name": "disc-unet",
+            "data": str(discs),
+            "loss": "bce_dice",
+            "gate_dice": 0.5,
+            "stages": [{"size": 32, "epochs": 8, "batch": 4}],
+            "model": {"width": 4, "depth": 2, "norm": "batch"},
+            "preprocess": {"size": 32},
+            "optim": {"lr": 0.02, "ema": 0.8},
+        },
+        "test",
+    )
+    train(config, folder)
+    for command in ("calibrate", "evaluate"):
+        assert main([command, str(folder), "--data", str(discs)]) == 0
+    publish(folder, Registry(folder.parent / "models"), version="1.0.0", licence="CC0-1.0")
+    return folder
+
+
+def photograph(discs: Path) -> bytes:
+    return read_photo(read_samples(discs)[0])
+
+
+def test_what_was_decided_is_written_with_what_was_tried(run: Path) -> None:
+    report = json.loads((run / CALIBRATION).read_text())
+    chosen = report["postprocess"]
+    best = max(report["tried"], key=lambda entry: entry["jaccard"])
+    assert {key: best[key] for key in chosen} == chosen
+    assert len({entry["threshold"] for entry in report["tried"]}) == 11
+    assert 0 <= report["fit"]["calibration_error_cross_validated"] < 0.2
+    assert report["fit"]["calibration_error_after"] <= report["fit"]["calibration_error_before"]
+    assert (run / "reliability_val.png").is_file()
+
+
+def test_scores_of_a_calibrated_run_say_how_sure_it_was(run: Path) -> None:
+    stored = json.loads((run / "scores_test.json").read_text())
+    certainty = stored["sets"][0]["summary"]["certainty"]
+    assert set(certainty) == {
+        "calibration_error", "spearman", "predicted_jaccard", "mean_error", "coverage",
+    }  # fmt: skip
+    assert all(0 <= item["predicted_jaccard"] <= 1 for item in stored["items"])
+    assert (run / "reliability_test.png").is_file()
+    assert (run / "risk_coverage_test.png").is_file()
+
+
+def test_the_published_version_answers_as_the_run_does(run: Path, discs: Path) -> None:
+    loaded = Registry(run.parent / "models").load("disc-unet", "1.0.0")
+    target = run_target(run)
+    assert loaded.card.calibration == target.predictor.calibration is not None
+    assert loaded.card.postprocess == target.predictor.postprocess_config
+    for_run = target.predictor.predict(photograph(discs))
+    for_version = loaded.predictor.predict(photograph(discs))
+    assert for_run.score == for_version.score is not None
+    assert np.array_equal(for_run.mask, for_version.mask)
+
+
+def test_every_engine_is_compared_with_the_same_calibration(run: Path, discs: Path) -> None:
+    first = export(run, read_samples(discs))["engines"][0]
+    report = json.loads((run / CALIBRATION).read_text())
+    chosen = max(report["tried"], key=lambda entry: entry["jaccard"])
+    assert first["jaccard"] == pytest.approx(chosen["jaccard"], abs=1e-6)
+
+
+def test_a_calibration_of_other_weights_is_not_used(run: Path) -> None:
+    with pytest.raises(ConfigError, match="is of other weights: calibrate again"):
+        read_calibrated(run, "0" * 64)
+
+
+def test_scores_from_before_the_calibration_cannot_be_published(run: Path, tmp_path: Path) -> None:
+    scores = json.loads((run / "scores_test.json").read_text())
+    (run / "scores_test.json").write_text(json.dumps(scores | {"calibration": None}))
+    try:
+        with pytest.raises(GateError, match="scored with calibration None, the run has"):
+            publish(run, Registry(tmp_path), version="1.0.1", licence="CC0-1.0")
+    finally:
+        (run / "scores_test.json").write_text(json.dumps(scores))
+
+
+def test_a_damaged_calibration_is_named(run: Path, tmp_path: Path) -> None:
+    (tmp_path / CALIBRATION).write_text('{"weights_sha256": "x", "calibration": {}}')
+    with pytest.raises(ConfigError, match="is no calibration"):
+        read_calibrated(tmp_path, "x")
+
+
+def test_without_a_calibration_there_is_none(tmp_path: Path) -> None:
+    assert read_calibrated(tmp_path, "x") is None
