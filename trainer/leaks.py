@@ -127,7 +127,7 @@ def require_unseen(samples: Sequence[Sample], trained: Sequence[Fingerprint]) ->
     if leaks:
         raise DatasetError(
             f"{len(leaks)} of {len(samples)} images to be scored were seen in training "
-            f"(--skip-bad leaves them out):\n  " + "\n  ".join(describe(leaks, samples))
+            f"(`evaluate --skip-bad` leaves them out):\n  " + "\n  ".join(describe(leaks, samples))
         )
 
 

@@ -35,7 +35,7 @@ def image(data: bytes, kind: str, *, alt: str) -> str:
 
     Args:
         data: The file's bytes.
-        kind: `png` or `svg+xml`.
+        kind: `png`, `jpeg` or `svg+xml`.
         alt: What it shows, for who cannot see it.
     """
     encoded = base64.b64encode(data).decode()

@@ -8,20 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_core.errors import ConfigError, DatasetError, VersionNotFoundError
+from model_core.errors import ConfigError, DatasetError
 from model_core.predictor import Predictor
-from model_core.registry import Registry, split_reference
+from model_core.registry import Registry
 from trainer import registry_commands
 from trainer.config import load_config
 from trainer.leaks import Fingerprint, describe, require_unseen, seen_among
-from trainer.run import CALIBRATION, CONFIG, WEIGHTS, load_record, load_run, trained_on
+from trainer.run import CONFIG, read_json, trained_on
 from trainer.samples import SAMPLES_CSV, Sample, digest, read_samples
 
 if TYPE_CHECKING:
-    from trainer.evaluate import Target
-
-    Scoring = tuple[Target, list[Fingerprint] | None, Path, str]
-    """What is scored, what it has seen (None: not known), where to write, its data's digest."""
+    from trainer.evaluate import Scored, Target
 
 Commands = argparse._SubParsersAction  # what add_subparsers gives, which has no public name
 
@@ -38,7 +35,12 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     training.set_defaults(command=_train, after_interrupt="the same with --resume goes on")
 
     evaluate = commands.add_parser("evaluate", help="score a run or a version")
-    evaluate.add_argument("target", help="run folder, version, alias, or name@version")
+    evaluate.add_argument(
+        "target", nargs="+", help="run folder, version, alias, or name@version; one, or --protocol"
+    )
+    evaluate.add_argument(
+        "--protocol", action="store_true", help="the evaluation of record, of one target or more"
+    )
     evaluate.add_argument("--data", type=Path, required=True, help="prepared folder, or a manifest")
     parts = ["train", "val", "test", "external", "all"]
     evaluate.add_argument(
@@ -54,16 +56,6 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     registry_commands.add_registry(evaluate)
     evaluate.set_defaults(command=_evaluate)
-
-    calibrating = commands.add_parser("calibrate", help="choose what follows a run's weights")
-    calibrating.add_argument("run", type=Path, help="run folder")
-    calibrating.add_argument("--data", type=Path, required=True, help="prepared folder")
-    calibrating.set_defaults(command=_calibrate)
-
-    exporting = commands.add_parser("export", help="other engines' forms of a run, compared")
-    exporting.add_argument("run", type=Path, help="run folder")
-    exporting.add_argument("--data", type=Path, required=True, help="prepared folder")
-    exporting.set_defaults(command=_export)
 
     predict = commands.add_parser("predict", help="masks of a whole folder")
     predict.add_argument("source", type=Path, help="folder of photographs")
@@ -92,71 +84,63 @@ def _train(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from trainer.datasets import samples_of
     from trainer.evaluate import held_out
+    from trainer.targets import open_target
 
-    run = Path(options.target)
-    is_run = (run / CONFIG).is_file()
-    target, seen, out, trained_with = _of_run(options) if is_run else _of_version(options)
+    if options.protocol:
+        return _evaluate_of_record(options)
+    if len(options.target) > 1:
+        raise ConfigError(
+            f"{len(options.target)} targets: several beside each other take --protocol"
+        )
+    opened = open_target(options.target[0], options.registry, options.name)
     everything = samples_of(options.data)
     part = options.part or ("test" if (options.data / SAMPLES_CSV).is_file() else "all")
-    datasets = tuple(options.datasets.split(",")) if options.datasets else ()
-    if is_run:
-        datasets = datasets or load_run(run).datasets
+    datasets = tuple(options.datasets.split(",")) if options.datasets else opened.datasets
     samples = held_out(everything, part, datasets=datasets)
-    if seen is None:
-        _warn_unless(trained_with, everything)
+    if opened.seen is None:
+        _warn_unless(opened.trained_with, everything)
     elif part != "train":
-        samples = _unseen(samples, seen, skip_bad=options.skip_bad)
+        samples = _unseen(samples, opened.seen, skip_bad=options.skip_bad)
     _write_scores(
-        target,
+        opened.target,
         samples,
-        out,
+        options.out or opened.home,
         part,
         digest(everything),
         spacing_mm=options.spacing_mm,
-        leak_checked=seen is not None and part != "train",
+        leak_checked=opened.seen is not None and part != "train",
     )
+    return None
 
 
-def _calibrate(options: argparse.Namespace) -> None:
-    from trainer.calibrate import calibrate
-    from trainer.evaluate import held_out, run_target
+def _evaluate_of_record(options: argparse.Namespace) -> None:
+    from trainer import protocol
+    from trainer.datasets import samples_of
+    from trainer.targets import open_target
 
-    run: Path = options.run
-    with_weights = run_target(run, calibrated=False)
-    samples = held_out(read_samples(options.data), "val", datasets=load_run(run).datasets)
-    require_unseen(samples, trained_on(run))
-    report = calibrate(
-        with_weights.predictor, samples, run, weights_sha256=with_weights.weights_sha256
-    )
-    for part in ("calibration", "postprocess", "fit"):
-        print(f"{part}: " + ", ".join(f"{key} {value}" for key, value in report[part].items()))
-    print(f"written to {run / CALIBRATION}")
-
-
-def _export(options: argparse.Namespace) -> None:
-    from trainer.export import export, format_report
-
-    print(format_report(export(options.run, read_samples(options.data))))
-    print(f"written to {options.run / 'exports'} and {options.run / 'precision.json'}")
-
-
-def _of_run(options: argparse.Namespace) -> "Scoring":
-    from trainer.evaluate import run_target
-
-    run = Path(options.target)
-    data = load_record(run)["data"]["sha256"]
-    return run_target(run), trained_on(run), options.out or run, data
-
-
-def _of_version(options: argparse.Namespace) -> "Scoring":
-    from trainer.evaluate import Target
-
-    registry = Registry(options.registry)
-    name, version = _resolve(registry, options.target, options.name)
-    loaded = registry.load(name, version)
-    target = Target(loaded.predictor, loaded.card.files[WEIGHTS])
-    out = options.out or Path("runs") / f"{name}-{version}"
-    return target, registry_commands.seen_by(loaded), out, loaded.card.data.sha256
+    for option in ("part", "datasets", "spacing_mm", "skip_bad"):
+        if getattr(options, option):
+            raise ConfigError(
+                f"--{option.replace('_', '-')} does not go with --protocol, which leaves no choice"
+            )
+    targets = [open_target(name, options.registry, options.name) for name in options.target]
+    homes = protocol.homes(targets, options.out)
+    data = protocol.samples_of_record(samples_of(options.data))
+    for note in data.notes:
+        print(f"note: {note}", file=sys.stderr)
+    for opened in targets:
+        protocol.require_fit(opened, data)  # of all of them, before hours of scoring
+    results = []
+    for opened, home in zip(targets, homes, strict=True):
+        result, was_there = protocol.evaluate_of_record(opened, data, home)
+        protocol.write_protocol([result], data, home)
+        found = "already scored, read from" if was_there else "scored, written to"
+        print(f"{opened.label}: {found} {home}: protocol.md, protocol.json, scores_test.json")
+        results.append(result)
+    print(protocol.format_results(results))
+    if options.out and len(results) > 1:
+        protocol.write_protocol(results, data, options.out)
+        print(f"side by side: {options.out / 'protocol.md'}, {options.out / 'protocol.json'}")
 
 
 def _warn_unless(trained_with: str, everything: list[Sample]) -> None:
@@ -204,6 +188,21 @@ def _write_scores(
     print(format_table(records))
     print(f"written to {out}: scores_{part}.json, scores_{part}.csv, triptychs_{part}.png")
     print(f"report: {write_report(out)}")
+    if part == "val":
+        _write_failures(scored, target, out)
+
+
+def _write_failures(scored: "list[Scored]", target: "Target", out: Path) -> None:
+    """Where the model fails on the validation part, which may be looked at."""
+    from trainer.evaluate import scores_path
+    from trainer.strata import measure_all, write_strata
+    from trainer.worst import write_worst
+
+    items = read_json(scores_path(out, "val"))["items"]
+    written = write_strata(items, measure_all([entry.sample for entry in scored]), out, part="val")
+    print(f"strata: {written}")
+    sheet, page = write_worst(scored, target.predictor, out, part="val")
+    print(f"worst images: {sheet}, {page}")
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -224,25 +223,15 @@ def _predict(options: argparse.Namespace) -> int:
 def _predictor(options: argparse.Namespace) -> tuple[Predictor, str]:
     """The predictor of a run or a version, and what to call it."""
     from trainer.evaluate import run_target
+    from trainer.targets import resolve
 
     run = Path(options.model)
     if (run / CONFIG).is_file():
         target = run_target(run)
         return target.predictor, f"weights {target.weights_sha256}"
     registry = Registry(options.registry)
-    loaded = registry.load(*_resolve(registry, options.model, options.name))
+    loaded = registry.load(*resolve(registry, options.model, options.name))
     return loaded.predictor, f"{loaded.label} {loaded.sha256}"
-
-
-def _resolve(registry: Registry, reference: str, default: str) -> tuple[str, str]:
-    """Name and version of what is no run folder."""
-    try:
-        name, version = split_reference(reference, default)
-        return name, registry.resolve(name, version)
-    except (ConfigError, VersionNotFoundError) as exc:
-        raise type(exc)(
-            f"{reference} is neither a run folder (it has no {CONFIG}) nor a version: {exc}"
-        ) from exc
 
 
 def _spacing(text: str) -> tuple[float, float]:
