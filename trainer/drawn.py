@@ -82,6 +82,26 @@ def draw_lesion(
     return np.clip(colours, 0, 255).astype(np.uint8), away < 0
 
 
+def draw_skin(
+    seed: int, *, height: int = 384, width: int = 512, tone: float = 1.0, hair: bool = False
+) -> Image:
+    """One drawn photograph of skin without a lesion, uint8 (H, W, 3), RGB.
+
+    Args:
+        seed: The same seed draws the same skin.
+        height: Rows, px, at least 32.
+        width: Columns, px, at least 32.
+        tone: Lightness: 1 is the light skin of most dermoscopy sets, 0.35 very dark.
+        hair: Dark hairs across.
+    """
+    skin_rng, hair_rng = np.random.default_rng(seed).spawn(2)
+    colours = _skin(skin_rng, height, width, tone=tone)
+    if hair:
+        colours = _with_hair(colours, hair_rng)
+    colours = colours + skin_rng.normal(0, 2.0, colours.shape)
+    return np.clip(colours, 0, 255).astype(np.uint8)
+
+
 def write_drawn(
     folder: Path, *, count: int, seed: int = 0, height: int = 384, width: int = 512
 ) -> None:
@@ -157,10 +177,7 @@ def _colours(rng: np.random.Generator, away: Field) -> Field:
     """RGB of skin and lesion, 0-255."""
     height, width = away.shape
     short = min(height, width)
-    skin = _mixed(rng, _SKIN)
-    light = 1 + 0.05 * _smooth(rng, height, width, scale=short / 2)
-    texture = 3.5 * _smooth(rng, height, width, scale=short / 50)
-    surface = skin * light[..., None] + texture[..., None]
+    surface = _skin(rng, height, width, tone=1.0)
     dark, pale = _mixed(rng, _PIGMENT), _mixed(rng, _PIGMENT)
     patches = 1 / (1 + np.exp(-3 * _smooth(rng, height, width, scale=short / 8)))
     pigment = dark + (pale - dark) * patches[..., None]
@@ -170,6 +187,15 @@ def _colours(rng: np.random.Generator, away: Field) -> Field:
     cover = rng.uniform(0.75, 0.97) / (1 + np.exp(np.clip(away / softness, -50, 50)))
     colours = surface + (pigment - surface) * cover[..., None]
     return colours + rng.normal(0, 2.0, colours.shape)  # the camera's own noise
+
+
+def _skin(rng: np.random.Generator, height: int, width: int, *, tone: float) -> Field:
+    short = min(height, width)
+    skin = tone * _mixed(rng, _SKIN)
+    light = 1 + 0.05 * _smooth(rng, height, width, scale=short / 2)
+    texture = 3.5 * _smooth(rng, height, width, scale=short / 50)
+    surface: Field = skin * light[..., None] + texture[..., None]
+    return surface
 
 
 def _mixed(rng: np.random.Generator, palette: Field) -> Field:

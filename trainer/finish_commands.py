@@ -1,9 +1,10 @@
-"""The commands between training and publishing: calibrate and export."""
+"""The commands between training and publishing: calibrate, export and robustness."""
 
 import argparse
 from pathlib import Path
 
 from trainer.leaks import require_unseen
+from trainer.registry_commands import add_registry
 from trainer.run import CALIBRATION, EXPORTS, PRECISION, load_run, trained_on
 from trainer.samples import read_samples
 
@@ -21,6 +22,18 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     exporting.add_argument("run", type=Path, help="run folder")
     exporting.add_argument("--data", type=Path, required=True, help="prepared folder")
     exporting.set_defaults(command=_export)
+
+    robust = commands.add_parser("robustness", help="scores of worse photographs, and inventions")
+    robust.add_argument("target", help="run folder, version, alias, or name@version")
+    robust.add_argument("--data", type=Path, required=True, help="prepared folder")
+    robust.add_argument("--part", choices=["val", "test", "external"], default="test")
+    robust.add_argument(
+        "--limit", type=int, default=200, help="images, of each set its share (200); 0 takes all"
+    )
+    robust.add_argument("--seed", type=int, default=0, help="of the sample and what is drawn (0)")
+    robust.add_argument("--out", type=Path, help="folder for the results (default: the run)")
+    add_registry(robust)
+    robust.set_defaults(command=_robustness)
 
 
 def _calibrate(options: argparse.Namespace) -> None:
@@ -43,3 +56,20 @@ def _export(options: argparse.Namespace) -> None:
     run: Path = options.run
     print(format_report(export(run, read_samples(options.data))))
     print(f"written to {run / EXPORTS} and {run / PRECISION}")
+
+
+def _robustness(options: argparse.Namespace) -> None:
+    from trainer.evaluate import held_out
+    from trainer.robustness import draw_sheet, format_markdown, measure, sampled, write_report
+    from trainer.targets import open_target
+
+    opened = open_target(options.target, options.registry, options.name)
+    samples = held_out(read_samples(options.data), options.part, datasets=opened.datasets)
+    require_unseen(samples, opened.seen or [])
+    chosen = sampled(samples, options.limit, seed=options.seed)
+    predictor, out = opened.target.predictor, options.out or opened.home
+    report = measure(predictor, chosen, seed=options.seed)
+    write_report(report, out, part=options.part)
+    draw_sheet(predictor, chosen[0], out / f"robustness_{options.part}.png", seed=options.seed)
+    print(format_markdown(report))
+    print(f"written to {out}: robustness_{options.part}.json, .md, .png")
