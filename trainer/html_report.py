@@ -5,7 +5,6 @@ It shows photographs of patients where it has triptychs, so it stays in the run 
 
 import json
 import shlex
-from bisect import bisect_right
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -17,6 +16,7 @@ from model_core.storage import file_sha256
 from trainer import charts
 from trainer.markup import figure, image, missing, note, table, terms
 from trainer.run import CONFIG, RUN, WEIGHTS, read_json, read_log, starts
+from trainer.strata import SIZE_NAMES, size_name
 from trainer.tables import read_table, replace_text
 
 REPORT = "report.html"
@@ -25,9 +25,6 @@ _EXPECTED = ("test", "val")  # a run without their scores is told so
 _COLUMNS = ("dataset", "part", "dice", "jaccard", "threshold_jaccard")
 _DISTANCES = ("hausdorff_95_px", "assd_px")
 _TEMPLATE = Path(__file__).with_name("report.html")
-# Shares of the photograph, in percent; lesions of a few percent are the hard ones.
-_SIZES = (2.0, 5.0, 15.0, 40.0)
-_SIZE_NAMES = ("below 2 %", "2–5 %", "5–15 %", "15–40 %", "40 % and more", "no lesion")
 
 
 def write_report(run: Path) -> Path:
@@ -235,10 +232,9 @@ def _histogram(images: Sequence[dict[str, str]], command: str) -> str:
 def _by_size(images: Sequence[dict[str, str]], command: str) -> str:
     if not images or not all(row.get("lesion_fraction") for row in images):
         return missing("There is no note of the lesions' sizes with these scores.", command)
-    groups: dict[str, list[dict[str, str]]] = {name: [] for name in _SIZE_NAMES}
+    groups: dict[str, list[dict[str, str]]] = {name: [] for name in SIZE_NAMES}
     for row in images:
-        share = 100 * float(row["lesion_fraction"])
-        groups[_SIZE_NAMES[bisect_right(_SIZES, share) if share > 0 else -1]].append(row)
+        groups[size_name(float(row["lesion_fraction"]))].append(row)
     rows = []
     for name, within in groups.items():
         if within:

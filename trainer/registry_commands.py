@@ -1,4 +1,4 @@
-"""The commands on published versions: publish, promote, rollback, list, show and verify."""
+"""The commands on published versions: publish, promote, rollback, list, show, verify, reproduce."""
 
 import argparse
 import sys
@@ -65,6 +65,14 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     verifying.add_argument("version", nargs="?", help="version or alias (default: everything)")
     add_registry(verifying)
     verifying.set_defaults(command=_verify)
+
+    again = commands.add_parser("reproduce", help="what made a version, and its scores again")
+    again.add_argument("version", help="REGISTRY/NAME/VERSION, version, alias, or name@version")
+    again.add_argument(
+        "--data", type=Path, help="prepared folder: take the scores again, 1 where they differ"
+    )
+    add_registry(again)
+    again.set_defaults(command=_reproduce)
 
 
 def _publish(options: argparse.Namespace) -> None:
@@ -150,6 +158,29 @@ def _verify(options: argparse.Namespace) -> int:
     count = sum(len(registry.versions(name)) for name in registry.names())
     print(f"{count} versions checked, {len(faults)} faults")
     return 1 if faults else 0
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from trainer.datasets import samples_of
+    from trainer.reproduce import describe, differences
+
+    reference = options.version
+    root, *place = options.version.rstrip("/").rsplit("/", 2)
+    if len(place) == 2:  # a path or URL, as models/lesion-unet/1.0.0
+        options.registry, options.name, reference = root, *place
+    registry = _existing(options)
+    name, reference = split_reference(reference, options.name)
+    version = registry.resolve(name, reference)
+    print(describe(*registry.card(name, version), f"{options.registry}/{name}/{version}"))
+    if not options.data:
+        return 0
+    loaded = registry.load(name, version)
+    found = differences(loaded.card, loaded.predictor, samples_of(options.data))
+    for line in found:
+        print(f"differs: {line}")
+    if not found:
+        print(f"\n{loaded.label}: scored again, every figure is the card's")
+    return 1 if found else 0
 
 
 def _existing(options: argparse.Namespace) -> Registry:

@@ -102,9 +102,9 @@ def _sheet(pictures: Sequence[_Picture]) -> Pillow.Image:
         left, top = column * _TILE_PX, _CAPTION_PX + row * (_TILE_PX + _CAPTION_PX)
         tile = picture.drawn.copy()
         tile.thumbnail((_TILE_PX - 6, _TILE_PX - 2))
-        sheet.paste(tile, (left + 3, top))
+        sheet.paste(tile, (left + 3, top + _CAPTION_PX))
         for line, text in enumerate(_caption(picture, index)):
-            pen.text((left + 4, top + _TILE_PX - 1 + 15 * line), text, "black", font)
+            pen.text((left + 4, top + 2 + 15 * line), text, "black", font)
     return sheet
 
 

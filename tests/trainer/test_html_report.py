@@ -214,16 +214,16 @@ def test_images_are_grouped_by_the_size_of_their_lesion_and_none_is_left_out(
     sized = copy(run, tmp_path)
     first = {**read_rows(run)[0], "dice": "0.8", "jaccard": "0.7", "threshold_jaccard": "0.7"}
     failed = {**first, "dice": "0.4", "jaccard": "0.25", "threshold_jaccard": "0"}
-    shares = ["0", "0.001", "0.02", "0.049", "0.05", "0.4", "1"]
+    shares = ["0", "0.001", "0.02", "0.099", "0.1", "0.3", "1"]
     found = [{**first, "lesion_fraction": share} for share in shares]
     write_rows(sized, [*found, {**failed, "lesion_fraction": "0.03"}])
     rows = page_of(sized).rows
     start = next(index for index, row in enumerate(rows) if row[0] == "lesion's share")
     assert rows[start + 1 : start + 6] == [
         ["below 2 %", "1", "0.8000", "0.7000", "0.7000", "0 (0.0%)"],
-        ["2–5 %", "3", "0.6667", "0.5500", "0.4667", "1 (33.3%)"],
-        ["5–15 %", "1", "0.8000", "0.7000", "0.7000", "0 (0.0%)"],
-        ["40 % and more", "2", "0.8000", "0.7000", "0.7000", "0 (0.0%)"],
+        ["2–10 %", "3", "0.6667", "0.5500", "0.4667", "1 (33.3%)"],
+        ["10–30 %", "1", "0.8000", "0.7000", "0.7000", "0 (0.0%)"],
+        ["30 % and more", "2", "0.8000", "0.7000", "0.7000", "0 (0.0%)"],
         ["no lesion", "1", "0.8000", "0.7000", "0.7000", "0 (0.0%)"],
     ]
 
