@@ -1,5 +1,8 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis.extra import numpy as arrays
+from scipy import ndimage
 
 from model_core.arrays import Logits, Mask
 from model_core.errors import ConfigError
@@ -118,3 +121,10 @@ def test_a_threshold_outside_zero_to_one_is_refused(threshold: float) -> None:
 )
 def test_logit_is_the_log_of_the_odds(probability: float, expected: float) -> None:
     assert logit(probability) == pytest.approx(expected)
+
+
+@given(arrays.arrays(np.bool_, arrays.array_shapes(min_dims=2, max_dims=2, max_side=12)))
+def test_holes_are_scipys(mask: np.ndarray) -> None:
+    logits = np.where(mask, np.float32(3), np.float32(-3))
+    filled = tidy(logits, PostprocessConfig(largest_component=False)) > 0
+    assert np.array_equal(filled, ndimage.binary_fill_holes(mask))
