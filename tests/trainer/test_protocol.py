@@ -55,7 +55,7 @@ def config_of(data: Path) -> TrainConfig:
         "name": "disc-unet",
         "data": str(data),
         "gate_dice": 0.0,
-        "stages": [{"size": 16, "epochs": 1, "batch": 4}],
+        "stages": [{"size": 16, "epochs": 2, "batch": 4}],
         "model": {"width": 4, "depth": 2, "norm": "batch"},
         "preprocess": {"size": 16},
     }
