@@ -18,7 +18,7 @@ def ids_of(part: Part, count: int) -> list[str]:
 def write_committed(source: Path, out: Path, *, train: int = 8, others: int = 3) -> list[Sample]:
     """Prepare a folder of `isic` and `ph2` discs."""
     source.mkdir()
-    rows = []
+    rows: list[dict[str, str]] = []
     counts: dict[Part, int] = {"train": train, "val": others, "test": others, "external": others}
     for part, count in counts.items():
         for name in ids_of(part, count):

@@ -178,8 +178,9 @@ def _write_scores(
     leak_checked: bool,
     spacing_mm: tuple[float, float] | None = None,
 ) -> None:
-    from trainer.evaluate import format_table, score, write_scores
+    from trainer.evaluate import score
     from trainer.html_report import write_report
+    from trainer.scores import format_table, write_scores
 
     scored = score(target.predictor, samples, spacing_mm=spacing_mm, sweep=True)
     records = write_scores(
@@ -194,7 +195,7 @@ def _write_scores(
 
 def _write_failures(scored: "list[Scored]", target: "Target", out: Path) -> None:
     """Where the model fails on the validation part, which may be looked at."""
-    from trainer.evaluate import scores_path
+    from trainer.scores import scores_path
     from trainer.strata import measure_all, write_strata
     from trainer.worst import write_worst
 

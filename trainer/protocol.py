@@ -17,10 +17,11 @@ from model_core.card import ScoreRecord
 from model_core.errors import ConfigError, DatasetError
 from model_core.storage import file_sha256
 from trainer import strata
-from trainer.evaluate import held_out, score, scores_path, write_scores
+from trainer.evaluate import held_out, score
 from trainer.leaks import require_unseen
 from trainer.run import read_json, write_json
 from trainer.samples import Sample, digest
+from trainer.scores import scores_path, write_scores
 from trainer.split import COMMITTED_SPLIT, read_split
 from trainer.tables import replace_text
 from trainer.targets import Opened
@@ -193,13 +194,14 @@ def _stored(opened: Opened, data: HeldOut, out: Path) -> dict[str, Any]:
     path, predictor = scores_path(out, _PART), opened.target.predictor
     if not path.is_file():
         return {}
-    stored = read_json(path)
+    stored, calibration = read_json(path), predictor.calibration
     wanted = {
         "weights_sha256": opened.target.weights_sha256,
         "data_sha256": data.data_sha256,
         "leak_checked": True,
         "preprocess": asdict(predictor.preprocess_config),
         "postprocess": asdict(predictor.postprocess_config),
+        "calibration": asdict(calibration) if calibration else None,
     }
     images = [(item["dataset"], item["part"], item["id"]) for item in stored.get("items", [])]
     ours = [(sample.dataset, sample.part, sample.id) for sample in data.samples]

@@ -24,7 +24,6 @@ from model_core.storage import file_sha256
 from trainer.calibrate import read_calibrated
 from trainer.config import TrainConfig, dump_config
 from trainer.drawn import draw_lesion
-from trainer.evaluate import scores_path
 from trainer.leaks import write_trained
 from trainer.run import (
     EXPORTS,
@@ -36,6 +35,7 @@ from trainer.run import (
     starts,
     trained_on,
 )
+from trainer.scores import scores_path
 
 GOLDEN_SEED = 7
 INTENDED_USE = (

@@ -165,9 +165,9 @@ def _reproduce(options: argparse.Namespace) -> int:
     from trainer.reproduce import describe, differences
 
     reference = options.version
-    root, *place = options.version.rstrip("/").rsplit("/", 2)
-    if len(place) == 2:  # a path or URL, as models/lesion-unet/1.0.0
-        options.registry, options.name, reference = root, *place
+    parts: list[str] = reference.rstrip("/").rsplit("/", 2)
+    if len(parts) == 3:  # a path or URL, as models/lesion-unet/1.0.0
+        options.registry, options.name, reference = parts
     registry = _existing(options)
     name, reference = split_reference(reference, options.name)
     version = registry.resolve(name, reference)

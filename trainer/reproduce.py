@@ -11,8 +11,9 @@ from typing import Any
 from model_core.card import Card, ScoreRecord
 from model_core.errors import DatasetError
 from model_core.predictor import Predictor
-from trainer.evaluate import score, summarise_sets
+from trainer.evaluate import score
 from trainer.samples import Sample, count_parts, digest
+from trainer.scores import summarise_sets
 
 TOLERANCE = 1e-6
 """Largest difference between two figures that are called the same."""
@@ -126,11 +127,15 @@ def _commands(card: Card, commits: str, place: str) -> Iterator[str]:
     yield f"git checkout {commit}" if commit else "# the commit is not recorded: any that fits"
     if commits.endswith("-dirty"):
         yield "# files differed from that commit; the differences are not recorded"
-    yield "pip install -c constraints.txt -e '.[train]'"
+    yield f"pip install -c constraints.txt -e '.[{'export' if card.engines else 'train'}]'"
     yield "python -m trainer prepare SOURCE --out data/skin  # to the same data SHA-256"
     yield "# write the config above to again.toml"
     initial = " --initial RUN" if card.training.get("initial") else ""
     yield f"python -m trainer train again.toml --data data/skin --out runs/again{initial}"
+    if card.calibration:
+        yield "python -m trainer calibrate runs/again --data data/skin"
+    if card.engines:
+        yield "python -m trainer export runs/again --data data/skin"
     yield "python -m trainer evaluate runs/again --data data/skin"
     yield f"python -m trainer reproduce {shlex.quote(place)} --data data/skin"
 

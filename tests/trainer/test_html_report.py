@@ -15,10 +15,11 @@ from model_core.errors import ConfigError
 from model_core.metrics import METRICS
 from trainer.commands import main
 from trainer.config import parse_config
-from trainer.evaluate import held_out, run_target, score, write_scores
+from trainer.evaluate import held_out, run_target, score
 from trainer.html_report import write_report
 from trainer.loop import train
 from trainer.samples import read_samples
+from trainer.scores import write_scores
 
 VOID = {"meta", "img", "br", "hr", "link"}
 

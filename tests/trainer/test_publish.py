@@ -8,7 +8,7 @@ import pytest
 
 from model_core.errors import DatasetError, GateError, VersionExistsError
 from model_core.registry import Registry
-from trainer import evaluate, publish, registry_commands
+from trainer import evaluate, publish, registry_commands, scores
 from trainer.config import parse_config
 from trainer.loop import train
 from trainer.run import WEIGHTS, load_run, trained_on
@@ -43,7 +43,7 @@ def run(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def score_run(run: Path, data: Path, part: str = "test") -> None:
     target = evaluate.run_target(run)
     scored = evaluate.score(target.predictor, evaluate.held_out(read_samples(data), part))
-    evaluate.write_scores(scored, target, run, part=part, data_sha256="0" * 64, leak_checked=True)
+    scores.write_scores(scored, target, run, part=part, data_sha256="0" * 64, leak_checked=True)
 
 
 def copied(run: Path, folder: Path) -> Path:
@@ -55,7 +55,7 @@ def copied(run: Path, folder: Path) -> Path:
 
 
 def test_scores_name_the_set_the_size_and_the_means(run: Path) -> None:
-    stored = json.loads(evaluate.scores_path(run, "test").read_text())
+    stored = json.loads(scores.scores_path(run, "test").read_text())
     (record,) = stored["sets"]
     assert (record["dataset"], record["part"]) == ("discs", "test")
     assert "squashed to 32x32 px" in record["conditions"]
@@ -74,7 +74,7 @@ def test_scores_name_the_set_the_size_and_the_means(run: Path) -> None:
 def test_the_table_has_a_line_for_every_set(run: Path) -> None:
     predictor, config = evaluate.run_target(run).predictor, load_run(run)
     scored = evaluate.score(predictor, evaluate.held_out(read_samples(config.data), "val"))
-    lines = evaluate.format_table(evaluate.summarise_sets(scored, predictor)).splitlines()
+    lines = scores.format_table(scores.summarise_sets(scored, predictor)).splitlines()
     assert len(lines) == 2
     assert lines[1].startswith("discs val")
 
@@ -126,7 +126,7 @@ def test_a_version_is_never_rewritten(run: Path, tmp_path: Path) -> None:
 
 def test_an_unscored_run_is_not_published(run: Path, tmp_path: Path) -> None:
     bare = copied(run, tmp_path / "run")
-    evaluate.scores_path(bare, "test").unlink()
+    scores.scores_path(bare, "test").unlink()
     with pytest.raises(GateError, match="trainer evaluate"):
         publish.publish(bare, Registry(tmp_path / "models"), version="0.1.0", licence=LICENCE)
     assert not (tmp_path / "models").exists()
@@ -134,9 +134,9 @@ def test_an_unscored_run_is_not_published(run: Path, tmp_path: Path) -> None:
 
 def test_scores_of_other_weights_do_not_count(run: Path, tmp_path: Path) -> None:
     changed = copied(run, tmp_path / "run")
-    scores = json.loads(evaluate.scores_path(changed, "test").read_text())
-    evaluate.scores_path(changed, "test").write_text(
-        json.dumps(scores | {"weights_sha256": "0" * 64})
+    stored = json.loads(scores.scores_path(changed, "test").read_text())
+    scores.scores_path(changed, "test").write_text(
+        json.dumps(stored | {"weights_sha256": "0" * 64})
     )
     with pytest.raises(GateError, match="evaluate again"):
         publish.publish(changed, Registry(tmp_path / "models"), version="0.1.0", licence=LICENCE)
@@ -144,7 +144,7 @@ def test_scores_of_other_weights_do_not_count(run: Path, tmp_path: Path) -> None
 
 def test_scores_on_validation_do_not_open_the_gate(run: Path, tmp_path: Path, discs: Path) -> None:
     tuned = copied(run, tmp_path / "run")
-    evaluate.scores_path(tuned, "test").unlink()
+    scores.scores_path(tuned, "test").unlink()
     score_run(tuned, discs, "val")
     with pytest.raises(GateError, match=r"has no scores_test\.json"):
         publish.publish(tuned, Registry(tmp_path / "models"), version="0.1.0", licence=LICENCE)
@@ -165,7 +165,7 @@ def test_scores_that_may_be_of_seen_images_do_not_open_the_gate(
     run: Path, tmp_path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> None:
     other = copied(run, tmp_path / "run")
-    path = evaluate.scores_path(other, "test")
+    path = scores.scores_path(other, "test")
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
     with pytest.raises(GateError, match="evaluate again"):
         publish.publish(other, Registry(tmp_path / "models"), version="0.1.0", licence=LICENCE)
