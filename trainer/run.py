@@ -13,6 +13,8 @@
 | precision.json | what fp32, bf16 and int8 score on the same images |
 | curves.png, tensorboard/ | how it went |
 | scores_PART.json, .csv, triptychs_PART.png, report.html | how good it is |
+| strata_val.json, .md, worst_val.png, .html | on what kind of image it fails, and the worst ones |
+| protocol.json, .md | the evaluation of record |
 """
 
 import fcntl

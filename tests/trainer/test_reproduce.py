@@ -25,7 +25,7 @@ VALUES = PLAIN | st.lists(PLAIN, max_size=3) | st.lists(st.dictionaries(KEYS, PL
 
 @pytest.fixture(scope="module")
 def models(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A registry with disc-unet@1.0.0, trained and scored on the discs."""
+    """A registry with disc-unet@1.0.0, trained, calibrated and scored on the discs."""
     folder = tmp_path_factory.mktemp("reproduce")
     table = {
         "name": "disc-unet",
@@ -37,6 +37,7 @@ def models(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "preprocess": {"size": 16},
     }
     train(parse_config(table, "test"), folder / "run")
+    assert main(["calibrate", str(folder / "run"), "--data", str(discs)]) == 0
     assert main(["evaluate", str(folder / "run"), "--data", str(discs)]) == 0
     publish = ["publish", str(folder / "run"), "--version", "1.0.0", "--licence", "CC0-1.0"]
     assert main([*publish, "--registry", str(folder / "models"), "--alias", "production"]) == 0
@@ -68,6 +69,7 @@ def test_the_card_says_what_made_it_and_how_to_make_it_again(
     )
     assert f"python -m trainer reproduce {place} --data data/skin" in said
     assert "python -m trainer train again.toml --data data/skin --out runs/again" in said
+    assert "python -m trainer calibrate runs/again --data data/skin" in said
 
 
 @pytest.mark.parametrize("name", ["1.0.0", "production", "disc-unet@1.0.0", "disc-unet@production"])
