@@ -10,6 +10,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,8 @@ def export(run: Path, samples: Sequence[Sample]) -> dict[str, Any]:
     validation = [sample for sample in samples if sample.part == "val"]
     if not trained or not validation:
         raise DatasetError("export needs images of the parts train and val")
+    # Killed on the way, no figures stand beside a network that they are not of.
+    (run / PRECISION).unlink(missing_ok=True)
     target = run_target(run)
     ours = target.predictor
     model = UNet(load_run(run).model)
@@ -116,7 +119,13 @@ def export(run: Path, samples: Sequence[Sample]) -> dict[str, Any]:
             OpenVINOBackend(int8, precision="int8"),
         ]
         compared = compare(engines, ours, validation)
-    report = {"weights_sha256": target.weights_sha256, "part": "val", "engines": compared}
+    report = {
+        "weights_sha256": target.weights_sha256,
+        "postprocess": asdict(ours.postprocess_config),
+        "calibration": asdict(ours.calibration) if ours.calibration else None,
+        "part": "val",
+        "engines": compared,
+    }
     write_json(run / PRECISION, report)
     return report
 

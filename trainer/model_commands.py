@@ -78,7 +78,15 @@ def _train(options: argparse.Namespace) -> None:
     everything = read_samples(config.data)
     samples = held_out(everything, "val", datasets=config.datasets)
     require_unseen(samples, trained_on(run))  # the initial weights may have seen them
-    _write_scores(run_target(run), samples, run, "val", digest(everything), leak_checked=True)
+    # A calibration that an earlier start was given is of other weights than these.
+    _write_scores(
+        run_target(run, calibrated=False),
+        samples,
+        run,
+        "val",
+        digest(everything),
+        leak_checked=True,
+    )
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -19,6 +19,7 @@ from model_core.calibration import Calibration
 from model_core.card import Card, DataRecord, EngineRecord, ScoreRecord
 from model_core.errors import ConfigError, GateError
 from model_core.postprocess import PostprocessConfig
+from model_core.preprocess import PreprocessConfig
 from model_core.registry import LoadedVersion, Registry
 from model_core.storage import file_sha256
 from trainer.calibrate import read_calibrated
@@ -83,7 +84,7 @@ def publish(run: Path, registry: Registry, *, version: str, licence: str) -> Loa
         training=_training(config, record),
         data=DataRecord(**record["data"]),
         scores=scores,
-        engines=_engines(run, scored),
+        engines=_engines(run, scored, rules, calibration),
         licence=licence,
         intended_use=INTENDED_USE,
         limits=_limits(config, rules),
@@ -137,7 +138,7 @@ def _held_out_scores(
         ("postprocess", rules),
         ("calibration", calibration),
     ):
-        wanted = json.loads(json.dumps(asdict(value))) if value else None
+        wanted = _plain(value)
         if stored.get(part) != wanted:
             raise GateError(
                 f"{run}: scored with {part} {stored.get(part)}, the run has {wanted}; "
@@ -153,7 +154,9 @@ def _held_out_scores(
     return scores
 
 
-def _engines(run: Path, weights_sha256: str) -> list[EngineRecord]:
+def _engines(
+    run: Path, weights_sha256: str, rules: PostprocessConfig, calibration: Calibration | None
+) -> list[EngineRecord]:
     """What `export` measured of other precisions; nothing where it did not run."""
     path = run / PRECISION
     if not path.is_file():
@@ -161,8 +164,19 @@ def _engines(run: Path, weights_sha256: str) -> list[EngineRecord]:
     report = read_json(path)
     if report.get("weights_sha256") != weights_sha256:
         raise GateError(f"{path} is of other weights: export again")
+    for name, value in (("postprocess", rules), ("calibration", calibration)):
+        if report.get(name) != _plain(value):
+            raise GateError(f"{path} was measured with another {name}: export again")
     part: str = report["part"]
     return [EngineRecord(part=part, **entry) for entry in report["engines"]]
+
+
+def _plain(
+    value: PreprocessConfig | PostprocessConfig | Calibration | None,
+) -> dict[str, Any] | None:
+    """As JSON gives it back."""
+    plain: dict[str, Any] | None = json.loads(json.dumps(asdict(value))) if value else None
+    return plain
 
 
 def _limits(config: TrainConfig, rules: PostprocessConfig) -> list[str]:

@@ -85,6 +85,18 @@ def test_every_engine_is_compared_with_the_same_calibration(run: Path, discs: Pa
     assert first["jaccard"] == pytest.approx(chosen["jaccard"], abs=1e-6)
 
 
+def test_engines_measured_before_a_new_calibration_do_not_count(run: Path, tmp_path: Path) -> None:
+    path = run / "precision.json"
+    measured = json.loads(path.read_text())
+    path.write_text(json.dumps(measured | {"calibration": None}))
+    try:
+        with pytest.raises(GateError, match="measured with another calibration: export again"):
+            publish(run, Registry(tmp_path), version="1.0.1", licence="CC0-1.0")
+    finally:
+        path.write_text(json.dumps(measured))
+    assert publish(run, Registry(tmp_path), version="1.0.1", licence="CC0-1.0").card.engines
+
+
 def test_a_calibration_of_other_weights_is_not_used(run: Path) -> None:
     with pytest.raises(ConfigError, match="is of other weights: calibrate again"):
         read_calibrated(run, "0" * 64)
