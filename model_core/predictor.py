@@ -7,7 +7,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
+from scipy.special import expit
 
 from model_core.arrays import Batch, Image, Logits, Mask
 from model_core.backends.protocol import Backend
@@ -53,8 +53,7 @@ class Prediction:
 
         Made on demand: most callers want only the mask.
         """
-        restored = torch.from_numpy(self.geometry.restore(self.logits))
-        probability: np.ndarray = torch.sigmoid(restored).numpy()
+        probability: np.ndarray = expit(self.geometry.restore(self.logits))
         return probability
 
 
@@ -129,5 +128,5 @@ class Predictor:
         shown = logits[geometry.inside]
         tidied = tidy(shown, config)
         score = calibration.score(shown, tidied > cut) if calibration is not None else None
-        mask = geometry.restore_shown(tidied) > cut
+        mask = geometry.restore_mask(tidied, cut)
         return Prediction(mask, config.threshold, logits, geometry, score)

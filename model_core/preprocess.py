@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from PIL import Image as Pillow
 from torch import Tensor
-from torch.nn import functional
 
 from model_core.arrays import Image, Logits, Mask
 from model_core.errors import ConfigError, ShapeMismatchError
 from model_core.image_io import MAX_PIXELS, Photograph, decode_image
+from model_core.resample import enlarge, enlarge_above
 
 Fit = Literal["squash", "letterbox"]
 
@@ -104,15 +104,19 @@ class Geometry:
         Returns:
             float32 (height, width).
         """
-        return self.restore_shown(logits[self.inside])
+        return enlarge(logits[self.inside], self.height, self.width)
 
-    def restore_shown(self, logits: Logits) -> Logits:
-        """The same of the part alone that shows the photograph, float32 (rows, columns)."""
-        tensor = torch.from_numpy(np.ascontiguousarray(logits))[None, None]
-        size = (self.height, self.width)
-        scaled = functional.interpolate(tensor, size=size, mode="bilinear", align_corners=False)
-        restored: Logits = scaled[0, 0].numpy()
-        return restored
+    def restore_mask(self, shown: Logits, cut: float) -> Mask:
+        """Where `restore` exceeds a cut, at a fraction of its cost.
+
+        Args:
+            shown: float32 (rows, columns): the part of the square that shows the photograph.
+            cut: Logit above which a pixel is lesion.
+
+        Returns:
+            bool (height, width).
+        """
+        return enlarge_above(shown, cut, self.height, self.width)
 
 
 def preprocess(

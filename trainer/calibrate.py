@@ -213,7 +213,7 @@ def _best(
 
 
 def _mask(case: _Case, rules: PostprocessConfig) -> Mask:
-    return case.geometry.restore_shown(tidy(case.logits, rules)) > logit(rules.threshold)
+    return case.geometry.restore_mask(tidy(case.logits, rules), logit(rules.threshold))
 
 
 def _small_mask(case: _Case, rules: PostprocessConfig) -> Mask:

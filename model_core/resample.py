@@ -1,0 +1,105 @@
+"""Bilinear interpolation from the network's square to a photograph's frame, on the CPU.
+
+In NumPy, so that a service whose engine needs no PyTorch need not load it, and in tiles,
+so that the mask of a large photograph takes no more memory than the mask itself.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from model_core.arrays import Logits, Mask
+
+_WIDTH = 4096
+_PIXELS = 1 << 16
+"""A tile's columns and pixels at most: it stays in a core's own cache, and a photograph of one row
+and millions of columns takes no more memory than another."""
+
+
+def enlarge(grid: Logits, height: int, width: int) -> Logits:
+    """A grid resampled to another size; pixels are areas, and the border is continued outwards.
+
+    The same as `torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`.
+
+    Args:
+        grid: float32 (h, w).
+        height: Rows of the result, px.
+        width: Columns of the result, px.
+
+    Returns:
+        float32 (height, width).
+    """
+    result = np.empty((height, width), np.float32)
+    for place, tile in _tiles(grid, slice(0, height), slice(0, width), height, width):
+        result[place] = tile
+    return result
+
+
+def enlarge_above(grid: Logits, cut: float, height: int, width: int) -> Mask:
+    """`enlarge(grid, height, width) > cut`, made only where it can be true.
+
+    Args:
+        grid: float32 (h, w).
+        cut: Value that a pixel must exceed.
+        height: Rows of the result, px.
+        width: Columns of the result, px.
+
+    Returns:
+        bool (height, width).
+    """
+    mask = np.zeros((height, width), bool)
+    above = grid > np.float32(cut)
+    rows, columns = _reach(above, 0, height), _reach(above, 1, width)
+    for place, tile in _tiles(grid, rows, columns, height, width):
+        np.greater(tile, np.float32(cut), out=mask[place])
+    return mask
+
+
+def _tiles(
+    grid: Logits, rows: slice, columns: slice, height: int, width: int
+) -> Iterator[tuple[tuple[slice, slice], Logits]]:
+    """The part of the result within some rows and columns, a tile at a time."""
+    steps = _steps(grid, axis=1)
+    for across in _split(columns, _WIDTH):
+        height_of_tile = max(1, _PIXELS // (across.stop - across.start))
+        before, share = _neighbours(grid.shape[1], width, across)
+        wide = steps[:, before] * share + grid[:, before]
+        step = _steps(wide, axis=0)
+        for at in _split(rows, height_of_tile):
+            before, share = _neighbours(grid.shape[0], height, at)
+            tile = step[before]
+            tile *= share[:, None]
+            tile += wide[before]
+            yield (at, across), tile
+
+
+def _split(whole: slice, length: int) -> Iterator[slice]:
+    for start in range(whole.start, whole.stop, length):
+        yield slice(start, min(start + length, whole.stop))
+
+
+def _steps(grid: Logits, axis: int) -> Logits:
+    """From each value to the next along an axis; 0 from the last."""
+    return np.diff(grid, axis=axis, append=grid.take([-1], axis))
+
+
+def _neighbours(
+    count: int, wanted: int, pixels: slice
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
+    """The cell before each of some pixels, of `wanted` over `count` cells, and how far past it."""
+    centre = (np.arange(pixels.start, pixels.stop) + 0.5) * (count / wanted) - 0.5
+    centre = np.clip(centre, 0, count - 1)
+    before = centre.astype(np.intp)
+    return before, (centre - before).astype(np.float32)
+
+
+def _reach(above: Mask, axis: int, wanted: int) -> slice:
+    """Pixels along an axis that a cell above the cut can touch: to its neighbours' centres."""
+    cells = np.flatnonzero(above.any(axis=1 - axis))
+    if not cells.size:
+        return slice(0, 0)
+    scale = wanted / above.shape[axis]
+    start, stop = (cells[0] - 0.5) * scale - 1, (cells[-1] + 1.5) * scale + 1
+    return slice(max(0, math.floor(start)), min(wanted, math.ceil(stop)))
