@@ -10,7 +10,7 @@ from model_core.calibration import Calibration
 from model_core.errors import ConfigError, CorruptVersionError
 from model_core.postprocess import PostprocessConfig
 from model_core.preprocess import PreprocessConfig
-from model_core.unet import UNetConfig
+from model_core.unet_config import UNetConfig
 
 # Names become folders: nothing that a path could climb with.
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 import numpy as np
-import torch
 from PIL import Image as Pillow
-from torch import Tensor
 
 from model_core.arrays import Image, Logits, Mask
-from model_core.errors import ConfigError, ShapeMismatchError
+from model_core.errors import ConfigError
 from model_core.image_io import MAX_PIXELS, Photograph, decode_image
 from model_core.resample import enlarge, enlarge_above
 
@@ -163,24 +161,6 @@ def fit_mask(mask: Mask, config: PreprocessConfig) -> Mask:
     grey = Pillow.fromarray(mask.astype(np.uint8) * 255)
     coverage = np.asarray(grey.resize(inside, Pillow.Resampling.BILINEAR))
     return _into_square(coverage >= 128, geometry)
-
-
-def normalise(images: Tensor, config: PreprocessConfig) -> Tensor:
-    """Float input of the network, on the device of `images`.
-
-    Args:
-        images: uint8 (N, S, S, 3), RGB, 0-255; or float on that scale, as augmentation gives it.
-        config: Mean and std.
-
-    Returns:
-        float32 (N, 3, S, S): (value / 255 - mean) / std, in channels-last memory.
-    """
-    if images.ndim != 4 or images.shape[-1] != 3:
-        raise ShapeMismatchError(f"images are {tuple(images.shape)}, expected (N, S, S, 3)")
-    mean = torch.tensor(config.mean, device=images.device)
-    std = torch.tensor(config.std, device=images.device)
-    # One multiply and one add per value; the permuted view already is channels-last.
-    return (images * (1 / (255 * std)) - mean / std).permute(0, 3, 1, 2)
 
 
 def _into_square(inside: np.ndarray, geometry: Geometry) -> np.ndarray:

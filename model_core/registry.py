@@ -13,6 +13,7 @@ from pathlib import Path
 
 from model_core.aliases import FILE as ALIASES
 from model_core.aliases import Aliases, parse_aliases
+from model_core.backends.choice import WEIGHTS
 from model_core.backends.protocol import Choice, Device
 from model_core.card import (
     Card,
@@ -28,7 +29,7 @@ from model_core.golden import FILE as GOLDEN
 from model_core.image_io import MAX_PIXELS
 from model_core.object_storage import ObjectStore
 from model_core.storage import CARD, STAGING, LocalStore, Store
-from model_core.version import WEIGHTS, LoadedVersion, fill_version, open_version
+from model_core.version import LoadedVersion, fill_version, open_version
 
 __all__ = ["ALIASES", "GOLDEN", "PRODUCTION", "WEIGHTS", "LoadedVersion", "Registry",
            "split_reference"]  # fmt: skip

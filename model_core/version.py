@@ -5,7 +5,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from model_core.backends.choice import open_backend
+from model_core.backends.choice import WEIGHTS, open_backend
 from model_core.backends.protocol import Choice, Device
 from model_core.card import Card, dump_card, parse_card
 from model_core.errors import ConfigError, GateError
@@ -13,10 +13,6 @@ from model_core.golden import FILE as GOLDEN
 from model_core.golden import check_golden, dump_golden
 from model_core.predictor import Predictor
 from model_core.storage import CARD, file_sha256
-from model_core.unet import UNet
-from model_core.weights import load_weights
-
-WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -108,9 +104,7 @@ def fill_version(
 
 
 def _predictor(folder: Path, card: Card, *, device: Device, backend: Choice) -> Predictor:
-    model = UNet(card.architecture)
-    load_weights(folder / WEIGHTS, model)
-    engine = open_backend(model, card, folder, device=device, choice=backend)
+    engine = open_backend(card, folder, device=device, choice=backend)
     return Predictor(engine, card.preprocess, card.postprocess, card.calibration)
 
 

@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
 import numpy as np
-import torch
 
+from model_core.backends.choice import gpu_is_usable
 from model_core.errors import ConfigError, CorruptVersionError
 from model_core.predictor import Prediction
 from model_core.registry import PRODUCTION, LoadedVersion, Registry, split_reference
@@ -178,7 +178,7 @@ class Engine:
             self.registry.check()
         except ConfigError as exc:
             raise ConfigError(f"LESION_MODEL_REGISTRY is {exc}") from exc
-        if self._settings.device == "cuda" and not torch.cuda.is_available():
+        if self._settings.device == "cuda" and not gpu_is_usable():
             raise ConfigError("LESION_DEVICE is 'cuda', and PyTorch finds no usable GPU")
 
     def _load(self, name: str, version: str) -> LoadedVersion:

@@ -11,7 +11,8 @@ from model_core.postprocess import PostprocessConfig
 from model_core.predictor import Predictor
 from model_core.preprocess import PreprocessConfig
 from model_core.registry import Registry
-from model_core.unet import UNet, UNetConfig
+from model_core.unet import UNet
+from model_core.unet_config import UNetConfig
 from model_core.weights import save_weights
 from tests.pictures import encode, lesion
 

@@ -12,7 +12,7 @@ from model_core.errors import ConfigError
 from model_core.losses import LOSSES
 from model_core.postprocess import PostprocessConfig
 from model_core.preprocess import PreprocessConfig
-from model_core.unet import UNetConfig
+from model_core.unet_config import UNetConfig
 
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Size: TypeAlias = Annotated[int, Field(ge=16, le=2048)]

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from model_core.errors import ConfigError, CorruptVersionError
 from model_core.losses import LOSSES, deep_supervised
-from model_core.preprocess import normalise
+from model_core.normalise import normalise
 from model_core.unet import UNet, channels_last
 from model_core.weights import load_weights, save_weights
 from trainer.augment import Augment

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from model_core.arrays import Mask
 from model_core.metrics import Confusion
-from model_core.preprocess import normalise
+from model_core.normalise import normalise
 from model_core.unet import UNet, channels_last
 from trainer.cache import open_cache
 from trainer.config import TrainConfig

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from model_core.preprocess import PreprocessConfig, normalise
+from model_core.normalise import normalise
+from model_core.preprocess import PreprocessConfig
 from model_core.unet import UNet
 
 

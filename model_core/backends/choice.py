@@ -1,55 +1,75 @@
-"""Which engine runs a version on this machine."""
+"""Which engine runs a version on this machine.
 
+PyTorch takes seconds to load, so it is imported where it is needed: a service that runs a version
+in int8 on OpenVINO never loads it.
+"""
+
+import ctypes
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-import torch
-
-from model_core.backends.byte_network import ByteNetwork
 from model_core.backends.openvino import OpenVINOBackend, cpu_has_bf16
 from model_core.backends.protocol import Backend, Choice, Device, Engine
-from model_core.backends.pytorch import PyTorchBackend
 from model_core.card import Card
 from model_core.errors import ConfigError
-from model_core.unet import UNet
 
+WEIGHTS = "model.safetensors"
+"""The network's weights, within a version."""
 INT8_FILE = "openvino-int8/model.xml"
 """Where `trainer export` writes the quantised network, within a version."""
 
 
 def open_backend(
-    model: UNet, card: Card, folder: Path, *, device: Device = "auto", choice: Choice = "auto"
+    card: Card, folder: Path, *, device: Device = "auto", choice: Choice = "auto"
 ) -> Backend:
     """The engine that an operator chose, or the fastest that this machine has and the card admits.
 
     Args:
-        model: The network with its weights.
-        card: Its card: what is not float32 must have been measured and admitted.
+        card: The version's card: what is not float32 must have been measured and admitted.
         folder: The version's files.
         device: `auto` takes the GPU where there is one.
         choice: `auto`, or an engine by name.
 
     Raises:
         ConfigError: the chosen engine is not installed, not admitted, or not for this device.
-        CorruptVersionError: its file cannot be used.
+        CorruptVersionError: the weights or the engine's file cannot be used.
     """
-    on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-    if choice == "auto":
-        choice = next(_by_speed(card, on_gpu=on_gpu))
-    elif reason := _against(choice, card, on_gpu=on_gpu):
-        raise ConfigError(f"the backend {choice!r} cannot run {card.name}@{card.version}: {reason}")
-    network = ByteNetwork(model, card.preprocess)
-    match choice:
-        case "openvino-int8":
-            return OpenVINOBackend(folder / INT8_FILE, precision="int8")
+    on_gpu = device == "cuda" or (device == "auto" and gpu_is_usable())
+    engine = next(_by_speed(card, on_gpu=on_gpu)) if choice == "auto" else choice
+    if reason := _against(engine, card, on_gpu=on_gpu):
+        raise ConfigError(f"the backend {engine!r} cannot run {card.name}@{card.version}: {reason}")
+    if engine == "openvino-int8":
+        return OpenVINOBackend(folder / INT8_FILE, precision="int8")
+    return _from_weights(engine, card, folder, target="cuda" if on_gpu else "cpu")
+
+
+def gpu_is_usable() -> bool:
+    """Whether PyTorch can compute on a GPU here; without a driver it is not even asked."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if hasattr(ctypes, "WinDLL") else "libcuda.so.1")
+    except OSError:
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _from_weights(engine: Engine, card: Card, folder: Path, *, target: str) -> Backend:
+    from model_core.backends.byte_network import ByteNetwork
+    from model_core.backends.pytorch import PyTorchBackend
+    from model_core.unet import UNet
+    from model_core.weights import load_weights
+
+    model = UNet(card.architecture)
+    load_weights(folder / WEIGHTS, model)
+    match engine:
         case "openvino-bf16":
-            return OpenVINOBackend(network, precision="bf16")
+            return OpenVINOBackend(ByteNetwork(model, card.preprocess), precision="bf16")
         case "openvino-fp32":
-            return OpenVINOBackend(network, precision="fp32")
-    precision: Literal["fp32", "bf16"] = "bf16" if choice == "pytorch-bf16" else "fp32"
-    target = "cuda" if on_gpu else "cpu"
+            return OpenVINOBackend(ByteNetwork(model, card.preprocess), precision="fp32")
+    precision: Literal["fp32", "bf16"] = "bf16" if engine == "pytorch-bf16" else "fp32"
     return PyTorchBackend(model, card.preprocess, device=target, precision=precision)
 
 
@@ -84,9 +104,7 @@ def _pays(engine: Engine, *, on_gpu: bool) -> bool:
     if engine == "openvino-bf16":
         return cpu_has_bf16()
     if engine == "pytorch-bf16":
-        return (
-            torch.cuda.is_bf16_supported(including_emulation=False)
-            if on_gpu
-            else (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-        )
+        from model_core.backends.pytorch import computes_in_bf16
+
+        return computes_in_bf16(on_gpu=on_gpu)
     return True

@@ -2,15 +2,16 @@
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from model_core.arrays import Batch, Logits
-from model_core.backends.byte_network import ByteNetwork
 from model_core.backends.protocol import Precision
 from model_core.errors import ConfigError, CorruptVersionError
+
+if TYPE_CHECKING:
+    from model_core.backends.byte_network import ByteNetwork
 
 _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 """What OpenVINO computes in; in a quantised network, the layers that are not."""
@@ -30,7 +31,7 @@ class OpenVINOBackend:
     """
 
     def __init__(
-        self, network: ByteNetwork | Path, *, precision: Precision, threads: int = 0
+        self, network: "ByteNetwork | Path", *, precision: Precision, threads: int = 0
     ) -> None:
         openvino = _openvino()
         options: dict[str, str | int] = {
@@ -39,7 +40,7 @@ class OpenVINOBackend:
         }
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
-        readable = _converted(network) if isinstance(network, ByteNetwork) else network
+        readable = network if isinstance(network, Path) else _converted(network)
         try:
             self._compiled = openvino.Core().compile_model(readable, "CPU", options)
         except RuntimeError as exc:
@@ -69,7 +70,9 @@ def _openvino() -> Any:
     return openvino
 
 
-def _converted(network: ByteNetwork) -> Any:
+def _converted(network: "ByteNetwork") -> Any:
+    import torch
+
     # Not openvino.convert_model, which is the same but reports its use to its makers.
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder

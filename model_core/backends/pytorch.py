@@ -5,7 +5,8 @@ from typing import Literal
 import torch
 
 from model_core.arrays import Batch, Logits
-from model_core.preprocess import PreprocessConfig, normalise
+from model_core.normalise import normalise
+from model_core.preprocess import PreprocessConfig
 from model_core.unet import UNet, channels_last
 
 
@@ -43,3 +44,11 @@ class PyTorchBackend:
             logits = self._model(normalise(images, self._config))[:, 0]
         found: Logits = logits.float().cpu().numpy()
         return found
+
+
+def computes_in_bf16(*, on_gpu: bool) -> bool:
+    """Whether bfloat16 is the device's own arithmetic, not emulated."""
+    if on_gpu:
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    cpu = torch.cpu
+    return bool(cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported())

@@ -6,7 +6,8 @@ from model_core.arrays import Batch
 from model_core.backends.protocol import Backend
 from model_core.backends.pytorch import PyTorchBackend
 from model_core.preprocess import PreprocessConfig
-from model_core.unet import UNet, UNetConfig
+from model_core.unet import UNet
+from model_core.unet_config import UNetConfig
 from tests.models import dark_is_lesion
 
 

@@ -18,7 +18,7 @@ from model_core.card import (
 from model_core.errors import ConfigError, CorruptVersionError
 from model_core.postprocess import PostprocessConfig
 from model_core.preprocess import PreprocessConfig
-from model_core.unet import UNetConfig
+from model_core.unet_config import UNetConfig
 from tests.models import CARD
 
 

@@ -11,13 +11,13 @@ from PIL import Image
 from model_core.arrays import Mask
 from model_core.errors import ConfigError, ImageTooLargeError, ShapeMismatchError
 from model_core.image_io import Photograph, decode_image
+from model_core.normalise import normalise
 from model_core.preprocess import (
     Fit,
     Geometry,
     PreprocessConfig,
     fit_mask,
     fit_photograph,
-    normalise,
     preprocess,
 )
 from tests.drawing import draw

@@ -22,7 +22,8 @@ from model_core.errors import (
 )
 from model_core.registry import ALIASES, GOLDEN, WEIGHTS, Registry, split_reference
 from model_core.rle import encode_rle
-from model_core.unet import UNet, UNetConfig
+from model_core.unet import UNet
+from model_core.unet_config import UNetConfig
 from model_core.weights import save_weights
 from tests.models import CARD, NAME, VERSION, dark_is_lesion, tiny_registry
 from tests.pictures import encode, lesion

@@ -8,7 +8,8 @@ from torch.nn import functional
 
 from model_core.errors import ConfigError
 from model_core.losses import bce, deep_supervised
-from model_core.unet import CLASSIC, Norm, ResidualBlock, UNet, UNetConfig, Up, channels_last
+from model_core.unet import ResidualBlock, UNet, channels_last
+from model_core.unet_config import CLASSIC, Norm, UNetConfig, Up
 
 SIZES = [(1, 1), (1, 7), (5, 3), (15, 17), (16, 16), (33, 64)]
 

@@ -5,7 +5,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model_core.errors import CorruptVersionError
-from model_core.unet import UNet, UNetConfig
+from model_core.unet import UNet
+from model_core.unet_config import UNetConfig
 from model_core.weights import load_weights, save_weights
 
 SHAPE = UNetConfig(width=4, depth=1, norm="batch")

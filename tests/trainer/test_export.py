@@ -8,7 +8,8 @@ from model_core.backends.openvino import OpenVINOBackend
 from model_core.backends.pytorch import PyTorchBackend
 from model_core.errors import CorruptVersionError, DatasetError
 from model_core.preprocess import PreprocessConfig
-from model_core.unet import UNet, UNetConfig
+from model_core.unet import UNet
+from model_core.unet_config import UNetConfig
 from model_core.weights import load_weights
 from trainer.config import parse_config
 from trainer.evaluate import run_target
