@@ -153,7 +153,7 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         "version-not-found",
         "No such version",
         "The registry has no such model, version or alias. `GET /models` lists what it has.",
-        "lesion-unet has no version or alias '9.9.9'; it has production, 0.1.0",
+        "lesion-unet has no version or alias '9.9.9'; it has production, 0.1.0, 1.0.0",
     ),
     MethodNotAllowedError: Problem(
         405,
@@ -247,7 +247,7 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         "Version fails its checks",
         "The stored version does not pass its own checks and is not served. The operator has to "
         "publish or promote another one; the log says what is wrong.",
-        "lesion-unet/0.1.0 lacks the file model.safetensors",
+        "lesion-unet/1.0.0 lacks the file model.safetensors",
         retry_after_s=60,
     ),
     RegistryUnavailableError: Problem(
