@@ -65,7 +65,8 @@ def measure(predictor: Predictor, samples: Sequence[Sample], *, seed: int = 0) -
         `n`, `perturbed` (one entry each: `dice` with interval, `lost_dice` and `kept_dice` against
         the unchanged photographs, `failure_rate`, `agreement` with the unchanged photograph's own
         mask in Jaccard, `score` where calibrated) and `invented` (for each kind of picture without
-        a lesion: `share` in which something was found, and the mean `area` of it).
+        a lesion: `share` in which something was found, the mean `area` of it, and its mean
+        predicted Jaccard, `score`, None where the version is not calibrated).
     """
     engine = Lock()  # a backend is called from one thread at a time
 
@@ -124,11 +125,13 @@ def format_markdown(report: dict[str, Any]) -> str:
         )
     lines += [
         "",
-        f"| no lesion ({COUNT} drawn pictures each) | something found | mean area of it |",
-        "| --- | --- | --- |",
+        f"| no lesion ({COUNT} drawn pictures each) | something found | mean area of it "
+        "| predicted Jaccard |",
+        "| --- | --- | --- | --- |",
     ]
     for entry in report["invented"]:
-        lines.append(f"| {entry['kind']} | {entry['share']:.0%} | {entry['area']:.1%} |")
+        score = "–" if entry["score"] is None else f"{entry['score']:.2f}"
+        lines.append(f"| {entry['kind']} | {entry['share']:.0%} | {entry['area']:.1%} | {score} |")
     return "\n".join(lines) + "\n"
 
 
@@ -165,10 +168,16 @@ def _entry(own: npt.NDArray[np.float64], plain: npt.NDArray[np.float64]) -> dict
 
 
 def _inventions(kind: str, predict: Callable[[bytes], Prediction]) -> dict[str, Any]:
-    areas = [float(predict(_bmp(KINDS[kind](seed))).mask.mean()) for seed in range(COUNT)]
-    found = [area for area in areas if area > 0]
-    mean = float(np.mean(found)) if found else 0.0
-    return {"kind": kind, "n": COUNT, "share": len(found) / COUNT, "area": mean}
+    answers = [predict(_bmp(KINDS[kind](seed))) for seed in range(COUNT)]
+    found = [answer for answer in answers if answer.mask.any()]
+    scores = [answer.score for answer in found if answer.score is not None]
+    return {
+        "kind": kind,
+        "n": COUNT,
+        "share": len(found) / COUNT,
+        "area": float(np.mean([answer.mask.mean() for answer in found])) if found else 0.0,
+        "score": float(np.mean(scores)) if scores else None,
+    }
 
 
 def _names(samples: Sequence[Sample]) -> list[str]:

@@ -7,14 +7,14 @@ import torch
 from model_core.arrays import Batch, Logits
 from model_core.normalise import normalise
 from model_core.preprocess import PreprocessConfig
-from model_core.unet import UNet, channels_last
+from model_core.unet import UNet, channels_last, fused
 
 
 class PyTorchBackend:
     """A U-Net in evaluation mode on one device.
 
     Args:
-        model: The network with its weights; moved to the device.
+        model: The network with its weights; a copy of it runs.
         config: Preprocessing the weights were trained with.
         device: A torch device name; `auto` takes the GPU where there is one.
         precision: `bf16` runs the convolutions in bfloat16.
@@ -32,7 +32,7 @@ class PyTorchBackend:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self._device = torch.device(device)
         self._config = config
-        self._model = channels_last(model, self._device).eval()
+        self._model = channels_last(fused(model), self._device)
         self._bf16 = precision == "bf16"
         self.name = f"pytorch-{self._device.type}-{precision}"
 

@@ -3,12 +3,12 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from model_core.errors import ConfigError
 from model_core.losses import bce, deep_supervised
-from model_core.unet import ResidualBlock, UNet, channels_last
+from model_core.unet import ResidualBlock, UNet, channels_last, fused
 from model_core.unet_config import CLASSIC, Norm, UNetConfig, Up
 
 SIZES = [(1, 1), (1, 7), (5, 3), (15, 17), (16, 16), (33, 64)]
@@ -287,3 +287,20 @@ def test_an_impossible_shape_is_refused_with_its_name_and_value(setting: str, va
 def test_deep_supervision_of_a_single_level_is_refused() -> None:
     with pytest.raises(ConfigError, match="depth is 1, expected 2 to 6 with deep_supervision"):
         UNetConfig(depth=1, deep_supervision=True)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_folding_the_batch_norms_changes_no_logit_and_no_weight(residual: bool) -> None:
+    torch.manual_seed(0)
+    config = UNetConfig(width=4, depth=2, norm="batch", residual=residual)
+    model = UNet(config)
+    images = torch.randn(4, 3, 24, 24)
+    for _ in range(3):
+        model(images)  # running means and variances move away from 0 and 1
+    model.eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    folded = fused(model)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in folded.modules())
+    with torch.inference_mode():
+        assert torch.allclose(folded(images), model(images), atol=1e-5)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
