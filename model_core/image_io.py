@@ -235,4 +235,4 @@ def _through_profile(image: Pillow.Image) -> Pillow.Image:
                     return converted
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
             return image.convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import ndimage
 
-from model_core.arrays import Logits
+from model_core.arrays import Logits, Mask
 from model_core.errors import ConfigError
 
 _EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
@@ -59,11 +59,12 @@ def tidy(logits: Logits, config: PostprocessConfig) -> Logits:
     """
     cut = np.float32(logit(config.threshold))
     found = logits > cut
-    wanted = found
+    wanted = found.copy()
+    box = around(found)
     if config.largest_component:
-        wanted = _largest_component(wanted)
+        wanted[box] = _largest_component(wanted[box])
     if config.fill_holes:
-        wanted = _without_holes(wanted)
+        wanted[box] = _without_holes(wanted[box])
     changed = wanted != found
     if not changed.any():
         return logits
@@ -73,6 +74,22 @@ def tidy(logits: Logits, config: PostprocessConfig) -> Logits:
     )
     tidied: Logits = np.where(changed, mirrored, logits).astype(np.float32)
     return tidied
+
+
+def around(mask: Mask, margin: int = 0) -> tuple[slice, slice]:
+    """The rows and columns that hold all of a mask, and some pixels more; none where it is empty.
+
+    Example:
+        >>> around(np.eye(5, dtype=bool)[2:4], margin=1)
+        (slice(0, 3, None), slice(1, 5, None))
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return slice(0, 0), slice(0, 0)
+    return (
+        slice(max(0, int(rows[0]) - margin), int(rows[-1]) + margin + 1),
+        slice(max(0, int(columns[0]) - margin), int(columns[-1]) + margin + 1),
+    )
 
 
 def _largest_component(mask: np.ndarray) -> np.ndarray:
@@ -87,11 +104,8 @@ def _largest_component(mask: np.ndarray) -> np.ndarray:
 
 def _without_holes(mask: np.ndarray) -> np.ndarray:
     """With all background that no 4-connected way leads out of."""
-    # As scipy.ndimage.binary_fill_holes, which dilates step by step, in a fifth of its time.
-    labels, count = ndimage.label(~mask)
-    outside = np.zeros(count + 1, bool)
-    for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
-        outside[side] = True
-    outside[0] = False  # the mask's own label
-    filled: np.ndarray = ~outside[labels]
+    # As scipy.ndimage.binary_fill_holes, which dilates step by step, in a fifth of its time. One
+    # pixel more on each side joins all that leads out into the first region, which is label 1.
+    labels, _ = ndimage.label(np.pad(~mask, 1, constant_values=True))
+    filled: np.ndarray = labels[1:-1, 1:-1] != 1
     return filled

@@ -61,17 +61,20 @@ def _tiles(
     grid: Logits, rows: slice, columns: slice, height: int, width: int
 ) -> Iterator[tuple[tuple[slice, slice], Logits]]:
     """The part of the result within some rows and columns, a tile at a time."""
-    steps = _steps(grid, axis=1)
+    first = _cell_before(grid.shape[0], height, rows.start)
+    last = _cell_before(grid.shape[0], height, rows.stop - 1) + 1
+    needed = grid[first : last + 1]
+    steps = _steps(needed, axis=1)
     for across in _split(columns, _WIDTH):
         height_of_tile = max(1, _PIXELS // (across.stop - across.start))
         before, share = _neighbours(grid.shape[1], width, across)
-        wide = steps[:, before] * share + grid[:, before]
+        wide = steps[:, before] * share + needed[:, before]
         step = _steps(wide, axis=0)
         for at in _split(rows, height_of_tile):
             before, share = _neighbours(grid.shape[0], height, at)
-            tile = step[before]
+            tile = step[before - first]
             tile *= share[:, None]
-            tile += wide[before]
+            tile += wide[before - first]
             yield (at, across), tile
 
 
@@ -93,6 +96,10 @@ def _neighbours(
     centre = np.clip(centre, 0, count - 1)
     before = centre.astype(np.intp)
     return before, (centre - before).astype(np.float32)
+
+
+def _cell_before(count: int, wanted: int, pixel: int) -> int:
+    return int(_neighbours(count, wanted, slice(pixel, pixel + 1))[0][0])
 
 
 def _reach(above: Mask, axis: int, wanted: int) -> slice:
