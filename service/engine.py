@@ -1,7 +1,7 @@
 """The way of one request through a live model version, and the threads it runs in.
 
-Decoding and encoding run in a pool of threads, the network in one thread of its own, loading in
-another; the event loop only passes results on.
+Decoding and encoding run in one pool of threads, the network in another, loading in a thread of its
+own; the event loop only passes results on.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from model_core.backends.choice import gpu_is_usable
+from model_core.cores import usable_cores
 from model_core.errors import ConfigError, CorruptVersionError
 from model_core.predictor import Prediction
 from model_core.registry import PRODUCTION, LoadedVersion, Registry, split_reference
@@ -43,8 +44,10 @@ class Engine:
         self._telemetry = telemetry
         self._residents = Residents(self._load_beside, limit=settings.resident_versions)
         self._depth = 0
-        self._io = ThreadPoolExecutor(settings.io_threads, "io")
-        self._inference = ThreadPoolExecutor(1, "inference")
+        cores = usable_cores()
+        self._io = ThreadPoolExecutor(settings.io_threads or cores, "io")
+        # More than one only where the backend has several streams; otherwise they wait in it.
+        self._inference = ThreadPoolExecutor(cores, "inference")
         self._loader = ThreadPoolExecutor(1, "loader")
 
     @property

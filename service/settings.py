@@ -75,7 +75,10 @@ class Settings(BaseSettings):
         default=64, ge=1, le=10_000, description="Requests being worked on or waiting at most."
     )
     io_threads: int = Field(
-        default=4, ge=1, le=64, description="Threads that decode and encode beside the network."
+        default=0,
+        ge=0,
+        le=64,
+        description="Threads that decode and encode beside the network; 0 is one a core.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe messages that are logged."

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 
 from tqdm import tqdm
 
@@ -133,13 +132,11 @@ def score(
         spacing_mm: Height and width of a pixel in mm, where it is known and the same for all.
         sweep: Score at each of `THRESHOLDS` as well; takes about twice as long.
     """
-    engine = Lock()  # a backend is called from one thread at a time
 
     def score_one(sample: Sample) -> Scored:
         truth = read_truth(sample)
         prepared = predictor.prepare(read_photo(sample))
-        with engine:
-            logits = predictor.infer(prepared.pixels[None])[0]
+        logits = predictor.infer(prepared.pixels[None])[0]
 
         def cut(threshold: float) -> Mask:
             return predictor.finish(logits, prepared.geometry, threshold=threshold).mask

@@ -11,7 +11,6 @@ import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -68,23 +67,16 @@ def measure(predictor: Predictor, samples: Sequence[Sample], *, seed: int = 0) -
         a lesion: `share` in which something was found, the mean `area` of it, and its mean
         predicted Jaccard, `score`, None where the version is not calibrated).
     """
-    engine = Lock()  # a backend is called from one thread at a time
-
-    def predict(data: bytes) -> Prediction:
-        prepared = predictor.prepare(data)
-        with engine:
-            logits = predictor.infer(prepared.pixels[None])[0]
-        return predictor.finish(logits, prepared.geometry)
 
     def scores_of(numbered: tuple[int, Sample]) -> list[list[float]]:
         number, sample = numbered
         photograph = decode_image(read_photo(sample)).picture.convert("RGB")
         truth = read_truth(sample)
-        plain = predict(UNCHANGED.apply(photograph, truth, seed)[0]).mask
+        plain = predictor.predict(UNCHANGED.apply(photograph, truth, seed)[0]).mask
         rows = []
         for perturbation in PERTURBATIONS:
             data, moved = perturbation.apply(photograph, truth, seed + number)
-            found = predict(data)
+            found = predictor.predict(data)
             count, same = Confusion.of(moved, found.mask), perturbation.move(plain)
             rows.append(
                 [count.dice, count.jaccard, Confusion.of(same, found.mask).jaccard,
@@ -99,7 +91,7 @@ def measure(predictor: Predictor, samples: Sequence[Sample], *, seed: int = 0) -
         {"name": each.name, "what": each.what} | _entry(table[:, place], table[:, 0])
         for place, each in enumerate(PERTURBATIONS)
     ]
-    invented = [_inventions(name, predict) for name in KINDS]
+    invented = [_inventions(name, predictor.predict) for name in KINDS]
     return {"n": len(samples), "seed": seed, "perturbed": perturbed, "invented": invented}
 
 

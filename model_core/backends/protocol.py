@@ -13,7 +13,13 @@ Device = Literal["auto", "cpu", "cuda"]
 
 
 class Backend(Protocol):
-    """Runs one network on batches of preprocessed images. Called from one thread at a time."""
+    """Runs one network on batches of preprocessed images, for any number of threads at once.
+
+    Attributes:
+        streams: Batches that it works on beside each other; further callers wait.
+    """
+
+    streams: int
 
     @property
     def name(self) -> str:

@@ -1,5 +1,6 @@
 """The network on PyTorch itself: CUDA where there is a GPU, else the CPU."""
 
+from threading import Lock
 from typing import Literal
 
 import torch
@@ -33,6 +34,8 @@ class PyTorchBackend:
         self._device = torch.device(device)
         self._config = config
         self._model = channels_last(fused(model), self._device)
+        self._one_at_a_time = Lock()
+        self.streams = 1
         self._bf16 = precision == "bf16"
         self.name = f"pytorch-{self._device.type}-{precision}"
 
@@ -40,7 +43,10 @@ class PyTorchBackend:
     def run(self, batch: Batch) -> Logits:
         """Logits float32 (N, S, S) of images uint8 (N, S, S, 3)."""
         images = torch.from_numpy(batch).to(self._device)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+        with (
+            self._one_at_a_time,
+            torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16),
+        ):
             logits = self._model(normalise(images, self._config))[:, 0]
         found: Logits = logits.float().cpu().numpy()
         return found

@@ -2,6 +2,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from model_core.backends.choice import INT8_FILE, WEIGHTS, open_backend
+from model_core.backends.openvino import OpenVINOBackend
 from model_core.backends.protocol import Choice
 from model_core.card import Card, EngineRecord
 from model_core.errors import ConfigError
@@ -149,3 +151,13 @@ print(loaded.predictor.backend.name, "torch" in sys.modules)
     environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
     assert done.stdout.decode().split() == ["openvino-int8", "False"], done.stderr.decode()
+
+
+def test_batches_beside_each_other_get_the_answers_that_they_get_alone(int8: Path) -> None:
+    engine = OpenVINOBackend(int8 / INT8_FILE, precision="int8", threads=2)
+    batches = [noise(1) * (number % 2) + noise(2)[1:] // 2 for number in range(12)]
+    alone = [engine.run(batch) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        beside = list(pool.map(engine.run, batches))
+    assert engine.streams == 2
+    assert all(np.array_equal(*pair) for pair in zip(alone, beside, strict=True))
