@@ -10,6 +10,7 @@ from PIL import Image
 from pycocotools import mask as coco
 from starlette.testclient import TestClient
 
+from model_core.backends.protocol import Choice
 from model_core.mask_png import decode_mask
 from model_core.metrics import score_image
 from model_core.preprocess import PreprocessConfig, preprocess
@@ -29,15 +30,22 @@ MODELS = REPOSITORY / "models"
 NAME = "lesion-unet"
 
 
+@pytest.fixture(scope="module", params=["pytorch-fp32", "auto"])
+def backend(request: pytest.FixtureRequest) -> Choice:
+    """The engine of the card's scores, and the one that the service takes here."""
+    choice: Choice = request.param
+    return choice
+
+
 @pytest.fixture(scope="module")
-def shipped() -> LoadedVersion:
+def shipped(backend: Choice) -> LoadedVersion:
     registry = Registry(MODELS)
-    return registry.load(NAME, registry.resolve(NAME, PRODUCTION))
+    return registry.load(NAME, registry.resolve(NAME, PRODUCTION), backend=backend)
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[TestClient]:
-    with TestClient(create_app(Settings(model_registry=MODELS))) as client:
+def client(backend: Choice) -> Iterator[TestClient]:
+    with TestClient(create_app(Settings(model_registry=MODELS, backend=backend))) as client:
         yield client
 
 
