@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from trainer.clutter import Clutter
 from trainer.config import AugmentConfig
+from trainer.rare import Rare
 
 _LUMA = (0.299, 0.587, 0.114)
 """Weights of R, G and B in grey, as in ITU-R BT.601."""
@@ -27,6 +28,7 @@ class Augment:
 
     def __init__(self, config: AugmentConfig) -> None:
         self._config = config
+        self._rare = Rare(config)
         self._clutter = Clutter(config)
         self._moves = any(
             (config.hflip, config.vflip, config.rotate_deg, config.translate, config.shear_deg,
@@ -50,6 +52,7 @@ class Augment:
         config = self._config
         if self._moves:
             images, masks = _move(images, masks, config)
+        images, masks = self._rare(images, masks)
         if self._colours:
             images = _recolour(images, config)
         images = images.clamp(0, 1)

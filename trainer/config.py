@@ -94,6 +94,8 @@ class AugmentConfig(_Strict):
         marks: Probability of a drawn ruler or pen stroke.
         sticker: Probability of a round coloured sticker on the border.
         occlude: Probability of a dark vignette or border, as many dermatoscopes give.
+        fade: Probability that the lesion loses some of its difference from the skin around it.
+        bare: Probability of a piece of the photograph that shows no lesion, where there is one.
     """
 
     hflip: Share = 0.0
@@ -118,6 +120,8 @@ class AugmentConfig(_Strict):
     marks: Share = 0.0
     sticker: Share = 0.0
     occlude: Share = 0.0
+    fade: Share = 0.0
+    bare: Share = 0.0
 
     def __post_init__(self) -> None:
         if self.scale[0] > self.scale[1]:

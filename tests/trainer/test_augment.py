@@ -9,7 +9,7 @@ EVERYTHING = AugmentConfig(
     hflip=0.5, vflip=0.5, rotate_deg=180.0, scale=(0.7, 1.5), translate=0.1, shear_deg=8.0,
     aspect=1.3, elastic=0.02, brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05, tint=0.1,
     grey=0.1, gamma=0.2, coarse=0.5, blur=0.5, noise=0.5, hair=0.5, marks=0.5, sticker=0.5,
-    occlude=0.5,
+    occlude=0.5, fade=0.5, bare=0.3,
 )  # fmt: skip
 
 
@@ -154,3 +154,36 @@ def test_blur_and_coarse_keep_the_light_and_lose_detail() -> None:
         images, _ = Augment(config)(before, truth)
         assert torch.allclose(images.mean((2, 3)), before.mean((2, 3)), atol=0.02)
         assert (images.std((2, 3)) < before.std((2, 3))).all()
+
+
+# --- what the data lacks -----------------------------------------------------------------------
+
+
+def test_a_faded_lesion_is_nearer_to_its_skin_and_keeps_its_mask() -> None:
+    torch.manual_seed(0)
+    before, truth = square_lesion()
+    images, masks = Augment(AugmentConfig(fade=1.0))(before, truth)
+    inside, outside = truth.bool().expand_as(images), ~truth.bool().expand_as(images)
+    contrast = images[outside].mean() - images[inside].mean()
+    assert torch.equal(masks, truth)
+    assert 0.1 < contrast < 0.45  # of 0.6
+    assert torch.allclose(images[outside], before[outside], atol=1e-5)
+
+
+def test_a_lesion_that_fills_the_frame_has_no_skin_to_fade_into() -> None:
+    images, masks = torch.full((2, 3, 32, 32), 0.3), torch.ones(2, 1, 32, 32)
+    assert torch.equal(Augment(AugmentConfig(fade=1.0))(images, masks)[0], images)
+
+
+def test_bare_skin_is_a_piece_without_lesion() -> None:
+    torch.manual_seed(0)
+    images, masks = Augment(AugmentConfig(bare=1.0))(*square_lesion())
+    assert not masks.any()
+    assert images.min() > 0.79  # of the skin's 0.8: no dark pixel came along
+
+
+def test_where_the_lesion_leaves_no_room_the_photograph_stays() -> None:
+    images, masks = torch.full((2, 3, 32, 32), 0.3), torch.ones(2, 1, 32, 32)
+    after, still = Augment(AugmentConfig(bare=1.0))(images, masks)
+    assert torch.equal(after, images)
+    assert torch.equal(still, masks)
