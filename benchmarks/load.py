@@ -1,0 +1,208 @@
+"""The load generator: a process of its own that asks one server for masks, and prints what it saw.
+
+    python -m benchmarks.load http://127.0.0.1:8000/segment --callers 8 --seconds 10 --bodies FOLDER
+
+Closed loop (`--callers n`): n callers, each asks again as soon as it has its answer. Open loop
+(`--rate r`): a request is due every 1/r s whatever became of those before, and its latency counts
+from when it was due, so that the time in which a slow server keeps callers from asking is seen
+("coordinated omission": Gil Tene, How NOT to Measure Latency, 2015; github.com/giltene/wrk2).
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import cycle
+from pathlib import Path
+
+import aiohttp
+
+from benchmarks.bodies import MULTIPART, multipart
+from benchmarks.latency import arrivals, percentile
+
+TIMEOUT_S = 60.0
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+Ask = Callable[[], Awaitable[None]]
+"""Sends one request; raises a `WrongAnswerError` or what the client raises."""
+
+
+class WrongAnswerError(Exception):
+    """An answer that holds no mask; the text is what is counted."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the callers saw in one round.
+
+    Attributes:
+        seconds: How long was measured.
+        requests: Masks that came back in that time.
+        requests_per_s: The same, per second.
+        p50_ms: Latency; in an open loop from when the request was due.
+        p95_ms: The same.
+        p99_ms: The same.
+        errors: How often what went wrong.
+        generator_cpu: Processor time of the generator itself, in cores.
+        backends: The `X-Backend` headers that came back.
+    """
+
+    seconds: float
+    requests: int
+    requests_per_s: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    errors: dict[str, int]
+    generator_cpu: float
+    backends: list[str] = field(default_factory=list)
+
+
+class Record:
+    """Collects answers while a window of time is open."""
+
+    def __init__(self) -> None:
+        self.latencies_s: list[float] = []
+        self.errors: Counter[str] = Counter()
+        self.backends: set[str] = set()
+        self._wall = self._cpu = 0.0
+
+    def open(self) -> None:
+        """Begin to measure: what came before was the warm-up."""
+        self.latencies_s.clear()
+        self.errors.clear()
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def close(self) -> Seen:
+        """What was seen since `open`."""
+        seconds = time.perf_counter() - self._wall
+        p50, p95, p99 = (1000 * percentile(self.latencies_s, each) for each in (50, 95, 99))
+        return Seen(
+            seconds=seconds,
+            requests=len(self.latencies_s),
+            requests_per_s=len(self.latencies_s) / seconds,
+            p50_ms=p50,
+            p95_ms=p95,
+            p99_ms=p99,
+            errors=dict(self.errors),
+            generator_cpu=(time.process_time() - self._cpu) / seconds,
+            backends=sorted(self.backends),
+        )
+
+    async def answer(self, ask: Ask, due: float) -> None:
+        """Wait for one answer, and note how long after `due` (s, `perf_counter`) it came."""
+        try:
+            await ask()
+        except WrongAnswerError as exc:
+            self.errors[str(exc)] += 1
+        except (aiohttp.ClientError, TimeoutError) as exc:
+            self.errors[type(exc).__name__] += 1
+        else:
+            self.latencies_s.append(time.perf_counter() - due)
+
+
+async def closed_loop(
+    ask: Ask, record: Record, *, callers: int, seconds: float, warmup_s: float = 0
+) -> Seen:
+    """Keep `callers` requests under way, and measure for `seconds` once the warm-up is over."""
+
+    async def call() -> None:
+        while True:
+            await record.answer(ask, time.perf_counter())
+            await asyncio.sleep(0)  # so that a server that refuses at once cannot lock us in
+
+    tasks = [asyncio.create_task(call()) for _ in range(callers)]
+    await asyncio.sleep(warmup_s)
+    record.open()
+    await asyncio.sleep(seconds)
+    seen = record.close()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return seen
+
+
+async def open_loop(ask: Ask, record: Record, *, rate: float, seconds: float) -> Seen:
+    """Send a request every 1 / rate s, and measure until the last is answered or given up."""
+    loop = asyncio.get_running_loop()
+    record.open()
+    # A second clock is read once, so that arrivals do not drift with each sleep.
+    started, looped = time.perf_counter(), loop.time()
+    tasks = []
+    for due in arrivals(rate, seconds):
+        await asyncio.sleep(max(0.0, looped + due - loop.time()))
+        tasks.append(asyncio.create_task(record.answer(ask, started + due)))
+    await asyncio.gather(*tasks)
+    return record.close()
+
+
+def asking(
+    session: aiohttp.ClientSession, url: str, bodies: Sequence[bytes], backends: set[str]
+) -> Ask:
+    """A function that posts the bodies in turn."""
+    turn = cycle(bodies)
+    headers = {"Content-Type": MULTIPART, "Accept": "image/png"}
+
+    async def ask() -> None:
+        async with session.post(url, data=next(turn), headers=headers) as response:
+            content = await response.read()
+            if response.status != 200:
+                raise WrongAnswerError(f"status {response.status}")
+            if not content.startswith(_PNG):
+                raise WrongAnswerError("not a PNG")
+            backends.add(response.headers.get("X-Backend", ""))
+
+    return ask
+
+
+async def generate(arguments: argparse.Namespace) -> Seen:
+    """Run one load against one server."""
+    bodies = [multipart(path.read_bytes()) for path in sorted(arguments.bodies.iterdir())]
+    record = Record()
+    connector = aiohttp.TCPConnector(limit=0)
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+        ask = asking(session, arguments.url, bodies, record.backends)
+        if arguments.rate:
+            return await open_loop(ask, record, rate=arguments.rate, seconds=arguments.seconds)
+        return await closed_loop(
+            ask,
+            record,
+            callers=arguments.callers,
+            seconds=arguments.seconds,
+            warmup_s=arguments.warmup,
+        )
+
+
+def main() -> int:
+    """Print one JSON object, a `Seen`."""
+    parser = argparse.ArgumentParser(prog="benchmarks.load", description=__doc__)
+    parser.add_argument("url")
+    parser.add_argument("--bodies", type=Path, required=True, help="folder of photographs")
+    parser.add_argument("--callers", type=int, default=1, help="callers of a closed loop")
+    parser.add_argument("--rate", type=float, default=0, help="requests/s of an open loop")
+    parser.add_argument("--seconds", type=float, default=10, help="how long to measure")
+    parser.add_argument("--warmup", type=float, default=1, help="s before that, closed loop only")
+    arguments = parser.parse_args()
+    json.dump(asdict(_run(generate(arguments))), sys.stdout)
+    return 0
+
+
+def _run(work: Awaitable[Seen]) -> Seen:
+    async def waiting() -> Seen:
+        return await work
+
+    if os.name == "posix":
+        import uvloop
+
+        return uvloop.run(waiting())
+    return asyncio.run(waiting())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""A server as a process of its own: started, waited for, weighed, and ended with all its children."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+from benchmarks.bodies import MULTIPART, multipart
+
+START_S = 180.0
+"""Longest start: Ray brings up a cluster, and torch is read from a cold disk."""
+_STOP_S = 20.0
+ROOT = Path(__file__).parent.parent
+
+
+class ServerFailedError(Exception):
+    """A server that did not start; the text has the end of what it wrote."""
+
+
+@dataclass(frozen=True)
+class Weight:
+    """What a tree of processes has used so far.
+
+    Attributes:
+        cpu_s: Processor time of all that still live.
+        resident_mb: Resident memory; a page that several share counts once where the system tells
+            (Linux), else once each.
+        processes: How many.
+    """
+
+    cpu_s: float
+    resident_mb: float
+    processes: int
+
+
+class Server:
+    """One server under test, between `with` and its end.
+
+    Args:
+        command: Its command line.
+        environment: Added to ours.
+        url: Where it takes photographs.
+        log: File for all that it writes.
+    """
+
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], url: str, log: Path
+    ) -> None:
+        self.url = url
+        self.start_s = 0.0
+        self._command = list(command)
+        self._environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+        self._log = log
+
+    def __enter__(self) -> Self:
+        # A session of its own, so that whatever it starts can be ended with it.
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=ROOT,
+                env=self._environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        tree = self._tree()
+        self._process.send_signal(signal.SIGTERM)
+        _, alive = psutil.wait_procs(tree, timeout=_STOP_S)
+        for process in alive:
+            process.kill()
+        psutil.wait_procs(alive, timeout=_STOP_S)
+        self._process.wait()
+
+    def wait(self, photograph: bytes) -> None:
+        """Return once it has answered a photograph with a mask; `start_s` is then how long it took.
+
+        Raises:
+            ServerFailedError: it ended, or does not answer in time.
+        """
+        started = time.perf_counter()
+        while not _answers(self.url, photograph):
+            elapsed = time.perf_counter() - started
+            if self._process.poll() is not None or elapsed > START_S:
+                raise ServerFailedError(f"gave no mask in {elapsed:.0f} s: {self._last_words()}")
+            time.sleep(0.05)
+        self.start_s = time.perf_counter() - started
+
+    def weigh(self) -> Weight:
+        """What it and all its children have used so far."""
+        cpu_s = resident = 0.0
+        tree = self._tree()
+        for process in tree:
+            try:
+                times = process.cpu_times()
+                cpu_s += times.user + times.system
+                memory = process.memory_full_info()
+                resident += getattr(memory, "pss", memory.rss)
+            except psutil.NoSuchProcess:
+                continue
+        return Weight(cpu_s, resident / 1e6, len(tree))
+
+    def _tree(self) -> list[psutil.Process]:
+        try:
+            root = psutil.Process(self._process.pid)
+            return [root, *root.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def _last_words(self) -> str:
+        lines = self._log.read_text(errors="replace").split("\n")
+        return " | ".join(line.strip() for line in lines[-6:] if line.strip())[-500:]
+
+
+@contextmanager
+def serving(
+    command: Sequence[str], environment: Mapping[str, str], url: str, log: Path, photograph: bytes
+) -> Iterator[Server]:
+    """A server that has answered its first photograph.
+
+    Raises:
+        ServerFailedError: it never did.
+    """
+    with Server(command, environment, url, log) as server:
+        server.wait(photograph)
+        yield server
+
+
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _answers(url: str, photograph: bytes) -> bool:
+    request = urllib.request.Request(
+        url,
+        data=multipart(photograph),
+        headers={"Content-Type": MULTIPART, "Accept": "image/png"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return bool(response.read().startswith(b"\x89PNG"))
+    except (OSError, urllib.error.URLError):
+        return False
