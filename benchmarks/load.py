@@ -16,7 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import cycle
 from pathlib import Path
 
@@ -47,6 +47,7 @@ class Seen:
         p50_ms: Latency; in an open loop from when the request was due.
         p95_ms: The same.
         p99_ms: The same.
+        answered: Masks that came back at all, in the warm-up and after the end too.
         errors: How often what went wrong.
         generator_cpu: Processor time of the generator itself, in cores.
         backends: The `X-Backend` headers that came back.
@@ -58,6 +59,7 @@ class Seen:
     p50_ms: float
     p95_ms: float
     p99_ms: float
+    answered: int
     errors: dict[str, int]
     generator_cpu: float
     backends: list[str] = field(default_factory=list)
@@ -70,6 +72,7 @@ class Record:
         self.latencies_s: list[float] = []
         self.errors: Counter[str] = Counter()
         self.backends: set[str] = set()
+        self.answered = 0
         self._wall = self._cpu = 0.0
 
     def open(self) -> None:
@@ -89,6 +92,7 @@ class Record:
             p50_ms=p50,
             p95_ms=p95,
             p99_ms=p99,
+            answered=self.answered,
             errors=dict(self.errors),
             generator_cpu=(time.process_time() - self._cpu) / seconds,
             backends=sorted(self.backends),
@@ -103,6 +107,7 @@ class Record:
         except (aiohttp.ClientError, TimeoutError) as exc:
             self.errors[type(exc).__name__] += 1
         else:
+            self.answered += 1
             self.latencies_s.append(time.perf_counter() - due)
 
 
@@ -111,20 +116,21 @@ async def closed_loop(
 ) -> Seen:
     """Keep `callers` requests under way, and measure for `seconds` once the warm-up is over."""
 
+    over = asyncio.Event()
+
     async def call() -> None:
-        while True:
+        while not over.is_set():
             await record.answer(ask, time.perf_counter())
-            await asyncio.sleep(0)  # so that a server that refuses at once cannot lock us in
 
     tasks = [asyncio.create_task(call()) for _ in range(callers)]
     await asyncio.sleep(warmup_s)
     record.open()
     await asyncio.sleep(seconds)
     seen = record.close()
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    return seen
+    over.set()
+    # What is under way comes to its end, so that the next load finds the server idle.
+    await asyncio.gather(*tasks)
+    return replace(seen, answered=record.answered)
 
 
 async def open_loop(ask: Ask, record: Record, *, rate: float, seconds: float) -> Seen:

@@ -1,5 +1,6 @@
 """A server as a process of its own: started, waited for, weighed, and ended with all its children."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -18,7 +19,7 @@ import psutil
 
 from benchmarks.bodies import MULTIPART, multipart
 
-START_S = 180.0
+START_S = 120.0
 """Longest start: Ray brings up a cluster, and torch is read from a cold disk."""
 _STOP_S = 20.0
 ROOT = Path(__file__).parent.parent
@@ -87,8 +88,11 @@ class Server:
         _, alive = psutil.wait_procs(tree, timeout=_STOP_S)
         for process in alive:
             process.kill()
-        psutil.wait_procs(alive, timeout=_STOP_S)
         self._process.wait()
+        # Children that it left behind have moved to another parent, not to another group.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        psutil.wait_procs(alive, timeout=_STOP_S)
 
     def wait(self, photograph: bytes) -> None:
         """Return once it has answered a photograph with a mask; `start_s` is then how long it took.
@@ -97,10 +101,12 @@ class Server:
             ServerFailedError: it ended, or does not answer in time.
         """
         started = time.perf_counter()
-        while not _answers(self.url, photograph):
+        while reason := _refusal(self.url, photograph):
             elapsed = time.perf_counter() - started
             if self._process.poll() is not None or elapsed > START_S:
-                raise ServerFailedError(f"gave no mask in {elapsed:.0f} s: {self._last_words()}")
+                raise ServerFailedError(
+                    f"no mask in {elapsed:.0f} s ({reason}): {self._last_words()}"
+                )
             time.sleep(0.05)
         self.start_s = time.perf_counter() - started
 
@@ -151,7 +157,8 @@ def free_port() -> int:
         return port
 
 
-def _answers(url: str, photograph: bytes) -> bool:
+def _refusal(url: str, photograph: bytes) -> str:
+    """Why a server gives no mask yet; empty where it does."""
     request = urllib.request.Request(
         url,
         data=multipart(photograph),
@@ -159,6 +166,8 @@ def _answers(url: str, photograph: bytes) -> bool:
     )
     try:
         with urllib.request.urlopen(request, timeout=30) as response:
-            return bool(response.read().startswith(b"\x89PNG"))
-    except (OSError, urllib.error.URLError):
-        return False
+            return "" if response.read().startswith(b"\x89PNG") else "its answer is no PNG"
+    except urllib.error.HTTPError as exc:
+        return f"{exc.code} {exc.read()[:300]!r}"
+    except OSError as exc:  # not listening yet
+        return str(exc)
