@@ -9,11 +9,11 @@ PYTHON ?=
 # Passed to the program behind the target: make test ARGS="-k rle -x"
 ARGS ?=
 
-.PHONY: help serve test test-slow check format clean venv base dev
+.PHONY: help serve test test-slow check format bench bench-stages clean venv base dev with-peers
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 serve: base ## install what is missing, then serve on http://127.0.0.1:8000 (settings: LESION_*)
 	@exec $(PY) -m service $(ARGS)
@@ -32,6 +32,12 @@ check: dev ## lint, formatting and types, as CI checks them
 format: dev ## format the code and apply the safe lint fixes
 	$(PY) -m ruff check --fix-only .
 	$(PY) -m ruff format .
+
+bench: with-peers ## install what is missing, then measure the service beside its peers (docs/performance.md)
+	@exec $(PY) -m benchmarks $(ARGS)
+
+bench-stages: dev ## time each stage of a request (docs/performance.md)
+	@exec $(PY) -m benchmarks.stages $(ARGS)
 
 clean: ## remove .venv, builds and caches (runs/ and data/ stay)
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -123,3 +129,10 @@ dev: base
 	    echo "isic-challenge-scoring could not be installed (it needs a C compiler; log: .venv/scorer.log): its tests will skip."; \
 	fi; \
 	echo "$$sum" > .venv/.installed-dev
+
+with-peers: dev
+	@$(INSTALLER); \
+	if installed bench; then exit 0; fi; \
+	echo "Installing the servers that the service is measured against."; \
+	pip_install --editable '.[bench]' || failed; \
+	echo "$$sum" > .venv/.installed-bench

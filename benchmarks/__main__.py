@@ -23,18 +23,40 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--registry", type=Path, default=Path("models"), help="of the version")
     parser.add_argument("--name", default="lesion-unet", help="model; its production version")
-    parser.add_argument("--engines", nargs="+", default=["auto", "pytorch-fp32", NULL],
-                        help="as LESION_BACKEND; null is a constant in place of the network")
+    parser.add_argument(
+        "--engines",
+        nargs="+",
+        default=["auto", "pytorch-fp32", NULL],
+        help="as LESION_BACKEND; null is a constant in place of the network",
+    )
     parser.add_argument("--servers", nargs="+", default=[OURS, *PEERS], choices=[OURS, *PEERS])
-    parser.add_argument("--peer-workers", nargs="+", type=int, default=sorted({1, cores()}),
-                        help="processes of a peer, each on its share of the cores")
-    parser.add_argument("--peer-batch", type=int, default=1,
-                        help="largest batch of the peers' own batching; 1 leaves it off")
-    parser.add_argument("--peer-steps", choices=["pil", "ours"], default="pil",
-                        help="around the network: Pillow as people write it, or our predictor")
+    parser.add_argument(
+        "--peer-workers",
+        nargs="+",
+        type=int,
+        default=sorted({1, cores()}),
+        help="processes of a peer, each on its share of the cores",
+    )
+    parser.add_argument(
+        "--peer-batch",
+        type=int,
+        default=1,
+        help="largest batch of the peers' own batching; 1 leaves it off",
+    )
+    parser.add_argument(
+        "--peer-steps",
+        choices=["pil", "ours"],
+        default="pil",
+        help="around the network: Pillow as people write it, or our predictor",
+    )
     parser.add_argument("--callers", nargs="*", type=int, default=[1, 8, 32])
-    parser.add_argument("--open-loop", nargs="*", type=float, default=[0.7],
-                        help="offered rates, as fractions of what the engine alone does")
+    parser.add_argument(
+        "--open-loop",
+        nargs="*",
+        type=float,
+        default=[0.7],
+        help="offered rates, as fractions of what the engine alone does",
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10, help="of each load in each round")
     parser.add_argument("--warmup", type=float, default=2, help="s before that")

@@ -41,9 +41,7 @@ class Ceiling:
     ways: dict[str, float]
 
 
-def loop(
-    version: dict[str, Any], threads: int, seconds: float, start: Any, out: Any
-) -> None:
+def loop(version: dict[str, Any], threads: int, seconds: float, start: Any, out: Any) -> None:
     """One stream, in its process: put its name, its images/s and the median latency (s) in `out`.
 
     Args:

@@ -45,7 +45,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def open_version(root: Path, name: str, version: str, engine: str, *, threads: int = 0) -> LoadedVersion:
+def open_version(
+    root: Path, name: str, version: str, engine: str, *, threads: int = 0
+) -> LoadedVersion:
     """A published version, checked as the service checks it, with its engine on some threads.
 
     Args:

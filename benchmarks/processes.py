@@ -1,4 +1,4 @@
-"""A server as a process of its own: started, waited for, weighed, and ended with all its children."""
+"""A server as a process of its own: started, waited for, weighed, ended with all its children."""
 
 import contextlib
 import os

@@ -69,7 +69,9 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 
     engines = list(dict.fromkeys(row.engine for row in rows))
     figure = Figure(figsize=(9, 3.4 * len(engines)), layout="constrained")
-    for axes, engine in zip(figure.subplots(len(engines), squeeze=False)[:, 0], engines, strict=True):
+    for axes, engine in zip(
+        figure.subplots(len(engines), squeeze=False)[:, 0], engines, strict=True
+    ):
         block = [row for row in rows if row.engine == engine and row.rounds]
         bars = [row for row in block if row.server != ALONE]
         servers = list(dict.fromkeys(row.server for row in bars))

@@ -1,5 +1,6 @@
-"""BentoML: a service class in worker processes; batching, where on, is a second service behind it."""
+"""BentoML: a service class in worker processes; where batching is on, a second one behind it."""
 
+import asyncio
 import os
 import sys
 from typing import Annotated, Any
@@ -7,13 +8,13 @@ from typing import Annotated, Any
 import bentoml
 import numpy as np
 from bentoml.validators import ContentType
-from pathlib import Path
 
 from benchmarks.peers.options import PeerOptions
 from benchmarks.peers.steps import open_steps, segment
 
 OPTIONS = PeerOptions.read()
 QUIET = {"access": {"enabled": False}}
+JPEG = Annotated[bytes, ContentType("image/jpeg")]
 PNG = Annotated[bytes, ContentType("image/png")]
 
 
@@ -23,9 +24,9 @@ class Segmentation:
         self.steps = open_steps(OPTIONS)
 
     @bentoml.api(route="/segment")
-    def segment(self, image: Path, context: bentoml.Context) -> PNG:
+    def segment(self, image: JPEG, context: bentoml.Context) -> PNG:
         context.response.headers["X-Backend"] = self.steps.backend
-        return segment(self.steps, image.read_bytes())
+        return segment(self.steps, image)
 
 
 @bentoml.service(workers=1, traffic={"timeout": 60}, logging=QUIET)
@@ -46,11 +47,11 @@ class BatchedSegmentation:
         self.steps = open_steps(OPTIONS)
 
     @bentoml.api(route="/segment")
-    async def segment(self, image: Path, context: bentoml.Context) -> PNG:
+    async def segment(self, image: JPEG, context: bentoml.Context) -> PNG:
         context.response.headers["X-Backend"] = self.steps.backend
-        pixels, known = self.steps.before(image.read_bytes())
+        pixels, known = await asyncio.to_thread(self.steps.before, image)
         found: Any = await self.network.to_async.run(pixels[None])
-        return self.steps.after(found[0], known)
+        return await asyncio.to_thread(self.steps.after, found[0], known)
 
 
 if __name__ == "__main__":

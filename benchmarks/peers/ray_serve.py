@@ -3,6 +3,7 @@
 import signal
 from typing import Annotated, Any
 
+import numpy as np
 import ray
 from fastapi import FastAPI, File, Response
 from ray import serve
@@ -26,8 +27,6 @@ class Segmentation:
 
     @serve.batch(max_batch_size=OPTIONS.batch, batch_wait_timeout_s=OPTIONS.batch_wait_ms / 1000)
     async def batched(self, pixels: list[Any]) -> list[Any]:
-        import numpy as np
-
         return list(self.steps.network(np.stack(pixels)))
 
     @app.post("/segment")
@@ -44,6 +43,7 @@ class Segmentation:
 if __name__ == "__main__":
     ray.init(include_dashboard=False, object_store_memory=200_000_000, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": OPTIONS.port})
-    serve.run(Segmentation.bind())
+    application: Any = Segmentation
+    serve.run(application.bind())
     signal.signal(signal.SIGTERM, lambda *_: ray.shutdown())
     signal.pause()

@@ -1,0 +1,152 @@
+"""The load generator, against a real server whose speed is known."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from benchmarks.load import Record, Seen, WrongAnswerError, closed_loop, open_loop
+from benchmarks.processes import ROOT
+
+SLOW_S = 0.05
+PNG = b"\x89PNG\r\n\x1a\n..."
+
+
+class OneAtATime(BaseHTTPRequestHandler):
+    """Answers with a PNG's first bytes after `SLOW_S`, one request after the other."""
+
+    protocol_version = "HTTP/1.1"
+    turn = threading.Lock()
+    answer, status = PNG, 200
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        assert b'name="image"' in body
+        with self.turn:
+            time.sleep(SLOW_S)
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(self.answer)))
+        self.send_header("X-Backend", "sleep")
+        self.end_headers()
+        self.wfile.write(self.answer)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Refuses(OneAtATime):
+    status = 503
+
+
+class AnswersHtml(OneAtATime):
+    answer = b"<html>"
+
+
+@contextmanager
+def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/segment"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def generate(url: str, folder: Path, *arguments: str) -> Seen:
+    bodies = folder / "bodies"
+    bodies.mkdir()
+    (bodies / "0.jpg").write_bytes(b"\xff\xd8\xff a photograph")
+    command = [sys.executable, "-m", "benchmarks.load", url, "--bodies", str(bodies), *arguments]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return Seen(**json.loads(run.stdout))
+
+
+def test_a_closed_loop_is_as_fast_as_the_server(tmp_path: Path) -> None:
+    with listening(OneAtATime) as url:
+        seen = generate(url, tmp_path, "--callers", "4", "--seconds", "0.6", "--warmup", "0.25")
+    assert 0.4 / SLOW_S < seen.requests_per_s <= 1.1 / SLOW_S
+    # Each of four callers waits for the three before it.
+    assert seen.p50_ms == pytest.approx(4 * SLOW_S * 1000, rel=0.5)
+    assert seen.errors == {}
+    assert seen.backends == ["sleep"]
+    assert 0 < seen.generator_cpu < 1
+    assert seen.answered > seen.requests
+
+
+@pytest.mark.parametrize(("handler", "name"), [(Refuses, "status 503"), (AnswersHtml, "not a PNG")])
+def test_an_answer_without_a_mask_is_an_error(
+    handler: type[BaseHTTPRequestHandler], name: str, tmp_path: Path
+) -> None:
+    with listening(handler) as url:
+        seen = generate(url, tmp_path, "--callers", "1", "--seconds", "0.3", "--warmup", "0")
+    assert seen.requests == 0
+    assert list(seen.errors) == [name]
+
+
+def test_a_server_that_is_gone_is_an_error(tmp_path: Path) -> None:
+    with listening(OneAtATime) as url:
+        pass
+    seen = generate(url, tmp_path, "--rate", "30", "--seconds", "0.1")
+    assert seen.requests == 0
+    assert seen.errors == {"ClientConnectorError": 3}
+
+
+class Stalls:
+    """Answers at once, but for one pause during which nobody is answered."""
+
+    def __init__(self, pause_s: float) -> None:
+        self._until, self._pause_s = 0.0, pause_s
+
+    async def ask(self) -> None:
+        now = time.perf_counter()
+        self._until = self._until or now + self._pause_s
+        await asyncio.sleep(max(0.0, self._until - now))
+
+
+def test_an_open_loop_sees_the_queue_that_a_closed_one_hides() -> None:
+    async def both() -> tuple[Seen, Seen]:
+        opened = await open_loop(Stalls(0.3).ask, Record(), rate=200, seconds=0.6)
+        closed = await closed_loop(Stalls(0.3).ask, Record(), callers=1, seconds=0.6)
+        return opened, closed
+
+    opened, closed = asyncio.run(both())
+    assert opened.requests == 120
+    # Half of the requests were due in the pause: they waited 0 to 300 ms, evenly.
+    assert opened.p95_ms == pytest.approx(270, abs=40)
+    assert closed.p95_ms < 50
+
+
+def test_latency_counts_from_when_a_request_was_due() -> None:
+    """A generator that is held up itself still owes its requests their time."""
+
+    async def late() -> Seen:
+        async def ask() -> None:
+            time.sleep(0.02)  # noqa: ASYNC251 blocks every other request, as a busy generator would
+
+        return await open_loop(ask, Record(), rate=100, seconds=0.2)
+
+    seen = asyncio.run(late())
+    # The last of 20 requests is due after 190 ms and has its answer after 400.
+    assert seen.p99_ms == pytest.approx(210, abs=60)
+
+
+def test_wrong_answers_are_counted_and_have_no_latency() -> None:
+    async def wrong() -> Seen:
+        async def ask() -> None:
+            raise WrongAnswerError("status 500")
+
+        return await open_loop(ask, Record(), rate=20, seconds=0.5)
+
+    seen = asyncio.run(wrong())
+    assert (seen.requests, seen.errors) == (0, {"status 500": 10})

@@ -1,0 +1,129 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import contenders, parse
+from benchmarks.bodies import draw_photograph
+from benchmarks.peers.options import PeerOptions
+from benchmarks.processes import ROOT, ServerFailedError, free_port, serving
+from benchmarks.results import odd, table
+from benchmarks.rounds import ALONE, Bench, Load, Plan, Row
+from benchmarks.servers import PEERS, Contender, Version, ours, peer
+from tests.models import NAME, tiny_registry
+
+LOADS = [Load(callers=2), Load(of_ceiling=0.5)]
+
+
+@pytest.fixture(scope="module")
+def version(tmp_path_factory: pytest.TempPathFactory) -> Version:
+    return Version(tiny_registry(tmp_path_factory.mktemp("registry")).root, NAME, "production")
+
+
+@pytest.fixture
+def photograph() -> bytes:
+    return draw_photograph(0, height=96, width=128)
+
+
+def plan(version: Version, folder: Path, *who: Contender) -> Plan:
+    (folder / "bodies").mkdir()
+    (folder / "bodies" / "0.jpg").write_bytes(draw_photograph(0, height=96, width=128))
+    return Plan(version, who, LOADS, rounds=1, seconds=0.3, warmup_s=0.1, folder=folder)
+
+
+def test_a_peer_that_is_not_installed_is_named_with_the_reason(
+    version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.servers.find_spec", lambda _: None)
+    missing = peer("litserve", version, "null")
+    rows = Bench(plan(version, tmp_path, missing), lambda _: None).run()
+    assert [(row.server, row.load) for row in rows] == [("litserve", "2 callers")]
+    text = table(rows)
+    assert "litserve is not installed" in text
+    assert ".[bench]" in text
+
+
+def test_our_service_is_measured_with_a_constant_in_the_networks_place(
+    version: Version, tmp_path: Path
+) -> None:
+    (row,) = Bench(plan(version, tmp_path, ours(version, "null")), lambda _: None).run()
+    assert not row.skipped
+    assert row.median("requests_per_s") > 1
+    assert row.median("resident_mb") > 50
+    assert row.median("server_cpu_ms") > 0
+    assert row.rounds[0]["backends"] == ["null"]
+    assert odd([row]) == []
+
+
+def test_a_server_that_does_not_start_says_why(tmp_path: Path, photograph: bytes) -> None:
+    command = [sys.executable, "-c", "raise SystemExit('the registry is nowhere')"]
+    url = f"http://127.0.0.1:{free_port()}/segment"
+    with (
+        pytest.raises(ServerFailedError, match="the registry is nowhere"),
+        serving(command, {}, url, tmp_path / "log", photograph),
+    ):
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("name", PEERS)
+def test_an_installed_peer_answers_masks_of_the_same_engine(
+    name: str, batch: int, version: Version, tmp_path: Path
+) -> None:
+    contender = peer(name, version, "pytorch-fp32", batch=batch)
+    if contender.skipped:
+        pytest.skip(contender.skipped)
+    rows = Bench(plan(version, tmp_path, contender), lambda _: None).run()
+    assert [row.skipped for row in rows] == ["", "", ""]
+    assert odd(rows) == []
+    assert {row.load for row in rows} == {"", "2 callers", "50% offered"}
+    assert min(row.median("requests_per_s") for row in rows) > 1
+
+
+@pytest.mark.slow
+def test_the_whole_command_leaves_a_table_a_json_and_a_picture(
+    version: Version, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "benchmarks", "--registry", str(version.root)]
+    command += ["--engines", "auto", "null", "--servers", "service", "naive", "--rounds", "2"]
+    command += ["--callers", "1", "--open-loop", "0.2", "--seconds", "0.5", "--warmup", "0.1"]
+    run = subprocess.run(
+        [*command, "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert "engine alone" in run.stdout
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert found["conditions"]["cores"] >= 1
+    assert [len(row["rounds"]) for row in found["rows"]] == [2] * 7
+    assert (tmp_path / "requests_per_second.png").stat().st_size > 1000
+
+
+def test_options_reach_a_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = PeerOptions(root="r", name=NAME, version="1.0.0", engine="auto", port=1, batch=4)
+    for name, value in sent.environment().items():
+        monkeypatch.setenv(name, value)
+    assert PeerOptions.read() == sent
+
+
+def test_every_peer_runs_on_the_engine_and_ours_comes_first(version: Version) -> None:
+    arguments = parse(["--engines", "auto", "null", "--peer-workers", "1", "2"])
+    found = [(each.engine, each.label) for each in contenders(arguments, version)]
+    peers = ["naive", "litserve", "litserve x2", "bentoml", "bentoml x2", "ray", "ray x2"]
+    assert found == [
+        *(("auto", label) for label in ["service", *peers]),
+        ("null", "service"),
+        ("null", "naive"),
+    ]
+
+
+def test_a_row_that_another_engine_answered_is_unsound() -> None:
+    alone = Row("auto", ALONE, rounds=[{"backend": "openvino-int8", "requests_per_s": 30.0}])
+    good = Row("auto", "a", "8 callers", [{"backends": ["openvino-int8"], "requests_per_s": 27.0}])
+    bad = Row("auto", "b", "8 callers", [{"backends": ["pytorch-cpu-fp32"]}])
+    wrong = Row("auto", "c", "8 callers", [{"backends": [], "errors": {"status 503": 2}}])
+    assert odd([alone, good]) == []
+    assert len(odd([alone, good, bad, wrong])) == 2
+    assert "0.90" in table([alone, good])
