@@ -15,7 +15,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import cycle
 from pathlib import Path
@@ -185,8 +185,8 @@ async def generate(arguments: argparse.Namespace) -> Seen:
         )
 
 
-def main() -> int:
-    """Print one JSON object, a `Seen`."""
+def parse(words: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="benchmarks.load", description=__doc__)
     parser.add_argument("url")
     parser.add_argument("--bodies", type=Path, required=True, help="folder of photographs")
@@ -194,20 +194,21 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=0, help="requests/s of an open loop")
     parser.add_argument("--seconds", type=float, default=10, help="how long to measure")
     parser.add_argument("--warmup", type=float, default=1, help="s before that, closed loop only")
-    arguments = parser.parse_args()
-    json.dump(asdict(_run(generate(arguments))), sys.stdout)
+    return parser.parse_args(words)
+
+
+def main() -> int:
+    """Print one JSON object, a `Seen`."""
+    json.dump(asdict(_run(generate(parse()))), sys.stdout)
     return 0
 
 
-def _run(work: Awaitable[Seen]) -> Seen:
-    async def waiting() -> Seen:
-        return await work
-
+def _run(work: Coroutine[None, None, Seen]) -> Seen:
     if os.name == "posix":
         import uvloop
 
-        return uvloop.run(waiting())
-    return asyncio.run(waiting())
+        return uvloop.run(work)
+    return asyncio.run(work)
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         axes.set_xticks([number + 0.3 for number in range(len(servers))], servers)
         axes.set_ylabel("requests/s")
         axes.set_title(f"engine {engine}")
-        axes.legend(fontsize="small")
+        axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(path, dpi=120)
 
 

@@ -33,7 +33,9 @@ class Load:
     @property
     def label(self) -> str:
         """As the table names it."""
-        return f"{self.callers} callers" if self.callers else f"{self.of_ceiling:.0%} offered"
+        if not self.callers:
+            return f"{self.of_ceiling:.0%} offered"
+        return f"{self.callers} caller{'s' * (self.callers > 1)}"
 
 
 @dataclass

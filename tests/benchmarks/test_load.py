@@ -13,33 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.load import Record, Seen, WrongAnswerError, closed_loop, open_loop
+from benchmarks.load import Record, Seen, WrongAnswerError, closed_loop, generate, open_loop, parse
 from benchmarks.processes import ROOT
-
-SLOW_S = 0.05
-PNG = b"\x89PNG\r\n\x1a\n..."
-
-
-class OneAtATime(BaseHTTPRequestHandler):
-    """Answers with a PNG's first bytes after `SLOW_S`, one request after the other."""
-
-    protocol_version = "HTTP/1.1"
-    turn = threading.Lock()
-    answer, status = PNG, 200
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        assert b'name="image"' in body
-        with self.turn:
-            time.sleep(SLOW_S)
-        self.send_response(self.status)
-        self.send_header("Content-Length", str(len(self.answer)))
-        self.send_header("X-Backend", "sleep")
-        self.end_headers()
-        self.wfile.write(self.answer)
-
-    def log_message(self, *_: object) -> None:
-        pass
+from tests.benchmarks.tiny_server import SLOW_S, OneAtATime
 
 
 class Refuses(OneAtATime):
@@ -62,19 +38,23 @@ def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
             thread.join()
 
 
-def generate(url: str, folder: Path, *arguments: str) -> Seen:
-    bodies = folder / "bodies"
-    bodies.mkdir()
-    (bodies / "0.jpg").write_bytes(b"\xff\xd8\xff a photograph")
-    command = [sys.executable, "-m", "benchmarks.load", url, "--bodies", str(bodies), *arguments]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    return Seen(**json.loads(run.stdout))
+@pytest.fixture
+def bodies(tmp_path: Path) -> Path:
+    (tmp_path / "0.jpg").write_bytes(b"\xff\xd8\xff a photograph")
+    return tmp_path
 
 
-def test_a_closed_loop_is_as_fast_as_the_server(tmp_path: Path) -> None:
+def load(url: str, bodies: Path, *words: str) -> Seen:
+    return asyncio.run(generate(parse([url, "--bodies", str(bodies), *words])))
+
+
+def test_a_closed_loop_is_as_fast_as_the_server(bodies: Path) -> None:
+    words = ["--bodies", str(bodies), "--callers", "4", "--seconds", "0.6", "--warmup", "0.25"]
     with listening(OneAtATime) as url:
-        seen = generate(url, tmp_path, "--callers", "4", "--seconds", "0.6", "--warmup", "0.25")
+        command = [sys.executable, "-m", "benchmarks.load", url, *words]
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    seen = Seen(**json.loads(run.stdout))
     assert 0.4 / SLOW_S < seen.requests_per_s <= 1.1 / SLOW_S
     # Each of four callers waits for the three before it.
     assert seen.p50_ms == pytest.approx(4 * SLOW_S * 1000, rel=0.5)
@@ -86,18 +66,18 @@ def test_a_closed_loop_is_as_fast_as_the_server(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("handler", "name"), [(Refuses, "status 503"), (AnswersHtml, "not a PNG")])
 def test_an_answer_without_a_mask_is_an_error(
-    handler: type[BaseHTTPRequestHandler], name: str, tmp_path: Path
+    handler: type[BaseHTTPRequestHandler], name: str, bodies: Path
 ) -> None:
     with listening(handler) as url:
-        seen = generate(url, tmp_path, "--callers", "1", "--seconds", "0.3", "--warmup", "0")
+        seen = load(url, bodies, "--callers", "1", "--seconds", "0.3", "--warmup", "0")
     assert seen.requests == 0
     assert list(seen.errors) == [name]
 
 
-def test_a_server_that_is_gone_is_an_error(tmp_path: Path) -> None:
+def test_a_server_that_is_gone_is_an_error(bodies: Path) -> None:
     with listening(OneAtATime) as url:
         pass
-    seen = generate(url, tmp_path, "--rate", "30", "--seconds", "0.1")
+    seen = load(url, bodies, "--rate", "30", "--seconds", "0.1")
     assert seen.requests == 0
     assert seen.errors == {"ClientConnectorError": 3}
 

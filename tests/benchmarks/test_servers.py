@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from benchmarks.processes import ROOT, ServerFailedError, free_port, serving
 from benchmarks.results import odd, table
 from benchmarks.rounds import ALONE, Bench, Load, Plan, Row
 from benchmarks.servers import PEERS, Contender, Version, ours, peer
+from tests.benchmarks.tiny_server import SLOW_S
 from tests.models import NAME, tiny_registry
 
 LOADS = [Load(callers=2), Load(of_ceiling=0.5)]
@@ -45,6 +47,22 @@ def test_a_peer_that_is_not_installed_is_named_with_the_reason(
     assert ".[bench]" in text
 
 
+def test_a_server_is_measured_loaded_and_weighed(version: Version, tmp_path: Path) -> None:
+    tiny = replace(
+        ours(version, "null"),
+        label="tiny",
+        command=(sys.executable, "-m", "tests.benchmarks.tiny_server"),
+        environment=lambda port: {"PORT": str(port)},
+    )
+    (row,) = Bench(plan(version, tmp_path, tiny), lambda _: None).run()
+    assert not row.skipped
+    assert row.median("requests_per_s") > 0.3 / SLOW_S
+    assert row.median("resident_mb") > 5
+    assert row.median("server_cpu_ms") > 0
+    assert row.rounds[0]["backends"] == ["sleep"]
+
+
+@pytest.mark.slow
 def test_our_service_is_measured_with_a_constant_in_the_networks_place(
     version: Version, tmp_path: Path
 ) -> None:

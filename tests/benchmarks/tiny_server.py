@@ -1,0 +1,35 @@
+"""A real server whose speed is known: listens on the port in the environment."""
+
+import os
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+SLOW_S = 0.05
+PNG = b"\x89PNG\r\n\x1a\n..."
+
+
+class OneAtATime(BaseHTTPRequestHandler):
+    """Answers with a PNG's first bytes after `SLOW_S`, one request after the other."""
+
+    protocol_version = "HTTP/1.1"
+    turn = threading.Lock()
+    answer, status = PNG, 200
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        assert b'name="image"' in body
+        with self.turn:
+            time.sleep(SLOW_S)
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(self.answer)))
+        self.send_header("X-Backend", "sleep")
+        self.end_headers()
+        self.wfile.write(self.answer)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+if __name__ == "__main__":
+    ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), OneAtATime).serve_forever()
