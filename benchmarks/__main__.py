@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.bodies import photographs
-from benchmarks.engines import NULL, cores
+from benchmarks.engines import NULL
 from benchmarks.machine import BUSY_CORES, conditions
 from benchmarks.results import odd, table, write
 from benchmarks.rounds import Bench, Load, Plan
 from benchmarks.servers import NAIVE, OURS, PEERS, Contender, Version, ours, peer
+from model_core.cores import usable_cores
 from model_core.errors import SegmentationError
 
 
@@ -34,7 +35,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
         "--peer-workers",
         nargs="+",
         type=int,
-        default=sorted({1, cores()}),
+        default=sorted({1, usable_cores()}),
         help="processes of a peer, each on its share of the cores",
     )
     parser.add_argument(

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bodies import draw_photograph
-from benchmarks.engines import cores, open_version
+from benchmarks.engines import open_version
 from benchmarks.latency import percentile
+from model_core.cores import usable_cores
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def measure(version: dict[str, Any], seconds: float) -> Ceiling:
         version: Arguments of `open_version`.
         seconds: Of each way.
     """
-    count = cores()
+    count = usable_cores()
     rates: dict[tuple[int, int], float] = {}
     backend, p50_s = "", 0.0
     for streams, threads in {(1, count), (count, 1)}:

@@ -1,6 +1,5 @@
 """The engines that every row runs: a version's own, on as many threads as a row is to have."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from model_core.backends.byte_network import ByteNetwork
 from model_core.backends.choice import INT8_FILE
 from model_core.backends.openvino import OpenVINOBackend
 from model_core.backends.protocol import Backend, Choice
+from model_core.cores import usable_cores
 from model_core.predictor import Predictor
 from model_core.registry import LoadedVersion, Registry
 from model_core.unet import UNet
@@ -31,6 +31,7 @@ class NullBackend:
     name = NULL
 
     def __init__(self, size: int) -> None:
+        self.streams = usable_cores()
         rows, columns = np.mgrid[:size, :size] - size / 2
         self._logits = (size / 4 - np.hypot(rows, columns)).astype(np.float32)
 
@@ -38,11 +39,6 @@ class NullBackend:
         """The disc, float32 (N, S, S), for images uint8 (N, S, S, 3)."""
         logits: Logits = np.repeat(self._logits[None], len(batch), axis=0)
         return logits
-
-
-def cores() -> int:
-    """Processors that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def open_version(

@@ -10,8 +10,8 @@ from typing import Any
 
 import psutil
 
-from benchmarks.engines import cores
 from benchmarks.processes import ROOT
+from model_core.cores import usable_cores
 
 PACKAGES = (
     "aiohttp", "bentoml", "fastapi", "litserve", "numpy", "openvino", "pillow", "ray", "torch",
@@ -32,7 +32,7 @@ def conditions() -> dict[str, Any]:
         "uncommitted": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "cpu": _cpu_info("model name") or platform.processor(),
         "cpu_flags": [flag for flag in FLAGS if flag in _cpu_info("flags").split()],
-        "cores": cores(),
+        "cores": usable_cores(),
         "cgroup_cpu_max": _read("/sys/fs/cgroup/cpu.max"),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "system": platform.platform(),

@@ -29,7 +29,8 @@ from model_core.postprocess import PostprocessConfig
 from model_core.predictor import Predictor
 from model_core.preprocess import PreprocessConfig
 from model_core.registry import LoadedVersion, Registry
-from model_core.unet import UNet, UNetConfig
+from model_core.unet import UNet
+from model_core.unet_config import UNetConfig
 from model_core.weights import save_weights
 from trainer.export import write_int8, write_onnx
 from trainer.publish import golden_image

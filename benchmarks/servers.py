@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.engines import NULL, cores
+from benchmarks.engines import NULL
 from benchmarks.peers.options import PeerOptions, Steps
+from model_core.cores import usable_cores
 
 OURS, NAIVE = "service", "naive"
 PEERS: dict[str, tuple[str, str]] = {
@@ -94,7 +95,7 @@ def peer(name: str, version: Version, engine: str, *, workers: int = 1, batch: i
         engine=engine,
         port=0,
         workers=workers,
-        threads=max(1, cores() // workers),
+        threads=max(1, usable_cores() // workers),
         batch=batch,
         steps=steps,
     )

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from starlette.requests import Request
 
 from benchmarks.bodies import MULTIPART, multipart, photographs
@@ -22,7 +21,7 @@ from model_core.image_io import decode_image
 from model_core.mask_png import encode_mask
 from model_core.postprocess import logit, tidy
 from model_core.predictor import Prediction
-from model_core.preprocess import fit_photograph, normalise
+from model_core.preprocess import fit_photograph
 from model_core.registry import LoadedVersion
 from model_core.rle import encode_rle
 from service.answers import encode_prediction
@@ -56,7 +55,7 @@ def stages(version: LoadedVersion, photograph: bytes) -> list[Stage]:
     body, need, cut = multipart(photograph), (config.size, config.size), logit(rules.threshold)
     decoded = decode_image(photograph, at_least=need)
     pixels, geometry = fit_photograph(decoded, config)
-    batch, tensor = pixels[None], torch.from_numpy(pixels[None])
+    batch = pixels[None]
     logits = predictor.infer(batch)[0]
     shown = logits[geometry.inside]
     tidied = tidy(shown, rules)
@@ -66,7 +65,6 @@ def stages(version: LoadedVersion, photograph: bytes) -> list[Stage]:
         Stage("multipart", lambda: _read(body)),
         Stage("decode", lambda: decode_image(photograph, at_least=need)),
         Stage("resize", lambda: fit_photograph(decoded, config)),
-        Stage("normalise", lambda: normalise(tensor, config), False, "part of the network"),
         Stage("network", lambda: predictor.infer(batch)),
         Stage("components", lambda: tidy(shown, rules)),
         Stage("upsample + threshold", lambda: geometry.restore_mask(tidied, cut)),

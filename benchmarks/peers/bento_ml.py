@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import bentoml
@@ -14,7 +15,6 @@ from benchmarks.peers.steps import open_steps, segment
 
 OPTIONS = PeerOptions.read()
 QUIET = {"access": {"enabled": False}}
-JPEG = Annotated[bytes, ContentType("image/jpeg")]
 PNG = Annotated[bytes, ContentType("image/png")]
 
 
@@ -24,9 +24,9 @@ class Segmentation:
         self.steps = open_steps(OPTIONS)
 
     @bentoml.api(route="/segment")
-    def segment(self, image: JPEG, context: bentoml.Context) -> PNG:
+    def segment(self, image: Path, context: bentoml.Context) -> PNG:
         context.response.headers["X-Backend"] = self.steps.backend
-        return segment(self.steps, image)
+        return segment(self.steps, image.read_bytes())
 
 
 @bentoml.service(workers=1, traffic={"timeout": 60}, logging=QUIET)
@@ -47,11 +47,14 @@ class BatchedSegmentation:
         self.steps = open_steps(OPTIONS)
 
     @bentoml.api(route="/segment")
-    async def segment(self, image: JPEG, context: bentoml.Context) -> PNG:
+    async def segment(self, image: Path, context: bentoml.Context) -> PNG:
         context.response.headers["X-Backend"] = self.steps.backend
-        pixels, known = await asyncio.to_thread(self.steps.before, image)
+        pixels, known = await asyncio.to_thread(self._before, image)
         found: Any = await self.network.to_async.run(pixels[None])
         return await asyncio.to_thread(self.steps.after, found[0], known)
+
+    def _before(self, image: Path) -> tuple[np.ndarray, Any]:
+        return self.steps.before(image.read_bytes())
 
 
 if __name__ == "__main__":

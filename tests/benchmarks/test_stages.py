@@ -17,7 +17,7 @@ from benchmarks.stages import measure, table
 from model_core.errors import ConfigError
 from model_core.mask_png import decode_mask
 from model_core.metrics import jaccard
-from model_core.unet import UNetConfig
+from model_core.unet_config import UNetConfig
 from tests.models import NAME, VERSION, tiny_registry
 
 
@@ -56,7 +56,7 @@ def test_every_stage_is_timed(root: Path) -> None:
     version = open_version(root, NAME, VERSION, "pytorch-fp32")
     measured = measure(version, [draw_photograph(0, height=96, width=128)], repeats=2)
     assert [stage.name for stage, seconds in measured if seconds > 0] == [
-        "multipart", "decode", "resize", "normalise", "network", "components",
+        "multipart", "decode", "resize", "network", "components",
         "upsample + threshold", "PNG, 8 bit", "PNG, 1 bit", "RLE", "JSON",
     ]  # fmt: skip
     assert "100%" in table(measured)
