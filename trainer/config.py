@@ -141,7 +141,8 @@ class TrainConfig(_Strict):
         datasets: Datasets to train and validate on; empty means all that are not external.
         seed: Seed of weights, order and augmentation.
         loss: A key of `model_core.losses.LOSSES`.
-        initial: A run folder whose published weights are the starting point; empty starts anew.
+        initial: Folder of a run or of a published version whose weights are the starting point;
+            empty starts anew.
         gate_dice: Lowest mean Dice on every held-out set at which `publish` takes the run.
         limits: What the card must say of the training data's limits, one sentence each.
         checkpoint_steps: Steps between two checkpoints.

@@ -30,7 +30,7 @@ from typing import Any
 import torch
 
 from model_core.errors import ConfigError, DatasetError, SegmentationError
-from model_core.storage import file_sha256
+from model_core.storage import CARD, file_sha256
 from trainer.config import TrainConfig, dump_config, parse_config
 from trainer.leaks import TRAINED_CSV, Fingerprint, fingerprint, read_trained, write_trained
 from trainer.samples import Sample, count_parts, digest, read_samples
@@ -231,13 +231,14 @@ def _check_same(config: TrainConfig, samples: Sequence[Sample], run: Path) -> di
 
 
 def _initial_record(config: TrainConfig) -> dict[str, Any] | None:
-    """What the weights were before the first step."""
+    """What the weights were before the first step: a run's, or a published version's."""
     if not config.initial:
         return None
-    run = Path(config.initial)
+    folder = Path(config.initial)
+    record = load_record(folder) if (folder / RUN).exists() else read_json(folder / CARD)
     return {
-        "weights_sha256": file_sha256(run / WEIGHTS),
-        "data_sha256": load_record(run)["data"]["sha256"],
+        "weights_sha256": file_sha256(folder / WEIGHTS),
+        "data_sha256": record["data"]["sha256"],
     }
 
 

@@ -1,5 +1,6 @@
 import errno
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -265,6 +266,24 @@ def test_a_run_knows_what_its_initial_weights_had_seen(config: TrainConfig, tmp_
     assert run.trained_on(tmp_path / "second") == run.trained_on(tmp_path / "first")
     initial = run.load_record(tmp_path / "second")["initial"]
     assert initial["weights_sha256"] == file_sha256(tmp_path / "first" / run.WEIGHTS)
+
+
+def test_a_run_can_go_on_from_a_published_version(config: TrainConfig, tmp_path: Path) -> None:
+    loop.train(config, tmp_path / "first")
+    first = tmp_path / "first"
+    version = tmp_path / "version"  # what a version keeps of the run that it came from
+    version.mkdir()
+    for name in (run.WEIGHTS, "trained_on.csv"):
+        shutil.copy(first / name, version / name)
+    data = run.load_record(first)["data"]
+    (version / "card.json").write_text(json.dumps({"data": data}))
+    loop.train(replace(config, initial=str(version)), tmp_path / "second")
+    initial = run.load_record(tmp_path / "second")["initial"]
+    assert initial == {
+        "weights_sha256": file_sha256(first / run.WEIGHTS),
+        "data_sha256": data["sha256"],
+    }
+    assert run.trained_on(tmp_path / "second") == run.trained_on(first)
 
 
 def test_a_dataset_that_is_not_there_is_named(config: TrainConfig, tmp_path: Path) -> None:
