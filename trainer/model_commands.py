@@ -30,7 +30,9 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     training.add_argument("--out", type=Path, required=True, help="run folder")
     training.add_argument("--data", type=Path, help="prepared folder (default: the config's)")
     training.add_argument("--name", help="name to publish it under (default: the config's)")
-    training.add_argument("--initial", help="folder of a run or a published version to start the weights from")
+    training.add_argument(
+        "--initial", help="folder of a run or a published version to start the weights from"
+    )
     training.add_argument("--resume", action="store_true", help="go on from the checkpoint")
     training.set_defaults(command=_train, after_interrupt="the same with --resume goes on")
 
