@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from benchmarks.bodies import draw_photograph
+from model_core.backends.byte_network import ByteNetwork
 from model_core.backends.choice import INT8_FILE
 from model_core.backends.openvino import OpenVINOBackend
 from model_core.backends.protocol import Backend
@@ -84,10 +85,10 @@ def make_version(root: Path, config: UNetConfig, preprocess: PreprocessConfig) -
         weights, exports = folder / "model.safetensors", folder / "exports"
         save_weights(network.state_dict(), weights)
         fp32 = Predictor(PyTorchBackend(network, preprocess, device="cpu"), preprocess, rules)
-        write_onnx(network, preprocess, folder / "model.onnx")
+        onnx = write_onnx(ByteNetwork(network, preprocess), folder / "model.onnx")
         photographs = [draw_photograph(100 + seed) for seed in range(CALIBRATION_IMAGES)]
         images = [fp32.prepare(each).pixels for each in photographs]
-        int8 = write_int8(folder / "model.onnx", images, (exports / INT8_FILE).parent)
+        int8 = write_int8(onnx, images, (exports / INT8_FILE).parent)
         engine = OpenVINOBackend(int8, precision="int8")
         card = _card(config, preprocess, rules)
         card = replace(card, engines=[_measured(engine, fp32, photographs)])

@@ -3,31 +3,30 @@
     python -m trainer export runs/first --data data/skin
 
 writes `exports/openvino-int8/` (quantised after training, calibrated on training images) into the
-run, for `publish` to freeze, and `precision.json`: fp32, bf16 and int8 on the same images.
+run, for `publish` to freeze, `exports/onnx/` for other runtimes, and `precision.json`: fp32, bf16
+and int8 on the same images.
 """
 
 import logging
 import os
-import tempfile
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from model_core.backends.byte_network import ByteNetwork
-from model_core.backends.choice import INT8_FILE
+from model_core.backends.choice import INT8_FILE, ONNX_FILE
+from model_core.backends.onnx_file import onnx_bytes
+from model_core.backends.onnxruntime import ONNXRuntimeBackend
 from model_core.backends.openvino import OpenVINOBackend
 from model_core.backends.protocol import Backend
 from model_core.backends.pytorch import PyTorchBackend
 from model_core.errors import DatasetError
 from model_core.metrics import Confusion
 from model_core.predictor import Predictor
-from model_core.preprocess import PreprocessConfig
 from model_core.unet import UNet
 from model_core.weights import load_weights
 from trainer.evaluate import run_target
@@ -40,24 +39,11 @@ THRESHOLD_JACCARD_TOLERANCE = 0.003
 """How much lower than fp32 the means of a reduced precision may be for it to be admitted."""
 
 
-def write_onnx(model: UNet, config: PreprocessConfig, path: Path) -> None:
-    """The network as ONNX, normalisation within: `images` uint8 in, `logits` float32 out."""
-    network = ByteNetwork(model, config)
-    count = torch.export.Dim("count", min=1, max=1024)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns of its own internals
-        program = torch.onnx.export(
-            network,
-            (network.example(2),),
-            dynamo=True,
-            dynamic_shapes=({0: count},),
-            input_names=["images"],
-            output_names=["logits"],
-            verbose=False,
-        )
-    if program is None:
-        raise RuntimeError("torch.onnx.export gave no program")
-    program.save(path)
+def write_onnx(network: ByteNetwork, path: Path) -> Path:
+    """Write a network as ONNX, see `onnx_bytes`; its folder is made where absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(onnx_bytes(network))
+    return path
 
 
 def write_int8(onnx: Path, images: Sequence[np.ndarray], folder: Path) -> Path:
@@ -92,7 +78,7 @@ def write_int8(onnx: Path, images: Sequence[np.ndarray], folder: Path) -> Path:
 
 
 def export(run: Path, samples: Sequence[Sample]) -> dict[str, Any]:
-    """Write a run's int8 network, and score every precision on the validation part.
+    """Write a run's int8 and ONNX networks, and score every precision on the validation part.
 
     Args:
         run: A trained run.
@@ -114,19 +100,19 @@ def export(run: Path, samples: Sequence[Sample]) -> dict[str, Any]:
     ours = target.predictor
     model = UNet(load_run(run).model)
     load_weights(run / WEIGHTS, model)
-    with tempfile.TemporaryDirectory() as name:
-        onnx = Path(name) / "model.onnx"
-        write_onnx(model, ours.preprocess_config, onnx)
-        chosen = np.random.default_rng(0).permutation(len(trained))[:CALIBRATION_IMAGES]
-        images = [ours.prepare(read_photo(trained[index])).pixels for index in chosen]
-        int8 = write_int8(onnx, images, (run / EXPORTS / INT8_FILE).parent)
-        engines: list[Backend] = [
-            PyTorchBackend(model, ours.preprocess_config),
-            PyTorchBackend(model, ours.preprocess_config, precision="bf16"),
-            OpenVINOBackend(ByteNetwork(model, ours.preprocess_config), precision="bf16"),
-            OpenVINOBackend(int8, precision="int8"),
-        ]
-        compared = compare(engines, ours, validation)
+    network = ByteNetwork(model, ours.preprocess_config)
+    onnx = write_onnx(network, run / EXPORTS / ONNX_FILE)
+    chosen = np.random.default_rng(0).permutation(len(trained))[:CALIBRATION_IMAGES]
+    images = [ours.prepare(read_photo(trained[index])).pixels for index in chosen]
+    int8 = write_int8(onnx, images, (run / EXPORTS / INT8_FILE).parent)
+    engines: list[Backend] = [
+        PyTorchBackend(model, ours.preprocess_config),
+        PyTorchBackend(model, ours.preprocess_config, precision="bf16"),
+        ONNXRuntimeBackend(onnx),
+        OpenVINOBackend(network, precision="bf16"),
+        OpenVINOBackend(int8, precision="int8"),
+    ]
+    compared = compare(engines, ours, validation)
     report = {
         "weights_sha256": target.weights_sha256,
         "postprocess": asdict(ours.postprocess_config),

@@ -15,6 +15,7 @@ from typing import Any
 
 from PIL import Image as Pillow
 
+from model_core.backends.choice import ONNX_FILE
 from model_core.calibration import Calibration
 from model_core.card import Card, DataRecord, EngineRecord, ScoreRecord
 from model_core.errors import ConfigError, GateError
@@ -51,7 +52,9 @@ LIMITS = (
 ONE_REGION = "Answers with the one largest region: further lesions in the frame are left out."
 
 
-def publish(run: Path, registry: Registry, *, version: str, licence: str) -> LoadedVersion:
+def publish(
+    run: Path, registry: Registry, *, version: str, licence: str, onnx: bool = False
+) -> LoadedVersion:
     """Freeze a run's weights under a new version, with its card and golden test.
 
     Args:
@@ -59,11 +62,15 @@ def publish(run: Path, registry: Registry, *, version: str, licence: str) -> Loa
         registry: Where it goes.
         version: Semantic version, not yet taken.
         licence: Terms of the weights, which follow from the data's.
+        onnx: Whether the version holds the exported ONNX network too, twice its weights in size.
 
     Raises:
         GateError: not scored, scored before the weights changed, or scored too low.
         VersionExistsError: the version is taken.
+        ConfigError: no licence is given, or no ONNX network was exported.
     """
+    if onnx and not (run / EXPORTS / ONNX_FILE).is_file():
+        raise ConfigError(f"{run} has no {EXPORTS}/{ONNX_FILE}: `python -m trainer export` first")
     if not licence.strip():
         raise ConfigError("licence is empty, expected the terms of the weights")
     config, record = load_run(run), load_record(run)
@@ -92,7 +99,9 @@ def publish(run: Path, registry: Registry, *, version: str, licence: str) -> Loa
     with tempfile.TemporaryDirectory() as name:
         more = Path(name)
         if (run / EXPORTS).is_dir():
-            shutil.copytree(run / EXPORTS, more, dirs_exist_ok=True)
+            left_out = [] if onnx else [str(Path(ONNX_FILE).parent)]
+            ignore = shutil.ignore_patterns(*left_out)
+            shutil.copytree(run / EXPORTS, more, ignore=ignore, dirs_exist_ok=True)
         # With it `evaluate` can tell whether this version has seen what it is to be scored on.
         write_trained(trained_on(run), more)
         return registry.publish(

@@ -37,6 +37,9 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     publishing.add_argument(
         "--licence", required=True, help="terms of the weights, which follow from the data's"
     )
+    publishing.add_argument(
+        "--onnx", action="store_true", help="put the exported ONNX network into the version too"
+    )
     publishing.add_argument("--alias", help="let this alias point to it at once")
     add_registry(publishing, name=None)
     publishing.set_defaults(command=_publish)
@@ -81,7 +84,13 @@ def _publish(options: argparse.Namespace) -> None:
     if options.alias:
         check_name(options.alias)  # before: what is published stays
     registry = Registry(options.registry)
-    loaded = publish(options.run, registry, version=options.version, licence=options.licence)
+    loaded = publish(
+        options.run,
+        registry,
+        version=options.version,
+        licence=options.licence,
+        onnx=options.onnx,
+    )
     print(f"published {loaded.label}, card SHA-256 {loaded.sha256}")
     if options.alias:
         _point(registry, loaded.card.name, options.alias, loaded.card.version)

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from model_core.backends.choice import INT8_FILE, WEIGHTS, open_backend
+from model_core.backends import choice as choosing
+from model_core.backends.byte_network import ByteNetwork
+from model_core.backends.choice import INT8_FILE, ONNX_FILE, WEIGHTS, open_backend
+from model_core.backends.onnxruntime import ONNXRuntimeBackend
 from model_core.backends.openvino import OpenVINOBackend
 from model_core.backends.protocol import Choice
 from model_core.card import Card, EngineRecord
-from model_core.errors import ConfigError
+from model_core.errors import ConfigError, CorruptVersionError
 from model_core.registry import Registry
 from model_core.weights import save_weights
 from tests.models import CARD, NAME, VERSION, dark_is_lesion
@@ -47,10 +50,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def int8(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with the quantised network beside."""
+    """The same with the quantised and the ONNX network beside."""
     folder = tmp_path_factory.mktemp("exports")
-    write_onnx(dark_is_lesion(), CARD.preprocess, folder.parent / "model.onnx")
-    write_int8(folder.parent / "model.onnx", [noise(1)[0]] * 8, (folder / INT8_FILE).parent)
+    onnx = write_onnx(ByteNetwork(dark_is_lesion(), CARD.preprocess), folder / ONNX_FILE)
+    write_int8(onnx, [noise(1)[0]] * 8, (folder / INT8_FILE).parent)
     save_weights(dark_is_lesion().state_dict(), folder / WEIGHTS)
     return folder
 
@@ -83,7 +86,7 @@ def test_one_engine_that_loses_too_much_bars_its_precision(weights: Path) -> Non
     assert chosen(mixed, weights) == "pytorch-cpu-fp32"
 
 
-@pytest.mark.parametrize("choice", ["pytorch-fp32", "openvino-fp32"])
+@pytest.mark.parametrize("choice", ["pytorch-fp32", "openvino-fp32", "onnxruntime-fp32"])
 def test_float32_needs_no_admission(choice: Choice, weights: Path) -> None:
     assert chosen(card(), weights, choice).endswith("fp32")
 
@@ -103,15 +106,36 @@ def test_a_choice_that_cannot_be_is_refused_with_its_reason(
         chosen(card(), weights, choice)
 
 
-@pytest.mark.parametrize("choice", ["openvino-fp32", "openvino-bf16", "openvino-int8"])
+@pytest.mark.parametrize(
+    "choice", ["openvino-fp32", "openvino-bf16", "openvino-int8", "onnxruntime-fp32"]
+)
 def test_every_engine_gives_the_reference_s_masks(choice: Choice, int8: Path) -> None:
-    admitting = replace(card("openvino-bf16", "openvino-int8"), files={INT8_FILE: "0" * 64})
+    files = {INT8_FILE: "0" * 64, ONNX_FILE: "0" * 64}
+    admitting = replace(card("openvino-bf16", "openvino-int8"), files=files)
     engine = open_backend(admitting, int8, device="cpu", choice=choice)
     reference = open_backend(admitting, int8, device="cpu", choice="pytorch-fp32")
     images = noise(3)
     expected = reference.run(images)
     sure = np.abs(expected) > 0.5
     assert np.array_equal(engine.run(images)[sure] > 0, expected[sure] > 0)
+
+
+def test_without_its_file_an_onnx_network_is_made_of_the_weights_where_that_can_be(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = noise(2)
+    made = open_backend(card(), weights, device="cpu", choice="onnxruntime-fp32")
+    reference = open_backend(card(), weights, device="cpu", choice="pytorch-fp32")
+    assert np.allclose(made.run(images), reference.run(images), atol=1e-4)
+    monkeypatch.setattr(choosing, "find_spec", lambda name: None if name == "onnxscript" else name)
+    with pytest.raises(ConfigError, match=r"the version holds no onnx/model.onnx; publish it with"):
+        open_backend(card(), weights, device="cpu", choice="onnxruntime-fp32")
+
+
+def test_a_file_that_is_no_onnx_network_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no network")
+    with pytest.raises(CorruptVersionError, match="no model that ONNX Runtime reads"):
+        ONNXRuntimeBackend(tmp_path / "model.onnx")
 
 
 def test_a_published_version_runs_on_its_int8_network(

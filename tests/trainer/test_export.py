@@ -2,8 +2,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 
+from model_core.backends.byte_network import ByteNetwork
+from model_core.backends.onnxruntime import ONNXRuntimeBackend
 from model_core.backends.openvino import OpenVINOBackend
 from model_core.backends.pytorch import PyTorchBackend
 from model_core.errors import CorruptVersionError, DatasetError
@@ -56,7 +60,7 @@ def test_onnx_in_openvino_is_the_same_network(
     run: Path, tmp_path: Path, pixels: np.ndarray
 ) -> None:
     model, config = network(run)
-    write_onnx(model, config, tmp_path / "model.onnx")
+    write_onnx(ByteNetwork(model, config), tmp_path / "model.onnx")
     engine = OpenVINOBackend(tmp_path / "model.onnx", precision="fp32", threads=1)
     assert engine.name == "openvino-fp32"
     expected = PyTorchBackend(model, config).run(pixels)
@@ -64,10 +68,23 @@ def test_onnx_in_openvino_is_the_same_network(
         assert np.allclose(engine.run(batch), expected[: len(batch)], atol=1e-3)
 
 
+def test_the_exported_onnx_network_needs_nothing_of_this_repository(
+    run: Path, pixels: np.ndarray
+) -> None:
+    path = run / "exports" / "onnx" / "model.onnx"
+    onnx.checker.check_model(onnx.load(path))
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    model, config = network(run)
+    for engine in (PyTorchBackend(model, config), ONNXRuntimeBackend(path)):
+        for count in (1, 3):
+            (logits,) = session.run(None, {"images": pixels[:count]})
+            assert np.allclose(logits, engine.run(pixels[:count]), atol=1e-4)
+
+
 def test_an_answer_stays_when_the_engine_is_asked_again(
     run: Path, tmp_path: Path, pixels: np.ndarray
 ) -> None:
-    write_onnx(*network(run), tmp_path / "model.onnx")
+    write_onnx(ByteNetwork(*network(run)), tmp_path / "model.onnx")
     engine = OpenVINOBackend(tmp_path / "model.onnx", precision="fp32")
     first = engine.run(pixels[:1])
     kept = first.copy()
@@ -95,7 +112,8 @@ def test_an_int8_network_is_written_for_publish_to_freeze(run: Path, pixels: np.
 def test_every_precision_is_scored_on_the_same_validation_images(run: Path, discs: Path) -> None:
     report = json.loads((run / "precision.json").read_text())
     assert [entry["engine"] for entry in report["engines"]] == [
-        "pytorch-cpu-fp32", "pytorch-cpu-bf16", "openvino-bf16", "openvino-int8",
+        "pytorch-cpu-fp32", "pytorch-cpu-bf16", "onnxruntime-fp32", "openvino-bf16",
+        "openvino-int8",
     ]  # fmt: skip
     count = sum(sample.part == "val" for sample in read_samples(discs))
     for entry in report["engines"]:

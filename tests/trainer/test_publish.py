@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from model_core.errors import DatasetError, GateError, VersionExistsError
+from model_core.backends.choice import INT8_FILE, ONNX_FILE
+from model_core.errors import ConfigError, DatasetError, GateError, VersionExistsError
 from model_core.registry import Registry
 from trainer import evaluate, publish, registry_commands, scores
 from trainer.config import parse_config
@@ -106,13 +107,13 @@ def test_a_version_can_be_read_by_whoever_can_read_other_new_folders(
 
 def test_exports_and_what_the_run_has_seen_are_frozen_with_it(run: Path, tmp_path: Path) -> None:
     exported = copied(run, tmp_path / "run")
-    (exported / "exports" / "onnx").mkdir(parents=True)
-    (exported / "exports" / "onnx" / "model.onnx").write_bytes(b"exported")
+    (exported / "exports" / INT8_FILE).parent.mkdir(parents=True)
+    (exported / "exports" / INT8_FILE).write_bytes(b"exported")
     registry = Registry(tmp_path / "models")
     card = publish.publish(exported, registry, version="0.1.0", licence=LICENCE).card
-    assert {"onnx/model.onnx", "trained_on.csv"} <= set(card.files)
+    assert {INT8_FILE, "trained_on.csv"} <= set(card.files)
     loaded = registry.load("disc-unet", "0.1.0")
-    assert (loaded.folder / "onnx" / "model.onnx").read_bytes() == b"exported"
+    assert (loaded.folder / INT8_FILE).read_bytes() == b"exported"
     assert registry_commands.seen_by(loaded) == trained_on(run)
 
 
@@ -187,3 +188,20 @@ def test_the_golden_image_is_drawn_and_the_same_every_time() -> None:
 def test_a_folder_that_is_no_run_says_so(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="not a run with a finished epoch"):
         evaluate.run_target(tmp_path)
+
+
+def test_a_version_holds_the_onnx_network_only_where_that_is_asked_for(
+    run: Path, tmp_path: Path
+) -> None:
+    exported = copied(run, tmp_path / "run")
+    registry = Registry(tmp_path / "models")
+    registry.root.mkdir()
+    with pytest.raises(ConfigError, match=r"no exports/onnx/model\.onnx: .* export"):
+        publish.publish(exported, registry, version="0.1.0", licence=LICENCE, onnx=True)
+    for name in (INT8_FILE, ONNX_FILE):
+        (exported / "exports" / name).parent.mkdir(parents=True)
+        (exported / "exports" / name).write_bytes(b"a network")
+    for version, onnx in (("0.1.0", False), ("0.2.0", True)):
+        loaded = publish.publish(exported, registry, version=version, licence=LICENCE, onnx=onnx)
+        assert INT8_FILE in loaded.card.files
+        assert (ONNX_FILE in loaded.card.files) == onnx
