@@ -1,7 +1,8 @@
 """The application: start reading here.
 
-A request passes `telemetry.RequestTelemetry`, then one function of `routes/`, which reads the body
-(`uploads`), asks the `engine`, and answers; what is raised on the way, `error_handlers` answers.
+A request passes `response_headers` and `telemetry.RequestTelemetry` and is asked for its key
+(`security`); then one function of `routes/` reads the body (`uploads`), asks the `engine`, and
+answers; what is raised on the way, `error_handlers` answers.
 """
 
 import asyncio
@@ -14,7 +15,9 @@ from service.engine import Engine
 from service.error_handlers import add_error_handlers
 from service.hot_reload import Reloader
 from service.openapi import DESCRIPTION
+from service.response_headers import AnswerHeaders, Cors, HeadAsGet
 from service.routes import docs, evaluate, health, models, segment
+from service.security import Doorkeeper
 from service.settings import Settings
 from service.telemetry import RequestTelemetry, Telemetry
 
@@ -27,6 +30,9 @@ def create_app(settings: Settings) -> FastAPI:
 
     Args:
         settings: Read once, by the caller; nothing inside reads the environment.
+
+    Raises:
+        ConfigError: the file of keys cannot be used.
     """
     app = FastAPI(
         title="Skin-lesion segmentation",
@@ -40,11 +46,16 @@ def create_app(settings: Settings) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.settings = settings
+    app.state.doorkeeper = Doorkeeper(settings)
     app.state.telemetry = Telemetry()
     app.state.engine = Engine(settings, app.state.telemetry)
     app.state.reloader = Reloader(app.state.engine, app.state.telemetry, settings.model_name)
     add_error_handlers(app)
+    app.add_middleware(HeadAsGet)
+    if settings.cors_origins:
+        app.add_middleware(Cors, origins=tuple(settings.cors_origins.replace(",", " ").split()))
     app.add_middleware(RequestTelemetry, telemetry=app.state.telemetry)
+    app.add_middleware(AnswerHeaders)  # the outermost, for answers to crashes too
     for room in (segment, evaluate, models, health, docs):
         app.include_router(room.router)
     return app

@@ -73,7 +73,9 @@ async def _on_error(request: Request, exc: SegmentationError) -> Response:
     if isinstance(exc, CorruptVersionError):
         logger.error("request_id=%s %s", request.state.request_id, exc)
     faults = exc.faults if isinstance(exc, InvalidRequestError) else ()
-    return _respond(request, problem, detail=str(exc), faults=faults)
+    response = _respond(request, problem, detail=str(exc), faults=faults)
+    response.headers.update(getattr(exc, "headers", {}))
+    return response
 
 
 async def _on_http_error(request: Request, exc: HTTPException) -> Response:
@@ -82,8 +84,10 @@ async def _on_http_error(request: Request, exc: HTTPException) -> Response:
     if exc.status_code == 404:
         error = NoSuchRouteError(f"there is nothing at {path}; /docs lists all routes")
     elif exc.status_code == 405:
-        allowed = headers.get("Allow")
-        error = MethodNotAllowedError(f"{path} does not take {request.method}, it takes {allowed}")
+        methods = {method.strip() for method in headers.get("Allow", "").split(",")}
+        allowed = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
+        headers = {**headers, "Allow": allowed}
+        error = MethodNotAllowedError(f"this path does not take that method, it takes {allowed}")
     else:
         raise exc
     response = await _on_error(request, error)

@@ -7,7 +7,10 @@ InputError                          the caller can fix it; beside those of `mode
 ├── UnsupportedMediaTypeError           a Content-Type that is not taken here
 ├── NotAcceptableError                  an Accept that cannot be served
 ├── NoSuchRouteError                    nothing answers at this path
-└── MethodNotAllowedError               something does, but not to this method
+├── MethodNotAllowedError               something does, but not to this method
+├── InvalidKeyError                     no API key, or one that does not count (any more)
+├── MissingScopeError                   a key that was not made for this route
+└── RateLimitedError                    this caller asks too often
 UnavailableError                    the caller can try again later
 ├── QueueFullError                      as many requests as allowed are being worked on
 └── NotReadyError                       no model is loaded
@@ -15,6 +18,7 @@ UnavailableError                    the caller can try again later
 `service.error_handlers` answers each as RFC 9457 `application/problem+json`.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from model_core.errors import (
@@ -83,6 +87,26 @@ class MethodNotAllowedError(InputError):
     """The route of this path does not know this method."""
 
 
+class _RefusedCallerError(InputError):
+    """The answer depends on who asks; `headers` are those that HTTP wants on it."""
+
+    def __init__(self, detail: str, headers: Mapping[str, str]) -> None:
+        super().__init__(detail)
+        self.headers = headers
+
+
+class InvalidKeyError(_RefusedCallerError):
+    """The request has no API key, or an unknown or expired one."""
+
+
+class MissingScopeError(_RefusedCallerError):
+    """The API key is valid, but not for this route."""
+
+
+class RateLimitedError(_RefusedCallerError):
+    """This caller's requests come faster than its limit."""
+
+
 class UnavailableError(SegmentationError):
     """The service cannot answer now, but can later."""
 
@@ -141,6 +165,22 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         "The multipart body cannot be parsed: its boundary is missing or its end never came.",
         "the multipart body ends before its closing boundary",
     ),
+    InvalidKeyError: Problem(
+        401,
+        "invalid-key",
+        "No valid API key",
+        "The service wants an API key here, as `Authorization: Bearer KEY` or `X-API-Key: KEY`, "
+        "and found none, or one that is unknown, revoked or expired. The operator makes them.",
+        "the request has no API key; send one as Authorization: Bearer KEY or X-API-Key: KEY",
+    ),
+    MissingScopeError: Problem(
+        403,
+        "missing-scope",
+        "Key without the scope",
+        "The API key is valid, but was not made for this route. The operator can make one with the "
+        "scope that `detail` names.",
+        "the key has the scopes segment, this route needs evaluate",
+    ),
     NoSuchRouteError: Problem(
         404,
         "no-such-route",
@@ -160,7 +200,7 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         "method-not-allowed",
         "Method not allowed",
         "The path exists, but not for this method. The `Allow` header says which it takes.",
-        "/segment does not take GET, it takes POST",
+        "this path does not take that method, it takes POST",
     ),
     NotAcceptableError: Problem(
         406,
@@ -240,6 +280,15 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         "Both masks of a pair must have the same height and width. The truth of a photograph "
         "must have those of the upright photograph, its EXIF orientation applied.",
         "pair 0: truth is (600, 800), pred is (768, 1024)",
+    ),
+    RateLimitedError: Problem(
+        429,
+        "rate-limited",
+        "Too many requests of this caller",
+        "Requests with this API key (without keys: from this address) come faster than "
+        "`LESION_RATE_LIMIT` allows. Try again after the `Retry-After` header's number of seconds.",
+        "more than 5 requests a second, with at most 20 at once; try again in 1 s",
+        retry_after_s=1,
     ),
     CorruptVersionError: Problem(
         503,

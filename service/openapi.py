@@ -23,12 +23,15 @@ from service.errors import (
     PROBLEMS,
     BodyTooLargeError,
     Fault,
+    InvalidKeyError,
     InvalidRequestError,
     MalformedBodyError,
+    MissingScopeError,
     NotAcceptableError,
     NotReadyError,
     Problem,
     QueueFullError,
+    RateLimitedError,
     UnsupportedMediaTypeError,
 )
 from service.schemas import Annotation, Evaluation, ProblemDetails
@@ -43,6 +46,9 @@ get the field's scores.
 
 Every error is `application/problem+json` (RFC 9457); the path in its `type` answers with a page
 that explains it, and `/problems` lists them all. Every answer carries `X-Request-Id`.
+
+Where the operator wants callers to have a key, it goes into `Authorization: Bearer KEY` or
+`X-API-Key: KEY`.
 """
 
 BODY_ERRORS = (
@@ -58,6 +64,7 @@ IMAGE_ERRORS = (
     UnreadableImageError,
     MultiFrameImageError,
 )
+CALLER_ERRORS = (InvalidKeyError, MissingScopeError, RateLimitedError)
 MODEL_ERRORS = (
     VersionNotFoundError,
     CorruptVersionError,
@@ -145,6 +152,7 @@ def document(app: FastAPI) -> Json:
         _, more = models_json_schema(models, ref_template=_REFS)  # type: ignore[arg-type]
         schemas = schema["components"]["schemas"] | more["$defs"]
         schema["components"]["schemas"] = dict(sorted(schemas.items()))
+        _add_callers(schema["paths"], optional=app.state.doorkeeper.keys is None)
         _add_examples(schema["paths"], schemas)
         app.openapi_schema = schema
     return app.openapi_schema
@@ -168,6 +176,21 @@ def example_of(schema: Json, schemas: Json) -> Any:
     return example_of(schema["anyOf"][0], schemas)
 
 
+def _add_callers(paths: Json, *, optional: bool) -> None:
+    """Say of every guarded operation how it refuses callers, and whether it wants a key here."""
+    guarded = [
+        operation
+        for path in paths.values()
+        for operation in path.values()
+        if "security" in operation
+    ]
+    for operation in guarded:
+        for status, response in problems(*CALLER_ERRORS).items():
+            operation["responses"].setdefault(str(status), response)
+        if optional:
+            operation["security"].append({})
+
+
 def _add_examples(paths: Json, schemas: Json) -> None:
     for operation in (operation for path in paths.values() for operation in path.values()):
         for response in operation["responses"].values():
@@ -185,6 +208,12 @@ def _problem_response(problem: Problem) -> Json:
             PROBLEM_JSON: {"schema": {"$ref": _REFS.format(model="ProblemDetails")}, "examples": {}}
         },
     }
+    if problem.status in (401, 403):
+        response["headers"]["WWW-Authenticate"] = {
+            "description": "As RFC 6750.",
+            "schema": {"type": "string"},
+            "example": 'Bearer realm="lesion-segmentation"',
+        }
     if problem.retry_after_s is not None:
         response["headers"]["Retry-After"] = {
             "description": "Try again after as many seconds.",

@@ -28,6 +28,30 @@ class Settings(BaseSettings):
     allow_anonymous: bool = Field(
         default=False, description="Let callers without a key in from other machines."
     )
+    api_keys_file: Path | None = Field(
+        default=None, description="JSON file of the keys that callers need; without one, none do."
+    )
+    rate_limit: float = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        allow_inf_nan=False,
+        description="Requests a second that each caller may send on average; 0 is no limit.",
+    )
+    rate_burst: int = Field(
+        default=20,
+        ge=1,
+        le=100_000,
+        description="Requests that a caller who was quiet may send at once.",
+    )
+    cors_origins: str | None = Field(
+        default=None,
+        description="Origins whose web pages may call, with commas between; by default none.",
+    )
+    trusted_proxies: str = Field(
+        default="127.0.0.1,::1",
+        description="Reverse proxies whose `X-Forwarded-For` is believed, with commas between.",
+    )
     model_registry: Path | str = Field(
         default=Path("models"),
         description="Folder of the published versions, or the URL of a bucket's.",
@@ -86,10 +110,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _no_strangers_by_accident(self) -> Self:
-        if self.allow_anonymous or is_loopback(self.host):
+        if self.api_keys_file or self.allow_anonymous or is_loopback(self.host):
             return self
         raise ValueError(
             f"{PREFIX}HOST is {self.host!r}, which other machines can reach: "
+            f"set {PREFIX}API_KEYS_FILE to a file of keys, "
             f"set {PREFIX}ALLOW_ANONYMOUS=1 to let every caller in, or {PREFIX}HOST=127.0.0.1"
         )
 

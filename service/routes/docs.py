@@ -10,6 +10,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 
 from service.errors import BY_SLUG, NoSuchRouteError, Problem
 from service.openapi import document
+from service.response_headers import page_policy
 
 router = APIRouter(include_in_schema=False)
 
@@ -50,7 +51,7 @@ async def openapi(request: Request) -> Response:
 @router.get("/docs")
 async def docs(request: Request) -> Response:
     """Swagger UI."""
-    return get_swagger_ui_html(
+    page = get_swagger_ui_html(
         openapi_url="openapi.json",
         title=request.app.title,
         swagger_js_url="docs/swagger-ui-bundle.js",
@@ -58,6 +59,7 @@ async def docs(request: Request) -> Response:
         swagger_favicon_url="docs/favicon.png",
         swagger_ui_parameters={"validatorUrl": None},  # by default it asks a public server
     )
+    return _page(bytes(page.body).decode())
 
 
 @router.get("/docs/{asset}")
@@ -74,7 +76,7 @@ def docs_asset(asset: str) -> Response:
 async def all_problems() -> Response:
     """What every problem means."""
     body = "\n".join(_section(problem) for problem in BY_SLUG.values())
-    return HTMLResponse(_PAGE.format(title="Problems", body=body))
+    return _page(_PAGE.format(title="Problems", body=body))
 
 
 @router.get("/problems/{slug}")
@@ -82,7 +84,11 @@ async def problem(slug: str) -> Response:
     """What one problem means; its address is the `type` of such problems."""
     if slug not in BY_SLUG:
         raise NoSuchRouteError(f"there is no problem {slug!r}; /problems lists them all")
-    return HTMLResponse(_PAGE.format(title=BY_SLUG[slug].title, body=_section(BY_SLUG[slug])))
+    return _page(_PAGE.format(title=BY_SLUG[slug].title, body=_section(BY_SLUG[slug])))
+
+
+def _page(html: str) -> Response:
+    return HTMLResponse(html, headers={"Content-Security-Policy": page_policy(html)})
 
 
 def _section(problem: Problem) -> str:

@@ -22,9 +22,10 @@ from service.openapi import (
 )
 from service.queries import EvaluateQuery, EvaluationFormat, parse_spacing
 from service.schemas import Evaluation
+from service.security import needs
 from service.uploads import read_form
 
-router = APIRouter(tags=["evaluation"])
+router = APIRouter(tags=["evaluation"], dependencies=[needs("evaluate")])
 
 _OFFERS: dict[str, EvaluationFormat] = {"application/json": "json", "image/png": "png"}
 _FIELDS = {

@@ -8,6 +8,7 @@ from service.dependencies import EngineOf, TelemetryOf
 from service.errors import NotReadyError
 from service.openapi import problems
 from service.schemas import Status
+from service.security import needs
 
 router = APIRouter(tags=["operation"])
 
@@ -42,6 +43,7 @@ async def readyz(engine: EngineOf) -> Status:
 @router.get(
     "/metrics",
     summary="Counters for Prometheus",
+    dependencies=[needs("metrics")],
     response_class=Response,
     responses={200: _METRICS_RESPONSE, **problems()},
 )

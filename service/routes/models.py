@@ -16,8 +16,9 @@ from service.errors import InvalidRequestError
 from service.hot_reload import Failure
 from service.openapi import problems
 from service.schemas import ReloadFailure, VersionDetail, VersionEntry, VersionList
+from service.security import needs
 
-router = APIRouter(tags=["models"])
+router = APIRouter(tags=["models"], dependencies=[needs("models:read")])
 
 Reference = Annotated[
     str, Path(description="Version, alias, or `name@version`.", examples=["production"])

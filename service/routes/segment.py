@@ -19,9 +19,10 @@ from service.openapi import (
 )
 from service.queries import MaskFormat, SegmentQuery
 from service.schemas import Annotation
+from service.security import needs
 from service.uploads import read_photograph
 
-router = APIRouter(tags=["segmentation"])
+router = APIRouter(tags=["segmentation"], dependencies=[needs("segment")])
 
 _OFFERS: dict[str, MaskFormat] = {"image/png": "png", "application/json": "rle"}
 _RAW_TYPES = ("jpeg", "png", "tiff", "bmp", "webp")

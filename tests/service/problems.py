@@ -17,6 +17,7 @@ def assert_problem(response: Response, status: int, slug: str) -> ProblemDetails
     assert unquote(problem.instance) == response.request.url.path
     assert (problem.detail is None) == (status == 500)
     assert bool(problem.errors) == ("errors" in response.json())
-    assert ("retry-after" in response.headers) == (status == 503)
+    assert ("retry-after" in response.headers) == (status in (429, 503))
+    assert ("www-authenticate" in response.headers) == (status in (401, 403))
     assert ("allow" in response.headers) == (status == 405)
     return problem

@@ -77,9 +77,9 @@ def test_a_path_without_a_route_is_a_problem(client: TestClient, path: str) -> N
     ("method", "path", "allowed"),
     [
         ("GET", "/segment", "POST"),
-        ("DELETE", "/models", "GET"),
-        ("POST", "/healthz", "GET"),
-        ("BREW", "/docs", "GET"),
+        ("DELETE", "/models", "GET, HEAD"),
+        ("POST", "/healthz", "GET, HEAD"),
+        ("BREW", "/docs", "GET, HEAD"),
     ],
 )
 def test_a_method_that_a_route_does_not_know_is_a_problem(
@@ -88,7 +88,7 @@ def test_a_method_that_a_route_does_not_know_is_a_problem(
     response = client.request(method, path)
     problem = assert_problem(response, 405, "method-not-allowed")
     assert response.headers["allow"] == allowed
-    assert problem.detail == f"{path} does not take {method}, it takes {allowed}"
+    assert problem.detail == f"this path does not take that method, it takes {allowed}"
 
 
 def test_what_nobody_foresaw_is_a_plain_500_and_the_log_says_why(

@@ -1,0 +1,135 @@
+"""ASGI layers around the application: headers that every answer carries, HEAD, and CORS."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HEADERS: Mapping[str, str] = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    # Masks and scores belong to a patient: nothing on the way keeps them.
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_CORS_METHODS = ("GET", "HEAD", "POST")
+_EXPOSED = (
+    "Retry-After",
+    "Server-Timing",
+    "X-Backend",
+    "X-Model-Version",
+    "X-Predicted-Jaccard",
+    "X-Request-Id",
+)
+
+
+def page_policy(html: str) -> str:
+    """The Content-Security-Policy of one of our pages: its own inline parts and files, no more.
+
+    Example:
+        >>> page_policy("<script>go()</script>")
+        "default-src 'none'; ...; script-src 'self' 'sha256-...'; ..."
+    """
+    scripts = " ".join(
+        "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+        for text in re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    )
+    return (
+        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        f"script-src 'self' {scripts}".rstrip()
+        # Swagger UI styles its parts while it draws them, and its icons are data.
+        + "; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self'"
+    )
+
+
+class AnswerHeaders:
+    """Adds `HEADERS` where the answer has none of that name, and those left in the request's state.
+
+    Args:
+        app: The application inside.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and complete its answer."""
+
+        async def send_complete(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                more = scope.get("state", {}).get("answer_headers", {})
+                for name, value in {**HEADERS, **more}.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self.app(scope, receive, send_complete if scope["type"] == "http" else send)
+
+
+class HeadAsGet:
+    """Answers HEAD as GET, without the body (RFC 9110, section 9.3.2).
+
+    Args:
+        app: The application inside.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+        # A copy: the server looks into its own to see that no body follows.
+        inner = {**scope, "method": "GET"}
+
+        async def send_no_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        try:
+            await self.app(inner, receive, send_no_body)
+        finally:
+            if "route" in inner:
+                scope["route"] = inner["route"]  # for logs and counters
+
+
+class Cors(CORSMiddleware):
+    """Lets the web pages of some origins call; to all others, preflights included, it is not there.
+
+    Args:
+        app: The application inside.
+        origins: Such as `https://tool.example.org`.
+    """
+
+    def __init__(self, app: ASGIApp, origins: tuple[str, ...]) -> None:
+        super().__init__(
+            app,
+            allow_origins=origins,
+            allow_methods=_CORS_METHODS,
+            allow_headers=("Authorization", "X-API-Key", "X-Request-Id", "traceparent"),
+            expose_headers=_EXPOSED,
+        )
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """What an allowed origin may ask; the browser then sees by itself that more is too much."""
+        allowed = super().preflight_response(request_headers).headers
+        headers = {name: value for name, value in allowed.items() if not name.startswith("content")}
+        return Response(status_code=204, headers=headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer the preflight of an origin that may call."""
+        origin = Headers(scope=scope).get("origin", "") if scope["type"] == "http" else ""
+        if self.is_allowed_origin(origin):
+            await super().__call__(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
