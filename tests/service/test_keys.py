@@ -139,7 +139,7 @@ def test_the_command_makes_a_key_whose_entry_works(
     write(path, json.loads(entry))
     found = KeyRing(path).find(shown.rpartition(" ")[2])
     assert found is not None
-    assert (found.id, found.scopes) == ("tool-a", {"segment", "models:read"})
+    assert (found.id, sorted(found.scopes)) == ("tool-a", ["models:read", "segment"])
     assert found.expires is not None
     assert 29 <= (found.expires - datetime.now(UTC)).days <= 30
     assert main(["check", str(path)]) == 0
