@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 from service.app import create_app
 from service.settings import PREFIX, Settings
 from tests.models import tiny_registry
+from tests.service.process import free_port, service
 
 MAX_BODY_BYTES = 8_000_000
 MAX_PAIRS = 3
@@ -42,6 +43,14 @@ def client(settings: Settings) -> Iterator[TestClient]:
     """A client of one application for the whole session."""
     with TestClient(create_app(settings)) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def served(registry_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a real process that serves `registry_root`."""
+    port = free_port()
+    with service(port, registry_root, tmp_path_factory.mktemp("served") / "log"):
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture

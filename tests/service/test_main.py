@@ -1,56 +1,21 @@
 """The process as an operator sees it: how it starts, refuses to start, and stops."""
 
 import logging
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx2
 import pytest
 
 from service.__main__ import main
-from service.settings import PREFIX
 from tests.pictures import encode, lesion
+from tests.service.process import START_S, free_port, service
 
 PNG = encode(lesion(48, 64))
-START_S = 60
-REPOSITORY = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
-@contextmanager
-def service(port: int, registry: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A real process, ready to answer; killed at the end if it still runs."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
-    environment |= {"LESION_PORT": str(port), "LESION_MODEL_REGISTRY": str(registry)}
-    with log.open("wb") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "service"], cwd=REPOSITORY, env=environment, stderr=stderr
-        )
-    try:
-        deadline = time.monotonic() + START_S
-        while time.monotonic() < deadline and process.poll() is None:
-            try:
-                if httpx2.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
-                    break
-            except httpx2.TransportError:
-                time.sleep(0.1)
-        assert process.poll() is None, log.read_text()
-        yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 def half_a_request(port: int) -> tuple[socket.socket, bytes]:

@@ -1,0 +1,78 @@
+"""Every example of docs/client.md, run against a real process with the shipped version."""
+
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.cli import _parser, main
+from tests.conftest import REPOSITORY
+from tests.service.process import free_port, service
+
+PAGE = (REPOSITORY / "docs" / "client.md").read_text(encoding="utf-8")
+DEFAULT = "http://127.0.0.1:8000"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.+?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+PYTHON = blocks("python")
+COMMANDS = [line for block in blocks("sh") for line in block.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    port = free_port()
+    log = tmp_path_factory.mktemp("shipped") / "log"
+    with service(port, REPOSITORY / "models", log, {"LESION_BACKEND": "pytorch-fp32"}):
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def _in_a_folder_with_the_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "docs").mkdir()
+    for name in ("example.png", "example_truth.png"):
+        shutil.copy(REPOSITORY / "docs" / name, tmp_path / "docs" / name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("_in_a_folder_with_the_examples")
+@pytest.mark.parametrize("number", range(len(PYTHON)))
+def test_an_example_in_python_runs(
+    number: int, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = PYTHON[number].replace(DEFAULT, url)
+    code = re.sub(r"Client\((?!\")", f'Client("{url}", ', code)
+    exec(compile(code, f"docs/client.md, example {number}", "exec"), {"__name__": "example"})
+    said = capsys.readouterr().out
+    if "(384, 512) bool" in code:
+        assert said.startswith("(384, 512) bool\n")
+    if "unsupported-image" in code:
+        assert said.startswith("415 unsupported-image\n")
+
+
+@pytest.mark.usefixtures("_in_a_folder_with_the_examples")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_runs(command: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, *arguments = shlex.split(command)
+    assert program == "lesion"
+    monkeypatch.setenv("LESION_CLIENT_URL", url)
+    assert main(arguments) == 0
+
+
+def test_the_page_names_every_option() -> None:
+    parser = _parser()
+    (commands,) = (action.choices for action in parser._actions if action.choices)
+    options = {
+        text
+        for command in commands.values()  # type: ignore[attr-defined]
+        for action in command._actions
+        for text in action.option_strings
+        if text.startswith("--")
+    }
+    missing = {option for option in options - {"--help", "--spacing-mm"} if option not in PAGE}
+    assert missing == set()
