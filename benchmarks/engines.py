@@ -31,7 +31,7 @@ class NullBackend:
     name = NULL
 
     def __init__(self, size: int) -> None:
-        self.streams = usable_cores()
+        self.streams, self.batch = usable_cores(), 1
         rows, columns = np.mgrid[:size, :size] - size / 2
         self._logits = (size / 4 - np.hypot(rows, columns)).astype(np.float32)
 

@@ -17,9 +17,19 @@ def normalise(images: Tensor, config: PreprocessConfig) -> Tensor:
     Returns:
         float32 (N, 3, S, S): (value / 255 - mean) / std, in channels-last memory.
     """
+    scale, shift = scale_and_shift(config)
+    return scaled(images, scale.to(images.device), shift.to(images.device))
+
+
+def scale_and_shift(config: PreprocessConfig) -> tuple[Tensor, Tensor]:
+    """What a value is multiplied by, and what is then taken away: float32 (3), by channel."""
+    mean, std = torch.tensor(config.mean), torch.tensor(config.std)
+    return 1 / (255 * std), mean / std
+
+
+def scaled(images: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """As `normalise`, of what `scale_and_shift` gave, on the device of `images`."""
     if images.ndim != 4 or images.shape[-1] != 3:
         raise ShapeMismatchError(f"images are {tuple(images.shape)}, expected (N, S, S, 3)")
-    mean = torch.tensor(config.mean, device=images.device)
-    std = torch.tensor(config.std, device=images.device)
     # One multiply and one add per value; the permuted view already is channels-last.
-    return (images * (1 / (255 * std)) - mean / std).permute(0, 3, 1, 2)
+    return (images * scale - shift).permute(0, 3, 1, 2)

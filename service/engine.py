@@ -14,11 +14,13 @@ from typing import TypeVar
 
 import numpy as np
 
+from model_core.arrays import Image, Logits
 from model_core.backends.choice import gpu_is_usable
 from model_core.cores import usable_cores
 from model_core.errors import ConfigError, CorruptVersionError
-from model_core.predictor import Prediction
+from model_core.predictor import Prediction, Predictor
 from model_core.registry import PRODUCTION, LoadedVersion, Registry, split_reference
+from service.batcher import Batcher
 from service.errors import NotReadyError, QueueFullError
 from service.residents import Held, Key, Residents
 from service.settings import Settings
@@ -49,6 +51,9 @@ class Engine:
         # More than one only where the backend has several streams; otherwise they wait in it.
         self._inference = ThreadPoolExecutor(cores, "inference")
         self._loader = ThreadPoolExecutor(1, "loader")
+        self._batcher = Batcher(
+            self._inference, size=settings.batch_size, wait_s=settings.batch_wait_ms / 1000
+        )
 
     @property
     def production(self) -> LoadedVersion | None:
@@ -153,10 +158,9 @@ class Engine:
         """
         stages = Stages()
         predictor = version.predictor
-        prepared = await self._stage(stages, "decode", lambda: predictor.prepare(data))
-        logits = await self._stage(
-            stages, "infer", lambda: predictor.infer(prepared.pixels[None])[0]
-        )
+        with self._batcher.expecting(predictor):
+            prepared = await self._stage(stages, "decode", lambda: predictor.prepare(data))
+        logits = await self._infer(stages, predictor, prepared.pixels)
         result = await self._stage(
             stages,
             "encode",
@@ -229,6 +233,14 @@ class Engine:
         if live and live.version and (name, version) == (default, live.version.card.version):
             return live
         return self._residents.other((name, version))
+
+    async def _infer(self, stages: Stages, predictor: Predictor, pixels: Image) -> Logits:
+        if self._batcher.size(predictor) == 1:
+            return await self._stage(stages, "infer", lambda: predictor.infer(pixels[None])[0])
+        answer = await self._batcher.run(predictor, pixels)
+        stages.seconds["queue"] += answer.queue_s
+        stages.seconds["infer"] += answer.infer_s
+        return answer.logits
 
     async def _stage(self, stages: Stages, stage: str, function: Callable[[], T]) -> T:
         """Run a stage in its thread; the wait for the thread counts as the stage `queue`."""

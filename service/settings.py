@@ -104,6 +104,19 @@ class Settings(BaseSettings):
         le=64,
         description="Threads that decode and encode beside the network; 0 is one a core.",
     )
+    batch_size: int = Field(
+        default=0,
+        ge=0,
+        le=1_024,
+        description="Photographs that a GPU is given at once at most; 0 is what its backend says.",
+    )
+    batch_wait_ms: float = Field(
+        default=2,
+        ge=0,
+        le=1_000,
+        allow_inf_nan=False,
+        description="Longest wait of a photograph for others that are being decoded, on a GPU.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe messages that are logged."
     )

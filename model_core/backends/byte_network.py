@@ -3,27 +3,38 @@
 import torch
 from torch import Tensor, nn
 
-from model_core.normalise import normalise
+from model_core.normalise import scale_and_shift, scaled
 from model_core.preprocess import PreprocessConfig
 from model_core.unet import UNet
 
 
 class ByteNetwork(nn.Module):
-    """What other engines are given, so that none of them normalises in its own way.
+    """What engines are given, so that none of them normalises in its own way.
 
     Args:
-        model: The U-Net with its weights; put into evaluation mode.
+        model: The U-Net with its weights, in the type that it is to compute in; put into
+            evaluation mode.
         config: Preprocessing the weights were trained with.
     """
+
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, model: UNet, config: PreprocessConfig) -> None:
         super().__init__()
         self.model, self.config = model, config
+        first = next(model.parameters())
+        self.type_of_model = first.dtype
+        # Held on the device: a CUDA graph can be recorded only of what needs nothing from the host.
+        scale, shift = scale_and_shift(config)
+        self.register_buffer("scale", scale.to(first.device), persistent=False)
+        self.register_buffer("shift", shift.to(first.device), persistent=False)
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits float32 (N, S, S) of images uint8 (N, S, S, 3)."""
-        logits: Tensor = self.model(normalise(images, self.config))[:, 0]
+        pixels = scaled(images, self.scale, self.shift).to(self.type_of_model)
+        logits: Tensor = self.model(pixels)[:, 0].float()
         return logits
 
     def example(self, count: int) -> Tensor:

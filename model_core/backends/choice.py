@@ -79,6 +79,10 @@ def _from_weights(engine: Engine, card: Card, folder: Path, *, target: str) -> B
 
             return ONNXRuntimeBackend(onnx_bytes(ByteNetwork(model, card.preprocess)))
     precision: Literal["fp32", "bf16"] = "bf16" if engine == "pytorch-bf16" else "fp32"
+    if target == "cuda":
+        from model_core.backends.cuda import CUDABackend
+
+        return CUDABackend(model, card.preprocess, precision=precision)
     return PyTorchBackend(model, card.preprocess, device=target, precision=precision)
 
 

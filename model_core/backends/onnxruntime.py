@@ -22,7 +22,7 @@ class ONNXRuntimeBackend:
     """
 
     name = "onnxruntime-fp32"
-    streams = 1
+    streams = batch = 1
 
     def __init__(self, network: Path | bytes, *, threads: int = 0) -> None:
         runtime = _onnxruntime()

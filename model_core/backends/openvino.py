@@ -56,7 +56,7 @@ class OpenVINOBackend:
         except RuntimeError as exc:
             raise CorruptVersionError(f"{network} is no model that OpenVINO reads") from exc
         self.name = f"openvino-{precision}"
-        self.streams = threads
+        self.streams, self.batch = threads, 1
         self._alone = alone.create_infer_request()
         self._beside: SimpleQueue[Any] = SimpleQueue()
         for _ in range(threads):

@@ -24,9 +24,11 @@ class Backend(Protocol):
 
     Attributes:
         streams: Batches that it works on beside each other; further callers wait.
+        batch: Images in one batch up to which a larger one pays; 1 where none does, as on a CPU.
     """
 
     streams: int
+    batch: int
 
     @property
     def name(self) -> str:

@@ -14,7 +14,7 @@ class HeldBackend:
     """Runs the engine's real backend, but only once it is released."""
 
     name = "held"
-    streams = 1
+    streams = batch = 1
 
     def __init__(self, engine: Engine) -> None:
         version = engine.load_production()
