@@ -20,11 +20,12 @@ from model_core.errors import SegmentationError
 from model_core.image_io import decode_image
 from model_core.mask_png import encode_mask
 from model_core.postprocess import logit, tidy
-from model_core.predictor import Prediction
 from model_core.preprocess import fit_photograph
 from model_core.registry import LoadedVersion
 from model_core.rle import encode_rle
-from service.answers import encode_prediction
+from service.answers import encode_answer
+from service.queries import SegmentQuery
+from service.segmented import Segmented
 from service.uploads import read_photograph
 
 MAX_BYTES = 20_000_000
@@ -60,7 +61,7 @@ def stages(version: LoadedVersion, photograph: bytes) -> list[Stage]:
     shown = logits[geometry.inside]
     tidied = tidy(shown, rules)
     mask = geometry.restore_mask(tidied, cut)
-    prediction = Prediction(mask, rules.threshold, logits, geometry, None)
+    answer = Segmented(predictor.finish(logits, geometry), version, photograph, SegmentQuery())
     return [
         Stage("multipart", lambda: _read(body)),
         Stage("decode", lambda: decode_image(photograph, at_least=need)),
@@ -71,8 +72,7 @@ def stages(version: LoadedVersion, photograph: bytes) -> list[Stage]:
         Stage("PNG, 8 bit", lambda: encode_mask(mask)),
         Stage("PNG, 1 bit", lambda: encode_mask(mask, bits=1), False, "in its place"),
         Stage("RLE", lambda: encode_rle(mask), False, "part of the JSON"),
-        Stage("JSON", lambda: encode_prediction(prediction, "rle", version, photograph), False,
-              "in the PNG's place"),
+        Stage("JSON", lambda: encode_answer(answer, "rle"), False, "in the PNG's place"),
     ]  # fmt: skip
 
 

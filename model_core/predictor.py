@@ -40,6 +40,9 @@ class Prediction:
         logits: float32 (S, S), calibrated where the version is, before tidying.
         geometry: The way from its square to the original frame.
         score: Jaccard to expect of the mask, 0 to 1; None where the version is not calibrated.
+        small_mask: bool (rows, columns): the mask in that part of the square that shows the
+            photograph, before it was brought back.
+        pixels: uint8 (S, S, 3), what the network saw; None where `finish` was not given it.
     """
 
     mask: Mask
@@ -47,6 +50,8 @@ class Prediction:
     logits: Logits
     geometry: Geometry
     score: float | None
+    small_mask: Mask
+    pixels: Image | None = None
 
     def probability(self) -> np.ndarray:
         """Probability of lesion, float32 (H, W) in [0, 1], before components and holes are tidied.
@@ -96,7 +101,9 @@ class Predictor:
         """
         prepared = self.prepare(data)
         logits = self.infer(prepared.pixels[None])
-        return self.finish(logits[0], prepared.geometry, threshold=threshold)
+        return self.finish(
+            logits[0], prepared.geometry, threshold=threshold, pixels=prepared.pixels
+        )
 
     def prepare(self, data: bytes) -> Prepared:
         """Decode and resize; raises as `predict`."""
@@ -108,7 +115,12 @@ class Predictor:
         return self.backend.run(batch)
 
     def finish(
-        self, logits: Logits, geometry: Geometry, *, threshold: float | None = None
+        self,
+        logits: Logits,
+        geometry: Geometry,
+        *,
+        threshold: float | None = None,
+        pixels: Image | None = None,
     ) -> Prediction:
         """Calibrate, tidy, bring back to the original frame, and cut.
 
@@ -116,6 +128,7 @@ class Predictor:
             logits: float32 (S, S) of one photograph.
             geometry: The same photograph's.
             threshold: As in `predict`.
+            pixels: What `prepare` made of it, for whoever asks about colours later.
         """
         config = self.postprocess_config
         if threshold is not None:
@@ -127,6 +140,7 @@ class Predictor:
         # Only where the photograph is: a region in the bars of a letterbox is no lesion.
         shown = logits[geometry.inside]
         tidied = tidy(shown, config)
-        score = calibration.score(shown, tidied > cut) if calibration is not None else None
+        small = tidied > cut
+        score = calibration.score(shown, small) if calibration is not None else None
         mask = geometry.restore_mask(tidied, cut)
-        return Prediction(mask, config.threshold, logits, geometry, score)
+        return Prediction(mask, config.threshold, logits, geometry, score, small, pixels)

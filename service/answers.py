@@ -1,35 +1,87 @@
-"""What a prediction becomes on its way out: a PNG, a COCO annotation, and the headers."""
+"""What a segmented photograph becomes on its way out: a file of one form, or several in a ZIP."""
 
-import hashlib
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from model_core.mask_png import encode_mask
-from model_core.predictor import Prediction
+from model_core.outline import draw_outline
 from model_core.registry import LoadedVersion
-from model_core.rle import area_and_bbox, encode_rle
-from service.queries import MaskFormat
-from service.schemas import Annotation, ImageRef, ModelRef, RleMask
+from service.annotations import annotation_of, features_of
+from service.archives import zip_of
+from service.pictures import encode_jpeg, encode_picture, encode_probability
+from service.queries import AnswerFormat, MaskFormat
+from service.segmented import Segmented
 from service.telemetry import Stages
 
+ZIP = "application/zip"
 
-def encode_prediction(
-    prediction: Prediction, form: MaskFormat, version: LoadedVersion, data: bytes
-) -> bytes:
-    """A predicted mask as a file.
 
-    Args:
-        prediction: The mask and its threshold.
-        form: 8-bit PNG, 1-bit PNG, or a COCO annotation as JSON.
-        version: The version that predicted it.
-        data: The photograph's bytes, for their hash.
+class Form(NamedTuple):
+    """One form that an answer can have.
+
+    Attributes:
+        media_type: Of the file.
+        file: Its name within a ZIP; never anything of the caller's.
+        encode: Makes it.
     """
-    if form == "rle":
-        return _annotation(prediction, version, data).model_dump_json().encode()
-    return encode_mask(prediction.mask, bits=1 if form == "png1" else 8)
+
+    media_type: str
+    file: str
+    encode: Callable[[Segmented], bytes]
 
 
-def model_ref(version: LoadedVersion) -> ModelRef:
-    """How an answer names the version that made it."""
-    return ModelRef(name=version.card.name, version=version.card.version, sha256=version.sha256)
+def _outlined(answer: Segmented) -> bytes:
+    return encode_picture(draw_outline(answer.photograph(), answer.prediction.mask))
+
+
+def _outlined_jpeg(answer: Segmented) -> bytes:
+    return encode_jpeg(draw_outline(answer.photograph(), answer.prediction.mask))
+
+
+def _probability(answer: Segmented) -> bytes:
+    return encode_probability(answer.prediction.probability(), answer.query.bits or 8)
+
+
+FORMS: Mapping[MaskFormat, Form] = {
+    "png": Form("image/png", "mask.png", lambda answer: encode_mask(answer.prediction.mask)),
+    "png1": Form(
+        "image/png", "mask-1bit.png", lambda answer: encode_mask(answer.prediction.mask, bits=1)
+    ),
+    "rle": Form(
+        "application/json",
+        "annotation.json",
+        lambda answer: annotation_of(answer).model_dump_json().encode(),
+    ),
+    "polygon": Form(
+        "application/json",
+        "polygons.json",
+        lambda answer: annotation_of(answer, polygons=True).model_dump_json().encode(),
+    ),
+    "geojson": Form(
+        "application/geo+json",
+        "lesion.geojson",
+        lambda answer: features_of(answer).model_dump_json().encode(),
+    ),
+    "overlay": Form("image/png", "overlay.png", _outlined),
+    "overlay-jpeg": Form("image/jpeg", "overlay.jpg", _outlined_jpeg),
+    "probability": Form("image/png", "probability.png", _probability),
+}
+
+
+def encode_answer(answer: Segmented, form: AnswerFormat) -> bytes:
+    """The file of one form, or a ZIP of all that the caller wants included."""
+    return zip_of(files_of(answer)) if form == "zip" else FORMS[form].encode(answer)
+
+
+def files_of(answer: Segmented) -> dict[str, bytes]:
+    """The files that the caller wants in a ZIP, by name."""
+    forms = [FORMS[name] for name in answer.query.included]
+    return {form.file: form.encode(answer) for form in forms}
+
+
+def media_type_of(form: AnswerFormat) -> str:
+    """The `Content-Type` of a form."""
+    return ZIP if form == "zip" else FORMS[form].media_type
 
 
 def model_headers(version: LoadedVersion, stages: Stages) -> dict[str, str]:
@@ -39,19 +91,3 @@ def model_headers(version: LoadedVersion, stages: Stages) -> dict[str, str]:
         "X-Backend": version.predictor.backend.name,
         "Server-Timing": stages.header(),
     }
-
-
-def _annotation(prediction: Prediction, version: LoadedVersion, data: bytes) -> Annotation:
-    rle = encode_rle(prediction.mask)
-    area, (x, y, across, down) = area_and_bbox(rle)
-    height, width = prediction.mask.shape
-    return Annotation(
-        segmentation=RleMask(size=(height, width), counts=rle["counts"]),
-        area=area,
-        bbox=(x, y, across, down),
-        image=ImageRef(height=height, width=width, sha256=hashlib.sha256(data).hexdigest()),
-        model=model_ref(version),
-        threshold=prediction.threshold,
-        score=prediction.score,
-        lesion_found=area > 0,
-    )

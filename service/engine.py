@@ -164,7 +164,11 @@ class Engine:
         result = await self._stage(
             stages,
             "encode",
-            lambda: then(predictor.finish(logits, prepared.geometry, threshold=threshold)),
+            lambda: then(
+                predictor.finish(
+                    logits, prepared.geometry, threshold=threshold, pixels=prepared.pixels
+                )
+            ),
         )
         for stage, seconds in stages.seconds.items():
             self._telemetry.stage_seconds.labels(stage).observe(seconds)

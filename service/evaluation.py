@@ -22,10 +22,11 @@ from model_core.metrics import ImageScores, score_image
 from model_core.registry import LoadedVersion
 from model_core.rle import decode_rle
 from model_core.summary import summarise
-from service.answers import model_ref
+from service.annotations import model_ref
 from service.engine import Engine
 from service.errors import Fault, InvalidRequestError
-from service.overlay import draw_overlay, encode_picture
+from service.overlay import draw_overlay
+from service.pictures import encode_picture
 from service.schemas import Evaluation, PairScores, ScoreSummary
 from service.telemetry import Stages
 from service.uploads import Form

@@ -1,5 +1,6 @@
 """The OpenAPI document: what FastAPI derives from the routes, and what it cannot."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -34,7 +35,7 @@ from service.errors import (
     RateLimitedError,
     UnsupportedMediaTypeError,
 )
-from service.schemas import Annotation, Evaluation, ProblemDetails
+from service.schemas import Annotation, Evaluation, FeatureCollection, ProblemDetails
 
 Json = dict[str, Any]
 
@@ -73,9 +74,9 @@ MODEL_ERRORS = (
     QueueFullError,
 )
 
+_MODELS = (Annotation, FeatureCollection, Evaluation, ProblemDetails)
 _REFS = "#/components/schemas/{model}"
 _REQUEST_ID = "0f3c1e6a9d7b4c2f8a5e6d7c8b9a0f1e"
-_PICTURE = "(bytes of a PNG file)"
 
 REQUEST_ID_HEADER: Json = {
     "X-Request-Id": {
@@ -127,12 +128,25 @@ def problems(*errors: type[SegmentationError]) -> dict[int | str, Json]:
 
 def png_or_json(description: str, model: type[BaseModel], *, headers: Json = MODEL_HEADERS) -> Json:
     """The 200 response of a route that answers with a picture or with JSON."""
+    content: dict[str, str | type[BaseModel]] = {
+        "image/png": "PNG file.",
+        "application/json": model,
+    }
+    return answers(description, content, headers=headers)
+
+
+def answers(
+    description: str, content: Mapping[str, str | type[BaseModel]], *, headers: Json
+) -> Json:
+    """The 200 response of a route, by media type: a JSON model, or what kind of file it is."""
     return {
         "description": description,
         "headers": headers,
         "content": {
-            "image/png": {"schema": file_field("PNG file."), "example": _PICTURE},
-            "application/json": {"schema": {"$ref": _REFS.format(model=model.__name__)}},
+            media_type: {"schema": file_field(kind), "example": f"(bytes of a {kind[:-1]})"}
+            if isinstance(kind, str)
+            else {"schema": {"$ref": _REFS.format(model=kind.__name__)}}
+            for media_type, kind in content.items()
         },
     }
 
@@ -148,7 +162,7 @@ def document(app: FastAPI) -> Json:
         schema = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
-        models = [(model, "serialization") for model in (Annotation, Evaluation, ProblemDetails)]
+        models = [(model, "serialization") for model in _MODELS]
         _, more = models_json_schema(models, ref_template=_REFS)  # type: ignore[arg-type]
         schemas = schema["components"]["schemas"] | more["$defs"]
         schema["components"]["schemas"] = dict(sorted(schemas.items()))

@@ -9,10 +9,7 @@
 The colours are of Okabe and Ito's palette (2008), told apart with any kind of colour blindness.
 """
 
-import io
-
 import numpy as np
-from PIL import Image as Pillow
 
 from model_core.arrays import Image, Mask
 
@@ -44,10 +41,3 @@ def draw_overlay(truth: Mask, pred: Mask, photograph: Image | None = None) -> Im
     ):
         picture[region] = (picture[region].astype(np.uint16) + np.array(colour, np.uint16)) // 2
     return picture
-
-
-def encode_picture(picture: Image) -> bytes:
-    """PNG bytes of an RGB picture."""
-    out = io.BytesIO()
-    Pillow.fromarray(picture).save(out, format="PNG", compress_level=1)
-    return out.getvalue()

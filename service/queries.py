@@ -3,16 +3,21 @@
 import math
 import re
 import reprlib
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from model_core.distances import Spacing
+from service.errors import Fault
 
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,12})?|\.[0-9]{1,12}")
 
-MaskFormat = Literal["png", "png1", "rle"]
+MaskFormat = Literal[
+    "png", "png1", "rle", "polygon", "geojson", "overlay", "overlay-jpeg", "probability"
+]
+AnswerFormat = Literal[MaskFormat, "zip"]
 EvaluationFormat = Literal["json", "png"]
+_FORMATS: tuple[MaskFormat, ...] = get_args(MaskFormat)
 
 
 class _ModelQuery(BaseModel):
@@ -34,15 +39,86 @@ class _ModelQuery(BaseModel):
     )
 
 
-class SegmentQuery(_ModelQuery):
+class AnswerQuery(_ModelQuery):
+    """What an answer holds, beside its form; each only where that form has it."""
+
+    tolerance_px: float | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        allow_inf_nan=False,
+        description="Farthest that a polygon's outline may lie from the mask's own, px; at 0 it "
+        "follows every pixel. Only with `polygon` and `geojson`; by default 1.",
+        examples=[1.0],
+    )
+    bits: Literal[8, 16] | None = Field(
+        default=None,
+        description="Depth of the probability's PNG. Only with `probability`; by default 8.",
+        examples=[16],
+    )
+    include: str | None = Field(
+        default=None,
+        max_length=200,
+        description="Forms within the ZIP, with commas between. Only with `zip`; by default "
+        "`png,rle`.",
+        examples=["png,rle,overlay"],
+    )
+
+    @field_validator("bits", mode="before")
+    @classmethod
+    def _number(cls, value: object) -> object:
+        return int(value) if value in ("8", "16") else value  # a query holds only text
+
+    @field_validator("include")
+    @classmethod
+    def _known_once(cls, value: str | None) -> str | None:
+        names = [] if value is None else value.split(",")
+        unknown = [name for name in names if name not in _FORMATS]
+        if unknown or len(set(names)) < len(names):
+            found = f"no such form as {reprlib.repr(unknown[0])}" if unknown else "a form twice"
+            raise ValueError(f"found {found}, expected some of {','.join(_FORMATS)}")
+        return value
+
+    @property
+    def included(self) -> list[MaskFormat]:
+        """The forms within a ZIP, in order."""
+        wanted = ("png,rle" if self.include is None else self.include).split(",")
+        return [name for name in _FORMATS if name in wanted]
+
+
+class SegmentQuery(AnswerQuery):
     """Parameters of `/segment`."""
 
-    format: MaskFormat | None = Field(
+    format: AnswerFormat | None = Field(
         default=None,
-        description="8-bit PNG (0 and 255), 1-bit PNG, or JSON with a COCO RLE mask; by default "
-        "`Accept` decides.",
+        description="`png`: the mask, 8-bit, 0 and 255. `png1`: 1-bit. `rle`: a COCO annotation as "
+        "JSON, its mask as run lengths. `polygon`: the same with polygons. `geojson`: polygons "
+        "with holes. `overlay`, `overlay-jpeg`: the photograph with the outline. `probability`: "
+        "that of each pixel, grey. `zip`: several, see `include`. By default `Accept` decides.",
         examples=["png"],
     )
+
+
+def misplaced(query: AnswerQuery, form: AnswerFormat) -> list[Fault]:
+    """The parameters that the form of the answer has no use for.
+
+    Args:
+        query: The caller's wishes.
+        form: What `format`, or else `Accept`, came to.
+    """
+    forms = set(query.included) if form == "zip" else {form}
+    needs: dict[str, set[AnswerFormat]] = {
+        "tolerance_px": {"polygon", "geojson"},
+        "bits": {"probability"},
+    }
+    faults = [
+        Fault(name, f"only with {' or '.join(sorted(users))}, found {form}", place="query")
+        for name, users in needs.items()
+        if getattr(query, name) is not None and not users & forms
+    ]
+    if query.include is not None and form != "zip":
+        faults.append(Fault("include", f"only with zip, found {form}", place="query"))
+    return faults
 
 
 class EvaluateQuery(_ModelQuery):

@@ -49,13 +49,22 @@ class RleMask(_Strict):
 class Annotation(_Strict):
     """A COCO annotation of the lesion; COCO tools read it as it stands."""
 
-    id: int = Field(default=1, description="Always 1: an answer holds one lesion.", examples=[1])
-    image_id: int = Field(
-        default=1, description="Always 1: an answer is of one image.", examples=[1]
+    id: int = Field(
+        default=1, description="1, or in a batch 1 for the first photograph, 2 ...", examples=[1]
     )
+    image_id: int = Field(default=1, description="The same as `id`.", examples=[1])
     category_id: int = Field(default=1, description="1 is lesion.", examples=[1])
     iscrowd: Literal[0] = Field(default=0, examples=[0])
-    segmentation: RleMask = Field(description="In the frame of the upright photograph.")
+    segmentation: RleMask | list[list[float]] = Field(
+        description="In the frame of the upright photograph: run lengths, or with `polygon` lists "
+        "of x, y, x, y ... whose union is the mask.",
+    )
+    tolerance_px: Distance | None = Field(
+        default=None,
+        description="Farthest that the polygons may lie from the mask's own outline, px; null with "
+        "run lengths.",
+        examples=[None],
+    )
     area: int = Field(
         ge=0, description="Pixels of the lesion; 0 where none was found.", examples=[2]
     )
@@ -75,6 +84,55 @@ class Annotation(_Strict):
         gt=0, lt=1, description="Probability above which a pixel is lesion.", examples=[0.5]
     )
     lesion_found: bool = Field(description="Whether the mask holds any pixel.", examples=[True])
+
+
+class Geometry(_Strict):
+    """The outline as RFC 7946 has it: exteriors have a positive area in [x, y], holes a negative.
+
+    x counts pixels to the right, y downwards, both from the photograph's upper left corner.
+    """
+
+    type: Literal["Polygon", "MultiPolygon"] = Field(examples=["Polygon"])
+    coordinates: list[Any] = Field(
+        description="Rings of [x, y], px, the first point repeated at the end.",
+        examples=[[[[1.0, 0.0], [2.0, 0.0], [2.0, 2.0], [1.0, 2.0], [1.0, 0.0]]]],
+    )
+
+
+class FeatureProperties(_Strict):
+    """What is known of the lesion."""
+
+    category: Literal["lesion"] = Field(default="lesion", examples=["lesion"])
+    area: int = Field(ge=1, description="Pixels of the mask.", examples=[2])
+    score: Score | None = Field(description="As in the annotation.", examples=[0.87])
+
+
+class Feature(_Strict):
+    """The lesion."""
+
+    type: Literal["Feature"] = Field(default="Feature", examples=["Feature"])
+    geometry: Geometry
+    properties: FeatureProperties
+
+
+class FeatureCollection(_Strict):
+    """GeoJSON (RFC 7946) in pixels of the photograph; further members as in `Annotation`."""
+
+    type: Literal["FeatureCollection"] = Field(
+        default="FeatureCollection", examples=["FeatureCollection"]
+    )
+    features: list[Feature] = Field(description="The lesion; empty where none was found.")
+    tolerance_px: Distance = Field(
+        description="Farthest that the polygons may lie from the mask's own outline, px.",
+        examples=[1.0],
+    )
+    image: ImageRef
+    model: ModelRef
+    threshold: float = Field(
+        gt=0, lt=1, description="Probability above which a pixel is lesion.", examples=[0.5]
+    )
+    score: Score | None = Field(examples=[0.87])
+    lesion_found: bool = Field(examples=[True])
 
 
 class PairScores(_Strict):

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path
 from model_core.card import dump_card
 from model_core.errors import CorruptVersionError, RegistryUnavailableError, VersionNotFoundError
 from model_core.registry import PRODUCTION, Registry, split_reference
-from service.answers import model_ref
+from service.annotations import model_ref
 from service.dependencies import EngineOf, ReloaderOf, SettingsOf
 from service.engine import Resident
 from service.errors import InvalidRequestError

@@ -5,26 +5,34 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from service.answers import encode_prediction, model_headers
+from service.answers import encode_answer, media_type_of, model_headers
 from service.dependencies import EngineOf, SettingsOf
+from service.errors import InvalidRequestError
 from service.negotiation import negotiate
 from service.openapi import (
     BODY_ERRORS,
     IMAGE_ERRORS,
     MODEL_ERRORS,
     SEGMENT_HEADERS,
+    answers,
     file_field,
-    png_or_json,
     problems,
 )
-from service.queries import MaskFormat, SegmentQuery
-from service.schemas import Annotation
+from service.queries import AnswerFormat, SegmentQuery, misplaced
+from service.schemas import Annotation, FeatureCollection
 from service.security import needs
+from service.segmented import Segmented
 from service.uploads import read_photograph
 
 router = APIRouter(tags=["segmentation"], dependencies=[needs("segment")])
 
-_OFFERS: dict[str, MaskFormat] = {"image/png": "png", "application/json": "rle"}
+# No image/jpeg: who accepts pictures of any kind wants the mask, and a mask is never a JPEG.
+_OFFERS: dict[str, AnswerFormat] = {
+    "image/png": "png",
+    "application/json": "rle",
+    "application/geo+json": "geojson",
+    "application/zip": "zip",
+}
 _RAW_TYPES = ("jpeg", "png", "tiff", "bmp", "webp")
 _BODY = {
     "required": True,
@@ -42,8 +50,16 @@ _BODY = {
     },
 }
 _RESPONSES = {
-    200: png_or_json(
-        "The mask, in the frame of the upright photograph.", Annotation, headers=SEGMENT_HEADERS
+    200: answers(
+        "The mask, in the frame of the upright photograph, in the form asked for.",
+        {
+            "image/png": "PNG file.",
+            "application/json": Annotation,
+            "application/geo+json": FeatureCollection,
+            "image/jpeg": "JPEG file.",
+            "application/zip": "ZIP file.",
+        },
+        headers=SEGMENT_HEADERS,
     ),
     **problems(*BODY_ERRORS, *IMAGE_ERRORS, *MODEL_ERRORS),
 }
@@ -69,10 +85,13 @@ async def segment(
 
         curl -F image=@lesion.jpg -o mask.png http://127.0.0.1:8000/segment
         curl -F image=@lesion.jpg 'http://127.0.0.1:8000/segment?format=rle'
+        curl -F image=@lesion.jpg -o outlined.png 'http://127.0.0.1:8000/segment?format=overlay'
         curl --data-binary @lesion.jpg -H 'Content-Type: image/jpeg' -o mask.png \
             http://127.0.0.1:8000/segment
     """
     form = query.format or negotiate(request.headers.getlist("accept"), _OFFERS)
+    if faults := misplaced(query, form):
+        raise InvalidRequestError(*faults)
     data = await read_photograph(request, max_bytes=settings.max_body_bytes)
     with engine.slot():
         async with engine.version(query.model) as version:
@@ -80,7 +99,7 @@ async def segment(
                 version,
                 data,
                 lambda prediction: (
-                    encode_prediction(prediction, form, version, data),
+                    encode_answer(Segmented(prediction, version, data, query), form),
                     prediction.score,
                 ),
                 threshold=query.threshold,
@@ -88,5 +107,4 @@ async def segment(
             headers = model_headers(version, stages) | {"Vary": "Accept"}
             if score is not None:
                 headers["X-Predicted-Jaccard"] = f"{score:.4f}"
-    media_type = "application/json" if form == "rle" else "image/png"
-    return Response(content, headers=headers, media_type=media_type)
+    return Response(content, headers=headers, media_type=media_type_of(form))
