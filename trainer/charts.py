@@ -16,8 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-mpl.use("agg")  # no screen is needed, or asked for
-
 # Okabe and Ito's colours, told apart by colour-blind readers too; the markers help in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 MARKERS = ("o", "s", "^", "D", "v", "x", "P")  # seven: 42 sets until both repeat together

@@ -3,15 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from model_core.image_io import decode_image
 from model_core.predictor import Predictor
 from trainer.samples import Sample, read_photo, read_truth
-
-mpl.use("agg")  # no screen is needed, or asked for
 
 
 def draw_curves(log: list[dict[str, Any]], path: Path) -> None:

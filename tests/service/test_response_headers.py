@@ -12,7 +12,7 @@ from service.response_headers import HEADERS
 from service.settings import Settings
 from tests.pictures import encode, lesion
 from tests.service.problems import assert_problem
-from tests.service.test_main import free_port, service
+from tests.service.process import free_port, service
 
 PNG = encode(lesion(48, 64))
 ORIGIN = "https://tool.example.org"
