@@ -64,6 +64,25 @@ class AnswerQuery(_ModelQuery):
         examples=["png,rle,overlay"],
     )
 
+    measurements: bool = Field(
+        default=False,
+        description="Add measurements of the lesion. Only with `rle`, `polygon` and `geojson`.",
+        examples=[True],
+    )
+    spacing_mm: str | None = Field(
+        default=None,
+        description="Height and width of a pixel in mm, `row,col`. Only with `measurements`; adds "
+        "them in mm.",
+        examples=["0.02,0.02"],
+    )
+
+    @field_validator("spacing_mm")
+    @classmethod
+    def _two_sizes(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_spacing(value)
+        return value
+
     @field_validator("bits", mode="before")
     @classmethod
     def _number(cls, value: object) -> object:
@@ -110,14 +129,17 @@ def misplaced(query: AnswerQuery, form: AnswerFormat) -> list[Fault]:
     needs: dict[str, set[AnswerFormat]] = {
         "tolerance_px": {"polygon", "geojson"},
         "bits": {"probability"},
+        "measurements": {"rle", "polygon", "geojson"},
     }
     faults = [
         Fault(name, f"only with {' or '.join(sorted(users))}, found {form}", place="query")
         for name, users in needs.items()
-        if getattr(query, name) is not None and not users & forms
+        if getattr(query, name) not in (None, False) and not users & forms
     ]
     if query.include is not None and form != "zip":
         faults.append(Fault("include", f"only with zip, found {form}", place="query"))
+    if query.spacing_mm is not None and not query.measurements:
+        faults.append(Fault("spacing_mm", "only with measurements=true", place="query"))
     return faults
 
 

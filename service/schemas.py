@@ -46,6 +46,62 @@ class RleMask(_Strict):
     counts: str = Field(description="Compressed run lengths.", examples=["22"])
 
 
+Length = Annotated[float, Field(ge=0)]
+
+
+class Measurements(_Strict):
+    """Geometry of the lesion, no diagnosis: docs/measurements.md has the formulas.
+
+    All but the spacing is null where no lesion was found, and what is in mm without a spacing. With
+    one, what has no unit is of the shape in mm, which differs where pixels are not square.
+    """
+
+    spacing_mm: tuple[float, float] | None = Field(
+        description="Height and width of a pixel, mm.", examples=[[0.02, 0.02]]
+    )
+    area_px: int | None = Field(ge=0, description="Number of pixels.", examples=[45596])
+    area_mm2: Length | None = Field(examples=[18.24])
+    perimeter_px: Length | None = Field(description="Of all outlines.", examples=[812.4])
+    perimeter_mm: Length | None = Field(examples=[16.25])
+    equivalent_diameter_px: Length | None = Field(
+        description="Of a disc with the same area.", examples=[240.9]
+    )
+    equivalent_diameter_mm: Length | None = Field(examples=[4.82])
+    feret_diameter_px: Length | None = Field(
+        description="Largest distance between two points of it.", examples=[279.1]
+    )
+    feret_diameter_mm: Length | None = Field(examples=[5.58])
+    bbox_px: tuple[float, float, float, float] | None = Field(
+        description="[x, y, width, height].", examples=[[124, 57, 233, 273]]
+    )
+    bbox_mm: tuple[float, float, float, float] | None = Field(examples=[[2.48, 1.14, 4.66, 5.46]])
+    orientation_deg: float | None = Field(
+        ge=-90,
+        le=90,
+        description="Of the longer axis: 0 is horizontal, positive turns counter-clockwise as "
+        "seen; null too where neither axis is longer.",
+        examples=[72.5],
+    )
+    compactness: Length | None = Field(
+        description="4 pi area / perimeter squared: 1 for a disc, else less.", examples=[0.87]
+    )
+    solidity: Score | None = Field(
+        description="Area over that of the convex hull.", examples=[0.96]
+    )
+    asymmetry: tuple[Score, Score] | None = Field(
+        description="Share that its mirror image misses: about the longer axis, about the shorter.",
+        examples=[[0.06, 0.09]],
+    )
+    border_irregularity: Length | None = Field(
+        description="Perimeter over that of the convex hull: 1 for a convex shape, else more.",
+        examples=[1.04],
+    )
+    colour_spread: Length | None = Field(
+        description="Root mean square distance of its colours from their mean, CIELAB units.",
+        examples=[11.8],
+    )
+
+
 class Annotation(_Strict):
     """A COCO annotation of the lesion; COCO tools read it as it stands."""
 
@@ -84,6 +140,9 @@ class Annotation(_Strict):
         gt=0, lt=1, description="Probability above which a pixel is lesion.", examples=[0.5]
     )
     lesion_found: bool = Field(description="Whether the mask holds any pixel.", examples=[True])
+    measurements: Measurements | None = Field(
+        default=None, description="Null unless `measurements=true`."
+    )
 
 
 class Geometry(_Strict):
@@ -133,6 +192,7 @@ class FeatureCollection(_Strict):
     )
     score: Score | None = Field(examples=[0.87])
     lesion_found: bool = Field(examples=[True])
+    measurements: Measurements | None = Field(default=None)
 
 
 class PairScores(_Strict):

@@ -120,6 +120,32 @@ def test_the_probability_is_cut_to_the_mask(client: TestClient, bits: str, white
     assert grey[0, 0] < 0.05 * white
 
 
+@pytest.mark.parametrize("form", ["rle", "polygon", "geojson"])
+def test_measurements_come_where_they_are_asked_for(client: TestClient, form: str) -> None:
+    assert segment(client, f"?format={form}").json()["measurements"] is None
+    found = segment(client, f"?format={form}&measurements=true").json()["measurements"]
+    assert found["area_px"] == mask(client).sum()
+    assert found["bbox_px"] == [16, 12, 32, 24]
+    assert found["solidity"] > 0.9
+    assert found["colour_spread"] < 40  # its edge is blurred on the way to the network
+    assert {found[name] for name in found if "_mm" in name and "bbox" not in name} == {None}
+
+
+def test_a_spacing_adds_millimetres(client: TestClient) -> None:
+    query = "?format=rle&measurements=true&spacing_mm=0.1,0.05"
+    found = segment(client, query).json()["measurements"]
+    assert found["spacing_mm"] == [0.1, 0.05]
+    assert found["area_mm2"] == pytest.approx(found["area_px"] * 0.005)
+    assert found["bbox_mm"] == pytest.approx([0.8, 1.2, 1.6, 2.4])
+    assert found["orientation_deg"] == pytest.approx(90)  # 24 rows are 2.4 mm, 32 columns 1.6 mm
+
+
+def test_nothing_found_has_no_measurements(client: TestClient) -> None:
+    query = "?format=rle&measurements=true&spacing_mm=0.1,0.1"
+    found = segment(client, query, SKIN).json()["measurements"]
+    assert {name for name, value in found.items() if value is not None} == {"spacing_mm"}
+
+
 def test_a_zip_holds_the_mask_and_the_annotation_by_default(client: TestClient) -> None:
     response = segment(client, "?format=zip")
     assert response.headers["content-type"] == "application/zip"
@@ -185,6 +211,11 @@ WRONG = [
     pytest.param("format=probability&bits=12", "bits", "8 or 16", id="12 bits"),
     pytest.param("format=zip&bits=8", "bits", "only with probability, found zip", id="zip"),
     pytest.param("format=rle&include=png", "include", "only with zip, found rle", id="rle"),
+    pytest.param("measurements=true", "measurements", "only with geojson", id="measured PNG"),
+    pytest.param("format=rle&spacing_mm=1,1", "spacing_mm", "measurements=true", id="only mm"),
+    pytest.param(
+        "format=rle&measurements=true&spacing_mm=1", "spacing_mm", "height and width", id="one side"
+    ),
     pytest.param("format=zip&include=", "include", "no such form as ''", id="nothing"),
     pytest.param("format=zip&include=png,zip", "include", "form as 'zip'", id="zip in zip"),
     pytest.param("format=zip&include=png,png", "include", "a form twice", id="twice"),

@@ -1,0 +1,68 @@
+"""sRGB in CIELAB, where distances are as large as they look."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from model_core.arrays import Image, Mask
+
+Lab = npt.NDArray[np.float32]
+
+_STEPS = np.arange(256) / 255
+_LINEAR = np.where(_STEPS <= 0.04045, _STEPS / 12.92, ((_STEPS + 0.055) / 1.055) ** 2.4).astype(
+    np.float32
+)
+"""Light of each sRGB value (IEC 61966-2-1)."""
+_XYZ = np.array(
+    [
+        [0.412453, 0.357580, 0.180423],
+        [0.212671, 0.715160, 0.072169],
+        [0.019334, 0.119193, 0.950227],
+    ]
+)
+_WHITE = np.array([0.95047, 1.0, 1.08883])
+"""D65, 2 degrees."""
+_TO_XYZ = (_XYZ / _WHITE[:, None]).T.astype(np.float32)
+
+
+def to_lab(rgb: npt.NDArray[np.uint8]) -> Lab:
+    """CIELAB (CIE 1976, D65) of sRGB colours.
+
+    Args:
+        rgb: uint8 (..., 3).
+
+    Returns:
+        float32 (..., 3): L* 0 to 100, a* and b* about -128 to 128.
+
+    Example:
+        >>> to_lab(np.array([255, 255, 255], np.uint8)).round(1).tolist()[0]
+        100.0
+    """
+    xyz = _LINEAR[rgb] @ _TO_XYZ
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), xyz * np.float32(7.787) + np.float32(16 / 116))
+    x, y, z = np.moveaxis(f, -1, 0)
+    lab: Lab = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+    return lab
+
+
+def colour_spread(image: Image, mask: Mask) -> float | None:
+    """How much the colours within a mask differ from their mean, in units of CIELAB.
+
+    Args:
+        image: uint8 (H, W, 3), sRGB.
+        mask: bool (H, W).
+
+    Returns:
+        Square root of the mean squared distance from the mean colour, at least 0; None where the
+        mask is empty.
+
+    Example:
+        >>> one_black_one_white = np.array([[[0, 0, 0], [255, 255, 255]]], np.uint8)
+        >>> round(colour_spread(one_black_one_white, np.ones((1, 2), bool)), 1)
+        50.0
+    """
+    if not mask.any():
+        return None
+    colours: npt.NDArray[Any] = to_lab(image[mask]).astype(np.float64)
+    return float(np.sqrt(colours.var(axis=0).sum()))

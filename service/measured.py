@@ -1,0 +1,43 @@
+"""Measurements of an answer, in pixels and in mm."""
+
+from typing import Any
+
+from model_core.colours import colour_spread
+from model_core.distances import PIXELS
+from model_core.measurements import Shape, measure
+from model_core.predictor import Prediction
+from service.queries import parse_spacing
+from service.schemas import Measurements
+from service.segmented import Segmented
+
+_UNITLESS = ("orientation_deg", "compactness", "solidity", "asymmetry", "border_irregularity")
+_LENGTHS = ("perimeter", "equivalent_diameter", "feret_diameter", "bbox")
+
+
+def measurements_of(answer: Segmented) -> Measurements:
+    """All measurements, in mm too where the caller gave a spacing."""
+    text = answer.query.spacing_mm
+    spacing = None if text is None else parse_spacing(text)
+    mask = answer.prediction.mask
+    px = measure(mask, PIXELS)
+    mm = None if spacing is None else measure(mask, spacing)
+    return Measurements(
+        spacing_mm=spacing,
+        area_px=None if px is None else round(px.area),
+        area_mm2=None if mm is None else mm.area,
+        colour_spread=_spread(answer.prediction),
+        **{f"{name}_px": getattr(px, name, None) for name in _LENGTHS},
+        **{f"{name}_mm": getattr(mm, name, None) for name in _LENGTHS},
+        **_unitless(mm or px),
+    )
+
+
+def _unitless(shape: Shape | None) -> dict[str, Any]:
+    return {name: getattr(shape, name, None) for name in _UNITLESS}
+
+
+def _spread(prediction: Prediction) -> float | None:
+    """Of the colours that the network saw: it does not depend on the camera's resolution."""
+    if prediction.pixels is None:
+        return None
+    return colour_spread(prediction.pixels[prediction.geometry.inside], prediction.small_mask)
