@@ -162,9 +162,17 @@ def _too_many(found: int, pixels: int) -> NoReturn:
     raise InvalidRleError(f"counts hold {found} runs, more than {pixels} pixels can have")
 
 
+class _NoTexts(reprlib.Repr):
+    def repr_str(self, x: str, level: int) -> str:
+        return f"a text of {len(x)} characters"
+
+
 def _shown(value: object) -> str:
-    """A short form of what a caller sent, however large or deep, for an error's text."""
-    short = reprlib.Repr()
+    """A short form of what a caller sent, however large or deep, for an error's text.
+
+    A text is not shown: it might be a name.
+    """
+    short = _NoTexts()
     short.maxlevel = 2
     try:
         text = short.repr(value)

@@ -9,8 +9,8 @@ import uvicorn
 
 from model_core.errors import ConfigError, SegmentationError
 from service.app import create_app
+from service.logs import configure_logging
 from service.settings import Settings, load_settings, unknown_variables
-from service.telemetry import configure_logging
 
 _BACKLOG = 2048
 _GRACE_S = 30
@@ -37,7 +37,7 @@ def main() -> int:
 
 
 def _serve(settings: Settings, listener: socket.socket) -> None:
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
     for name in unknown_variables():
         logger.warning("%s is no setting and has no effect", name)
     app = create_app(settings)
@@ -50,7 +50,7 @@ def _serve(settings: Settings, listener: socket.socket) -> None:
         lifespan="on",
         ws="none",
         log_config=None,
-        access_log=False,  # it prints raw paths; service.telemetry logs each request
+        access_log=False,  # it prints raw paths; service.request_log logs each request
         server_header=False,
         forwarded_allow_ips=settings.trusted_proxies,
         timeout_graceful_shutdown=_GRACE_S,

@@ -1,6 +1,6 @@
 """The application: start reading here.
 
-A request passes `response_headers` and `telemetry.RequestTelemetry` and is asked for its key
+A request passes `response_headers` and `request_log.RequestLog` and is asked for its key
 (`security`); then one function of `routes/` reads the body (`uploads`), asks the `engine`, and
 answers; what is raised on the way, `error_handlers` answers.
 """
@@ -11,15 +11,17 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from service.audit import AuditLog
 from service.engine import Engine
 from service.error_handlers import add_error_handlers
 from service.hot_reload import Reloader
 from service.openapi import DESCRIPTION
+from service.request_log import RequestLog
 from service.response_headers import AnswerHeaders, Cors, HeadAsGet
 from service.routes import docs, evaluate, health, models, segment
 from service.security import Doorkeeper
 from service.settings import Settings
-from service.telemetry import RequestTelemetry, Telemetry
+from service.telemetry import Telemetry
 
 API_VERSION = "1.0.0"
 """Of the HTTP contract, not of the code: a client that read 1.x keeps working until 2.0."""
@@ -32,7 +34,7 @@ def create_app(settings: Settings) -> FastAPI:
         settings: Read once, by the caller; nothing inside reads the environment.
 
     Raises:
-        ConfigError: the file of keys cannot be used.
+        ConfigError: the file of keys or the audit log cannot be used.
     """
     app = FastAPI(
         title="Skin-lesion segmentation",
@@ -54,7 +56,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(HeadAsGet)
     if settings.cors_origins:
         app.add_middleware(Cors, origins=tuple(settings.cors_origins.replace(",", " ").split()))
-    app.add_middleware(RequestTelemetry, telemetry=app.state.telemetry)
+    target = settings.audit_log
+    audit = AuditLog(target, app.state.telemetry) if target else None
+    app.add_middleware(RequestLog, telemetry=app.state.telemetry, audit=audit)
     app.add_middleware(AnswerHeaders)  # the outermost, for answers to crashes too
     for room in (segment, evaluate, models, health, docs):
         app.include_router(room.router)

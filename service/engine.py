@@ -22,6 +22,7 @@ from model_core.predictor import Prediction, Predictor
 from model_core.registry import PRODUCTION, LoadedVersion, Registry, split_reference
 from service.batcher import Batcher
 from service.errors import NotReadyError, QueueFullError
+from service.request_record import current_record
 from service.residents import Held, Key, Residents
 from service.settings import Settings
 from service.telemetry import Stages, Telemetry
@@ -172,6 +173,10 @@ class Engine:
         )
         for stage, seconds in stages.seconds.items():
             self._telemetry.stage_seconds.labels(stage).observe(seconds)
+        record = current_record()
+        if record:
+            size = prepared.geometry.height, prepared.geometry.width
+            record.saw(size, stages, version.sha256)
         return result, stages
 
     async def run(self, function: Callable[..., T], *args: object) -> T:

@@ -4,7 +4,6 @@ import json
 import logging
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -12,7 +11,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from model_core.errors import CorruptVersionError, InputError, SegmentationError
+from model_core.errors import (
+    ConfigError,
+    CorruptVersionError,
+    InputError,
+    SegmentationError,
+    VersionNotFoundError,
+)
 from service.errors import (
     INTERNAL,
     Fault,
@@ -22,8 +27,14 @@ from service.errors import (
     Problem,
     problem_of,
 )
+from service.request_record import current_record
 
 PROBLEM_JSON = "application/problem+json"
+# The texts of these quote what was asked for.
+_DETAILS: dict[type[SegmentationError], str] = {
+    ConfigError: "model: expected a version, an alias or name@version",
+    VersionNotFoundError: "no such version or alias; GET /models lists all there are",
+}
 CLIENT_GONE = 499
 """Status in logs and metrics of a request whose caller left; nobody receives it."""
 
@@ -73,16 +84,17 @@ async def _on_error(request: Request, exc: SegmentationError) -> Response:
     if isinstance(exc, CorruptVersionError):
         logger.error("request_id=%s %s", request.state.request_id, exc)
     faults = exc.faults if isinstance(exc, InvalidRequestError) else ()
-    response = _respond(request, problem, detail=str(exc), faults=faults)
+    detail = _DETAILS.get(type(exc)) or str(exc)
+    response = _respond(request, problem, detail=detail, faults=faults)
     response.headers.update(getattr(exc, "headers", {}))
     return response
 
 
 async def _on_http_error(request: Request, exc: HTTPException) -> Response:
-    path, headers = request.scope["path"], exc.headers or {}
+    headers = exc.headers or {}
     error: InputError
     if exc.status_code == 404:
-        error = NoSuchRouteError(f"there is nothing at {path}; /docs lists all routes")
+        error = NoSuchRouteError("there is nothing at this path; /docs lists all routes")
     elif exc.status_code == 405:
         methods = {method.strip() for method in headers.get("Allow", "").split(",")}
         allowed = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
@@ -111,13 +123,22 @@ async def _on_client_gone(request: Request, exc: ClientDisconnect) -> Response:
     return Response(status_code=CLIENT_GONE)
 
 
+def _instance(request: Request) -> str:
+    """The request's path where it is a route of ours; the rest of a path is the caller's text."""
+    path: str = getattr(request.scope.get("route"), "path", "")
+    return path.partition("/{")[0]
+
+
 def _respond(
     request: Request, problem: Problem, *, detail: str = "", faults: Sequence[Fault] = ()
 ) -> Response:
+    record = current_record()
+    if record:
+        record.problem = problem.slug
     body = problem_body(
         problem,
         detail=detail,
-        instance=quote(request.scope["path"], safe="/@:"),
+        instance=_instance(request),
         request_id=request.state.request_id,
         faults=faults,
     )

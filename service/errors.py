@@ -39,6 +39,7 @@ from model_core.errors import (
     VersionExistsError,
     VersionNotFoundError,
 )
+from service.quoting import known_field
 
 
 class Fault(NamedTuple):
@@ -59,8 +60,8 @@ class InvalidRequestError(InputError):
     """A parameter or field is missing, unknown or out of range."""
 
     def __init__(self, *faults: Fault) -> None:
-        super().__init__("; ".join(f"{fault.field}: {fault.detail}" for fault in faults))
-        self.faults = faults
+        self.faults = [fault._replace(field=known_field(fault.field)) for fault in faults]
+        super().__init__("; ".join(f"{fault.field}: {fault.detail}" for fault in self.faults))
 
 
 class MalformedBodyError(InputError):
@@ -186,14 +187,14 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         "no-such-route",
         "No such route",
         "Nothing answers at this path. `/docs` lists all there is.",
-        "there is nothing at /segments; /docs lists all routes",
+        "there is nothing at this path; /docs lists all routes",
     ),
     VersionNotFoundError: Problem(
         404,
         "version-not-found",
         "No such version",
         "The registry has no such model, version or alias. `GET /models` lists what it has.",
-        "lesion-unet has no version or alias '9.9.9'; it has production, 0.1.0, 1.0.0",
+        "no such version or alias; GET /models lists all there are",
     ),
     MethodNotAllowedError: Problem(
         405,
@@ -208,7 +209,7 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         "Not acceptable",
         "The `Accept` header admits none of the types that this route can answer with. Change "
         "it, or choose with the query parameter `format`, which has precedence.",
-        "Accept is 'text/html', this route answers with image/png or application/json",
+        "Accept admits none of image/png, application/json",
     ),
     BodyTooLargeError: Problem(
         413,

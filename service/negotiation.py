@@ -31,9 +31,7 @@ def negotiate(accept: Sequence[str], offers: Mapping[str, Format]) -> Format:
     ranks = {media_type: _rank(media_type, ranges or [("*/*", 1.0)]) for media_type in offers}
     best = max(offers, key=lambda media_type: ranks[media_type])
     if not ranks[best][0]:
-        raise NotAcceptableError(
-            f"Accept is {', '.join(accept)!r}, this route answers with {' or '.join(offers)}"
-        )
+        raise NotAcceptableError(f"Accept admits none of {', '.join(offers)}")
     return offers[best]
 
 

@@ -2,7 +2,6 @@
 
 import math
 import re
-import reprlib
 from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -94,7 +93,7 @@ class AnswerQuery(_ModelQuery):
         names = [] if value is None else value.split(",")
         unknown = [name for name in names if name not in _FORMATS]
         if unknown or len(set(names)) < len(names):
-            found = f"no such form as {reprlib.repr(unknown[0])}" if unknown else "a form twice"
+            found = f"{len(unknown)} that is no form" if unknown else "a form twice"
             raise ValueError(f"found {found}, expected some of {','.join(_FORMATS)}")
         return value
 
@@ -178,7 +177,6 @@ def parse_spacing(text: str) -> Spacing:
     sizes = [float(part) if _NUMBER.fullmatch(part) else 0.0 for part in text.split(",")]
     if len(sizes) != 2 or not all(0 < size < math.inf for size in sizes):
         raise ValueError(
-            f"found {reprlib.repr(text)}, expected the height and width of a pixel in mm, both "
-            "above 0, such as 0.02,0.02"
+            "expected the height and width of a pixel in mm, both above 0, such as 0.02,0.02"
         )
     return sizes[0], sizes[1]

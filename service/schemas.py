@@ -360,7 +360,11 @@ class ProblemDetails(_Strict):
         description="What was found and what was expected.",
         examples=["the JPEG file is truncated or damaged and cannot be decoded"],
     )
-    instance: str = Field(description="Path of the request.", examples=["/segment"])
+    instance: str | None = Field(
+        default=None,
+        description="Path of the route, without its parameters; absent where there is no route.",
+        examples=["/segment"],
+    )
     request_id: str = Field(
         description="As in `X-Request-Id`, and in the service's log.", examples=["a1b2c3"]
     )

@@ -21,6 +21,7 @@ from fastapi.security import (
 from service.errors import InvalidKeyError, MissingScopeError, RateLimitedError
 from service.keys import ApiKey, KeyRing
 from service.rate_limit import RateLimit, caller_of_address
+from service.request_record import current_record
 from service.settings import Settings
 
 _BEARER = HTTPBearer(
@@ -48,10 +49,8 @@ class Doorkeeper:
         rate = settings.rate_limit
         self._limit = RateLimit(rate, settings.rate_burst) if rate else None
 
-    def admit(
-        self, presented: list[str], scope: str, address: str
-    ) -> tuple[ApiKey | None, dict[str, str]]:
-        """Let a request in.
+    def admit(self, presented: list[str], scope: str, address: str) -> dict[str, str]:
+        """Let a request in, and note its key in its record.
 
         Args:
             presented: All keys that it carries.
@@ -59,7 +58,7 @@ class Doorkeeper:
             address: Of the caller.
 
         Returns:
-            Its key, None where none is needed, and headers for its answer.
+            Headers for its answer.
 
         Raises:
             InvalidKeyError: no key, an unknown or an expired one.
@@ -72,6 +71,9 @@ class Doorkeeper:
                 key = _valid_key(self.keys, presented)
             except InvalidKeyError as exc:
                 refusal = exc
+        record = current_record()
+        if record and key:
+            record.key_id = key.id
         # Whoever has no key is counted by address, so that guessing is limited as well.
         headers = self._count(f"key {key.id}" if key else caller_of_address(address))
         if refusal:
@@ -81,7 +83,7 @@ class Doorkeeper:
                 f"the key has the scopes {', '.join(sorted(key.scopes))}, this route needs {scope}",
                 {"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope", scope="{scope}"'},
             )
-        return key, headers
+        return headers
 
     def _count(self, caller: str) -> dict[str, str]:
         if self._limit is None:
@@ -129,9 +131,7 @@ async def _guard(
     doorkeeper: Doorkeeper = request.app.state.doorkeeper
     presented = [text for text in (bearer and bearer.credentials, header) if text]
     address = request.client.host if request.client else ""
-    key, headers = doorkeeper.admit(presented, scopes.scope_str, address)
-    request.state.key_id = key.id if key else None
-    request.state.answer_headers = headers
+    request.state.answer_headers = doorkeeper.admit(presented, scopes.scope_str, address)
 
 
 def needs(scope: str) -> Any:

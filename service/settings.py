@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model_core.backends.protocol import Choice, Device
 from model_core.errors import ConfigError
+from service.logs import LogFormat
 
 PREFIX = "LESION_"
 
@@ -119,6 +120,13 @@ class Settings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe messages that are logged."
+    )
+    log_format: LogFormat = Field(
+        default="text", description="Log lines as `name=value` or as JSON objects."
+    )
+    audit_log: str | None = Field(
+        default=None,
+        description="File that the audit log is appended to, `-` for stdout; without it, none.",
     )
 
     @model_validator(mode="after")

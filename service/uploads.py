@@ -18,6 +18,7 @@ from service.errors import (
     MalformedBodyError,
     UnsupportedMediaTypeError,
 )
+from service.quoting import known_media_type
 
 Form = dict[str, list[bytes]]
 """The content of every part by field name, in the order sent; a file and a text are the same."""
@@ -49,7 +50,7 @@ async def read_photograph(request: Request, *, max_bytes: int) -> bytes:
         return bytes(body)
     if declared != _MULTIPART:
         raise UnsupportedMediaTypeError(
-            f"Content-Type is {declared!r}, expected {_MULTIPART} or an image type"
+            f"Content-Type is {known_media_type(declared)}, expected {_MULTIPART} or an image type"
         )
     form = await read_form(request, fields={"image"}, max_bytes=max_bytes, max_parts=1)
     images = form.get("image", [])
@@ -77,7 +78,8 @@ async def read_form(
     """
     declared = _media_type(request)
     if declared != _MULTIPART:
-        raise UnsupportedMediaTypeError(f"Content-Type is {declared!r}, expected {_MULTIPART}")
+        found = known_media_type(declared)
+        raise UnsupportedMediaTypeError(f"Content-Type is {found}, expected {_MULTIPART}")
     reader = _FormReader(request.headers["content-type"], max_parts + _SPARE_PARTS)
     async for chunk in _counted(request, max_bytes):
         reader.feed(chunk)
@@ -113,7 +115,7 @@ class _FormReader:
     def __init__(self, content_type: str, max_parts: int) -> None:
         boundary = parse_options_header(content_type)[1].get(b"boundary")
         if not boundary:
-            raise MalformedBodyError(f"Content-Type {content_type!r} names no boundary")
+            raise MalformedBodyError("Content-Type names no boundary")
         try:
             self._parser = MultipartParser(
                 boundary,

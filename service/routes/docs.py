@@ -66,7 +66,7 @@ async def docs(request: Request) -> Response:
 def docs_asset(asset: str) -> Response:
     """A file of Swagger UI."""
     if asset not in _ASSETS:
-        raise NoSuchRouteError(f"there is no {asset!r}, only {', '.join(_ASSETS)}")
+        raise NoSuchRouteError(f"there is no such file, only {', '.join(_ASSETS)}")
     content = (files("fastapi_offline") / "static" / asset).read_bytes()
     headers = {"Cache-Control": "max-age=86400"}
     return Response(content, headers=headers, media_type=_ASSETS[asset])
@@ -83,7 +83,7 @@ async def all_problems() -> Response:
 async def problem(slug: str) -> Response:
     """What one problem means; its address is the `type` of such problems."""
     if slug not in BY_SLUG:
-        raise NoSuchRouteError(f"there is no problem {slug!r}; /problems lists them all")
+        raise NoSuchRouteError("there is no such problem; /problems lists them all")
     return _page(_PAGE.format(title=BY_SLUG[slug].title, body=_section(BY_SLUG[slug])))
 
 

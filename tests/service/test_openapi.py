@@ -9,6 +9,7 @@ from openapi_spec_validator import validate
 from starlette.testclient import TestClient
 
 from service.errors import INTERNAL, PROBLEMS, MethodNotAllowedError, NoSuchRouteError
+from service.quoting import FIELDS
 from tests.pictures import encode, lesion
 
 Json = dict[str, Any]
@@ -146,3 +147,15 @@ def test_the_page_and_all_it_loads_come_from_this_service(client: TestClient) ->
 
 def test_the_root_leads_to_the_page(client: TestClient) -> None:
     assert client.get("/").url.path == "/docs"
+
+
+def test_errors_may_name_every_field_and_parameter(document: Json) -> None:
+    names = {
+        parameter["name"]
+        for _, operation in operations(document)
+        for parameter in operation.get("parameters", [])
+    }
+    for _, operation in operations(document):
+        for media in operation.get("requestBody", {}).get("content", {}).values():
+            names |= media["schema"].get("properties", {}).keys()
+    assert names - FIELDS == set(), "name them in service/quoting.py"

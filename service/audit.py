@@ -1,0 +1,100 @@
+"""The audit log: who asked for what and how it ended, one JSON object a line.
+
+It holds what `request_record` may hold, and no more: no pixel, no file name, no text of a file.
+"""
+
+import json
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+from model_core.errors import ConfigError
+from service.logs import utc_text
+from service.request_record import RequestRecord
+from service.telemetry import Telemetry
+
+STDOUT = "-"
+_COMPLAINT_S = 60.0
+"""Time between two lines in the log about an audit log that cannot be written."""
+
+logger = logging.getLogger("service.audit")
+
+
+class AuditLog:
+    """Appends to a file, or to standard output.
+
+    Each line is one write at the end of the file, so that several workers may share it. A file that
+    is moved away (logrotate) is made anew.
+
+    Args:
+        target: A file's path, or `-` for standard output.
+        telemetry: Where lines that could not be written are counted.
+
+    Raises:
+        ConfigError: the file cannot be opened.
+    """
+
+    def __init__(self, target: str, telemetry: Telemetry) -> None:
+        self._target = target
+        self._telemetry = telemetry
+        self._complained_s = -_COMPLAINT_S
+        try:
+            self._file = _open(target)
+        except OSError as exc:
+            raise ConfigError(f"LESION_AUDIT_LOG is {target}: {exc.strerror}") from exc
+
+    def write(
+        self, record: RequestRecord, *, method: str, route: str, status: int, seconds: float
+    ) -> None:
+        """Append the line of a request that has ended; a failure is counted, and stops nobody."""
+        line = json.dumps(
+            {
+                "time": utc_text(time.time()),
+                "request_id": record.request_id,
+                "trace_id": record.trace_id,
+                "key": record.key_id,
+                "method": method,
+                "route": route,
+                "status": status,
+                "problem": record.problem,
+                "model_sha256": record.model_sha256,
+                "bytes_in": record.bytes_in,
+                "bytes_out": record.bytes_out,
+                "images": [{"height": height, "width": width} for height, width in record.sizes],
+                "ms": round(seconds * 1000, 1),
+                "stages_ms": {
+                    stage: round(s * 1000, 1) for stage, s in record.stages.seconds.items()
+                },
+            }
+        )
+        try:
+            self._append(f"{line}\n".encode())
+        except OSError as exc:
+            self._telemetry.audit_failures.inc()
+            if time.monotonic() - self._complained_s >= _COMPLAINT_S:
+                self._complained_s = time.monotonic()
+                logger.error("audit=failed reason=%s", exc.strerror)
+
+    def _append(self, line: bytes) -> None:
+        if self._target != STDOUT and _moved(self._file, self._target):
+            os.close(self._file)
+            self._file = _open(self._target)
+        if os.write(self._file, line) != len(line):
+            raise OSError(0, "only part of a line could be written")
+
+
+def _open(target: str) -> int:
+    if target == STDOUT:
+        return sys.__stdout__.fileno() if sys.__stdout__ else 1
+    return os.open(target, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+
+def _moved(file: int, target: str) -> bool:
+    try:
+        there = Path(target).stat()
+    except FileNotFoundError:
+        return True
+    here = os.fstat(file)
+    return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino)

@@ -1,0 +1,54 @@
+"""What an error may quote of a request: numbers and our own words, never a text of the caller's.
+
+A field name, a path or a header may hold a patient's name, and answers end up in others' logs.
+"""
+
+import difflib
+import mimetypes
+
+FIELDS = frozenset(
+    {
+        "bits",
+        "format",
+        "image",
+        "images",
+        "include",
+        "measurements",
+        "model",
+        "pred",
+        "spacing_mm",
+        "threshold",
+        "tolerance_px",
+        "truth",
+        "version",
+    }
+)
+"""Every form field and parameter of the routes; a test looks for all of the OpenAPI document."""
+
+UNKNOWN = "(unknown)"
+_FORM = "(form)"  # the form as a whole, as our own errors call it
+_FORM_TYPE = "application/x-www-form-urlencoded"  # what Python's list lacks
+
+
+def known_field(name: str) -> str:
+    """The name of a field or parameter where it is one of ours or close to it.
+
+    Example:
+        >>> known_field("image"), known_field("thresold"), known_field("Jane-Doe-1970")
+        ('image', 'thresold', '(unknown)')
+    """
+    if name in FIELDS or name == _FORM:
+        return name
+    near = difflib.get_close_matches(name[:40], FIELDS, n=1, cutoff=0.8)
+    return name if near and abs(len(name) - len(near[0])) <= 2 else UNKNOWN
+
+
+def known_media_type(declared: str) -> str:
+    """A media type where the world knows it.
+
+    Example:
+        >>> known_media_type("application/json"), known_media_type("text/jane-doe")
+        ("'application/json'", 'of a type that is not known')
+    """
+    known = declared in mimetypes.types_map.values() or declared == _FORM_TYPE
+    return repr(declared) if known else "of a type that is not known"
