@@ -115,9 +115,9 @@ base: venv
 	if [ "$$(uname -s)" = Linux ] && [ -z "$${PIP_EXTRA_INDEX_URL:-}" ]; then \
 	    echo "(No NVIDIA GPU? PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu saves gigabytes.)"; \
 	fi; \
-	if nvidia-smi -L > /dev/null 2>&1; then extra=; else extra='[cpu]'; fi; \
-	pip_install --editable ".$$extra" || \
-	    { [ -n "$$extra" ] && echo "Going on without OpenVINO: slower, and the same masks." && pip_install --editable .; } || failed; \
+	if nvidia-smi -L > /dev/null 2>&1; then extras=dicom; else extras=dicom,cpu; fi; \
+	pip_install --editable ".[$$extras]" || \
+	    { [ $$extras != dicom ] && echo "Going on without OpenVINO: slower, and the same masks." && pip_install --editable '.[dicom]'; } || failed; \
 	echo "$$sum" > .venv/.installed-base
 
 dev: base

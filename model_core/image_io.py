@@ -10,6 +10,7 @@
 | CMYK, YCCK | converted through the profile, or by Pillow's formula where there is none |
 | MPO (many cameras) | its main frame |
 | animation, several pages | refused: one photograph is expected |
+| DICOM | as `model_core.dicom.reader` says; it knows no orientation |
 """
 
 import io
@@ -31,6 +32,8 @@ from PIL import (
 )
 from PIL import Image as Pillow
 
+from model_core.dicom.reader import decode_dicom
+from model_core.distances import Spacing
 from model_core.errors import (
     ImageTooLargeError,
     MultiFrameImageError,
@@ -44,7 +47,7 @@ MAX_PIXELS = 50_000_000
 FORMATS = frozenset({"JPEG", "PNG", "TIFF", "BMP", "WEBP"})
 """The only decoders that untrusted bytes may reach, by Pillow's names (MPO comes with JPEG)."""
 
-ACCEPTED = "JPEG, PNG, TIFF, BMP or WebP"
+ACCEPTED = "JPEG, PNG, TIFF, BMP, WebP or DICOM"
 
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xff\xd8\xff", "JPEG"),
@@ -89,11 +92,13 @@ class Photograph:
         picture: Pillow image, mode RGB, sRGB, upright; may be smaller than the original.
         height: Rows of the upright original, px.
         width: Columns of the upright original, px.
+        spacing_mm: Height and width of a pixel of the original, mm, where a DICOM file says so.
     """
 
     picture: Pillow.Image
     height: int
     width: int
+    spacing_mm: Spacing | None = None
 
 
 def decode_image(
@@ -102,7 +107,7 @@ def decode_image(
     """Decode a photograph to upright sRGB, as the table at the top of this file says.
 
     Args:
-        data: The file's bytes: JPEG, MPO, PNG, TIFF, BMP or WebP.
+        data: The file's bytes: JPEG, MPO, PNG, TIFF, BMP, WebP or DICOM.
         max_pixels: Limit on height times width, read from the header before decoding.
         at_least: (height, width) px that the caller needs. A JPEG may then be decoded at a half,
             a quarter or an eighth, never below this size: far cheaper, and free of aliasing.
@@ -147,6 +152,10 @@ def sniff(data: bytes) -> str | None:
 
 
 def _decode(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -> Photograph:
+    if sniff(data) == "DICOM":
+        frame = decode_dicom(data, max_pixels=max_pixels, at_least=at_least)
+        picture = _to_srgb(frame.picture)
+        return Photograph(picture, frame.height, frame.width, frame.spacing_mm)
     image = _open(data)
     width, height = image.size
     if width * height > max_pixels:
@@ -172,7 +181,7 @@ def _open(data: bytes) -> Pillow.Image:
     kind = sniff(data)
     if kind not in FORMATS:
         found = f"a {kind} file" if kind else "bytes of no image type we know"
-        hint = "; export it as JPEG or PNG" if kind in ("HEIC", "AVIF", "DICOM") else ""
+        hint = "; export it as JPEG or PNG" if kind in ("HEIC", "AVIF") else ""
         raise UnsupportedImageError(f"found {found}, expected {ACCEPTED}{hint}")
     return Pillow.open(io.BytesIO(data), formats=(kind,))
 

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from model_core.arrays import Image, Logits, Mask
+from model_core.distances import Spacing
 from model_core.errors import ConfigError
 from model_core.image_io import MAX_PIXELS, Photograph, decode_image
 from model_core.resample import enlarge, enlarge_above
@@ -60,6 +61,7 @@ class Geometry:
         left: First column of the square that shows the photograph.
         rows: Rows of the square that show the photograph.
         columns: Columns of the square that show the photograph.
+        spacing_mm: Height and width of a pixel of the original, mm; None where it is not known.
     """
 
     height: int
@@ -69,21 +71,29 @@ class Geometry:
     left: int
     rows: int
     columns: int
+    spacing_mm: Spacing | None = None
 
     @classmethod
-    def of(cls, height: int, width: int, config: PreprocessConfig) -> "Geometry":
+    def of(
+        cls,
+        height: int,
+        width: int,
+        config: PreprocessConfig,
+        spacing_mm: Spacing | None = None,
+    ) -> "Geometry":
         """The one formula for sizes, shared by image, mask and the way back.
 
         Example:
             >>> Geometry.of(768, 1024, PreprocessConfig(size=256, fit="letterbox"))
-            Geometry(height=768, width=1024, size=256, top=32, left=0, rows=192, columns=256)
+            Geometry(height=768, width=1024, size=256, top=32, left=0, rows=192, columns=256,
+                     spacing_mm=None)
         """
         rows = columns = config.size
         if config.fit == "letterbox":
             scale = config.size / max(height, width)
             rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
         top, left = (config.size - rows) // 2, (config.size - columns) // 2
-        return cls(height, width, config.size, top, left, rows, columns)
+        return cls(height, width, config.size, top, left, rows, columns, spacing_mm)
 
     @property
     def inside(self) -> tuple[slice, slice]:
@@ -139,7 +149,9 @@ def preprocess(
 
 def fit_photograph(photograph: Photograph, config: PreprocessConfig) -> tuple[Image, Geometry]:
     """Network input uint8 (S, S, 3) of a decoded photograph, and its geometry."""
-    geometry = Geometry.of(photograph.height, photograph.width, config)
+    geometry = Geometry.of(
+        photograph.height, photograph.width, config, spacing_mm=photograph.spacing_mm
+    )
     inside = (geometry.columns, geometry.rows)
     picture = photograph.picture
     if picture.size != inside:

@@ -124,7 +124,7 @@ def _pooled_intervals(
 def _distance_intervals(items: Sequence[ImageScores]) -> dict[str, Interval | None]:
     """Mean of each distance over the images that have it."""
     intervals: dict[str, Interval | None] = {}
-    for name in items[0].distances:
+    for name in dict.fromkeys(name for item in items for name in item.distances):
         values = [item.distances.get(name) for item in items]
         there = [value for value in values if value is not None]
         intervals[name] = bootstrap(np.array(there)[:, None])[0] if there else None

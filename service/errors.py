@@ -232,9 +232,9 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         "unsupported-image",
         "Unsupported image type",
         "The file's first bytes, not its name or declared type, say that it is of a type which "
-        "is not read here. Photographs are JPEG, PNG, TIFF, BMP or WebP; masks are PNG or COCO "
-        "RLE JSON.",
-        "found a HEIC file, expected JPEG, PNG, TIFF, BMP or WebP; export it as JPEG or PNG",
+        "is not read here. Photographs are JPEG, PNG, TIFF, BMP, WebP or DICOM (what of it is in "
+        "docs/dicom.md); masks are PNG or COCO RLE JSON.",
+        "found a HEIC file, expected JPEG, PNG, TIFF, BMP, WebP or DICOM; export it as JPEG or PNG",
     ),
     UnsupportedMediaTypeError: Problem(
         415,
@@ -255,7 +255,8 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         422,
         "multi-frame-image",
         "Several frames or pages",
-        "The file is an animation or has several pages. Send the one photograph that is meant.",
+        "The file is an animation or has several pages or frames. Send the one photograph that is "
+        "meant.",
         "the TIFF file has several pages, expected one photograph",
     ),
     InvalidMaskError: Problem(

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -79,7 +78,8 @@ class Evaluator:
         version: Segments the photographs; None where masks were sent.
         threshold: Overrides the card's.
         max_pixels: Limit on a mask or photograph.
-        spacing_mm: Height and width of a pixel in mm, where the caller knows them.
+        spacing_mm: Height and width of a pixel in mm, where the caller knows them; otherwise a
+            DICOM photograph's own.
     """
 
     engine: Engine
@@ -96,9 +96,8 @@ class Evaluator:
         """
         items: list[ImageScores] = []
         total = Stages()
-        compare = partial(score_image, spacing_mm=self.spacing_mm)
         for pair in pairs:
-            scored, stages = await self._compare(pair, compare)
+            scored, stages = await self._compare(pair, _score)
             items.append(scored)
             total.add(stages)
         summary = await self.engine.run(summarise, items)
@@ -120,7 +119,7 @@ class Evaluator:
             InputError: as `scores`.
         """
 
-        def draw(truth: Mask, pred: Mask) -> bytes:
+        def draw(truth: Mask, pred: Mask, _: Spacing | None) -> bytes:
             photograph = None
             if self.version is not None:
                 decoded = decode_image(pair.other, max_pixels=self.max_pixels)
@@ -129,15 +128,17 @@ class Evaluator:
 
         return await self._compare(pair, draw)
 
-    async def _compare(self, pair: Pair, then: Callable[[Mask, Mask], T]) -> tuple[T, Stages]:
-        """What `then` makes of a pair's truth and prediction."""
+    async def _compare(
+        self, pair: Pair, then: Callable[[Mask, Mask, Spacing | None], T]
+    ) -> tuple[T, Stages]:
+        """What `then` makes of a pair's truth and prediction, and the size of a pixel in mm."""
 
-        def against_truth(pred: Mask) -> T:
+        def against_truth(pred: Mask, spacing_mm: Spacing | None = None) -> T:
             truth = self._decode("truth", pair.truth)
             if truth.shape != pred.shape:
                 other = "pred" if self.version is None else "the upright photograph"
                 raise ShapeMismatchError(f"truth is {truth.shape}, {other} is {pred.shape}")
-            return then(truth, pred)
+            return then(truth, pred, self.spacing_mm or spacing_mm)
 
         def with_sent_mask() -> T:
             return against_truth(self._decode("pred", pair.other))
@@ -148,7 +149,7 @@ class Evaluator:
             return await self.engine.predict(
                 self.version,
                 pair.other,
-                lambda prediction: against_truth(prediction.mask),
+                lambda prediction: against_truth(prediction.mask, prediction.geometry.spacing_mm),
                 threshold=self.threshold,
             )
         except InputError as exc:
@@ -164,6 +165,10 @@ class Evaluator:
         if self.version is None or self.threshold is not None:
             return self.threshold
         return self.version.predictor.postprocess_config.threshold
+
+
+def _score(truth: Mask, pred: Mask, spacing_mm: Spacing | None) -> ImageScores:
+    return score_image(truth, pred, spacing_mm=spacing_mm)
 
 
 def decode_sent_mask(data: bytes, *, max_pixels: int) -> Mask:

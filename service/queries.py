@@ -152,7 +152,8 @@ class EvaluateQuery(_ModelQuery):
     )
     spacing_mm: str | None = Field(
         default=None,
-        description="Height and width of a pixel in mm, `row,col`; adds distances in mm.",
+        description="Height and width of a pixel in mm, `row,col`; adds distances in mm. By "
+        "default a DICOM photograph's own Pixel Spacing.",
         examples=["0.02,0.02"],
     )
 

@@ -24,6 +24,7 @@ Form = dict[str, list[bytes]]
 """The content of every part by field name, in the order sent; a file and a text are the same."""
 
 _MULTIPART = "multipart/form-data"
+_FILES = ("", "application/dicom", "application/octet-stream")
 _SPARE_PARTS = 8
 """Parts read beyond those a route can use, so that a superfluous one is named in the error."""
 
@@ -32,8 +33,9 @@ async def read_photograph(request: Request, *, max_bytes: int) -> bytes:
     """The bytes of the one photograph of a request: the whole body, or the form field `image`.
 
     Args:
-        request: Its Content-Type says which: an image type, `application/octet-stream` or none at
-            all means the body itself. What the bytes really are is decided by their content.
+        request: Its Content-Type says which: an image type, `application/dicom`,
+            `application/octet-stream` or none at all means the body itself. What the bytes really
+            are is decided by their content.
         max_bytes: Limit on the body.
 
     Raises:
@@ -43,7 +45,7 @@ async def read_photograph(request: Request, *, max_bytes: int) -> bytes:
         BodyTooLargeError: as `read_form`.
     """
     declared = _media_type(request)
-    if declared.startswith("image/") or declared in ("", "application/octet-stream"):
+    if declared.startswith("image/") or declared in _FILES:
         body = bytearray()
         async for chunk in _counted(request, max_bytes):
             body += chunk

@@ -23,7 +23,7 @@ from model_core.rle import area_and_bbox, encode_rle
 from trainer.run import held, write_json
 from trainer.tables import replace_text, write_table
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm"})
 CATEGORY = {"id": 1, "name": "skin lesion"}
 _JOURNAL = "progress.jsonl"
 _IN_FLIGHT = 8
@@ -46,7 +46,7 @@ def predict_folder(source: Path, out: Path, predictor: Predictor, *, model: str)
     """Predict every image below a folder.
 
     Args:
-        source: Folder of JPEG, PNG, TIFF, BMP or WebP files, in sub-folders too.
+        source: Folder of JPEG, PNG, TIFF, BMP, WebP or DICOM (.dcm) files, in sub-folders too.
         out: Folder for the results, made where absent; must not lie within `source`.
         predictor: Makes the masks.
         model: Says which weights these are: a folder of results is of one model alone.

@@ -33,19 +33,22 @@ _OFFERS: dict[str, AnswerFormat] = {
     "application/geo+json": "geojson",
     "application/zip": "zip",
 }
-_RAW_TYPES = ("jpeg", "png", "tiff", "bmp", "webp")
+_RAW_TYPES = (
+    *(f"image/{kind}" for kind in ("jpeg", "png", "tiff", "bmp", "webp")),
+    "application/dicom",
+)
 _BODY = {
     "required": True,
     "content": {
         "multipart/form-data": {
             "schema": {
                 "type": "object",
-                "properties": {"image": file_field("JPEG, PNG, TIFF, BMP or WebP.")},
+                "properties": {"image": file_field("JPEG, PNG, TIFF, BMP, WebP or DICOM.")},
                 "required": ["image"],
                 "additionalProperties": False,
             }
         },
-        **{f"image/{kind}": {"schema": file_field("The file itself.")} for kind in _RAW_TYPES},
+        **{kind: {"schema": file_field("The file itself.")} for kind in _RAW_TYPES},
         "application/octet-stream": {"schema": file_field("The file itself, of any such type.")},
     },
 }

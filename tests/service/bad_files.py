@@ -7,11 +7,14 @@ import zlib
 
 from PIL import Image
 
+from tests.dicom_files import dicom
 from tests.pictures import encode, lesion
 
 JPEG = encode(lesion(60, 80), "JPEG")
 PNG = encode(lesion(60, 80))
 TIFF = encode(lesion(60, 80), "TIFF")
+DICOM = dicom(lesion(60, 80))
+CT = "1.2.840.10008.5.1.4.1.1.2"
 FRAMES = [lesion(20, 30), Image.new("RGB", (30, 20))]
 
 
@@ -50,7 +53,15 @@ BAD_FILES: dict[str, tuple[bytes, int, str]] = {
     "HEIC": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", 415, "unsupported-image"),
     "AVIF": (b"\0\0\0\x1cftypavif\0\0\0\0avifmif1", 415, "unsupported-image"),
     "JPEG 2000": (b"\0\0\0\x0cjP  \r\n\x87\n", 415, "unsupported-image"),
-    "DICOM": (b"\0" * 128 + b"DICM\x02\0\0\0UL\x04\0", 415, "unsupported-image"),
+    "DICOM of a preamble alone": (b"\0" * 128 + b"DICM", 422, "unreadable-image"),
+    "truncated DICOM": (DICOM[:2000], 422, "unreadable-image"),
+    "DICOM of a CT": (dicom(lesion(60, 80), SOPClassUID=CT), 415, "unsupported-image"),
+    "DICOM of 3 frames": (dicom(lesion(60, 80), NumberOfFrames=3), 422, "multi-frame-image"),
+    "DICOM of 65535x65535": (
+        dicom(lesion(60, 80), Rows=65_535, Columns=65_535),
+        413,
+        "image-too-large",
+    ),
     "truncated JPEG": (JPEG[: len(JPEG) // 2], 422, "unreadable-image"),
     "JPEG of a header alone": (JPEG[:20], 422, "unreadable-image"),
     "truncated PNG": (PNG[: len(PNG) // 2], 422, "unreadable-image"),

@@ -12,6 +12,7 @@ from model_core.errors import ConfigError, DatasetError
 from model_core.mask_png import decode_mask
 from model_core.postprocess import PostprocessConfig
 from model_core.predictor import Prepared
+from tests.dicom_files import dicom
 from tests.models import dark_predictor
 from trainer.drawn import draw_lesion
 from trainer.predict import mask_path, predict_folder
@@ -55,6 +56,15 @@ def test_the_json_is_read_by_pycocotools_to_the_same_masks(source: Path, tmp_pat
         assert np.array_equal(coco.annToMask(annotation) != 0, mask)
         assert annotation["area"] == mask.sum()
         assert annotation["bbox"] == coco_mask.toBbox(annotation["segmentation"]).tolist()
+
+
+def test_dicom_files_are_photographs_too(source: Path, tmp_path: Path) -> None:
+    picture = Image.open(source / "a.png").convert("RGB")
+    (source / "c.dcm").write_bytes(dicom(picture))
+    outcome = predict_folder(source, tmp_path / "out", dark_predictor(), model="dark 1.0.0")
+    assert outcome.masks == 4
+    a, c = (mask_path(tmp_path / "out", name).read_bytes() for name in ("a.png", "c.dcm"))
+    assert a == c
 
 
 def test_a_bad_image_is_listed_and_skipped(source: Path, tmp_path: Path) -> None:

@@ -1,0 +1,226 @@
+"""The outermost elements of a DICOM file, found without building what a file could inflate.
+
+A general reader makes an object of every element and item, so that 20 MB of empty items become
+gigabytes. Here only offsets are followed, a bounded number of them, and nothing but the elements
+that are wanted is kept; their text is never part of an error.
+"""
+
+import struct
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from model_core.errors import UnreadableImageError, UnsupportedImageError
+
+IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+EXPLICIT_BIG = "1.2.840.10008.1.2.2"
+RLE = "1.2.840.10008.1.2.5"
+JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
+JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
+JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
+JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
+NATIVE = (IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG)
+
+MAX_ELEMENTS = 20_000
+"""Elements and items looked at; a photograph's file has some hundred."""
+MAX_DEPTH = 16
+"""Sequences within sequences; a photograph's file has three or four."""
+MAX_VALUE_BYTES = 16_384
+"""Longest wanted value, unless it has a limit of its own: the longest text is 10,240 characters."""
+
+_SUPPORTED = {*NATIVE, RLE, JPEG_BASELINE, JPEG_EXTENDED, *JPEG_LS, *JPEG_2000}
+_OTHERS = {  # named in the error; whatever else a file says there is not repeated
+    "1.2.840.10008.1.2.1.99": "deflated",
+    "1.2.840.10008.1.2.4.57": "JPEG lossless",
+    "1.2.840.10008.1.2.4.70": "JPEG lossless",
+    "1.2.840.10008.1.2.4.201": "high-throughput JPEG 2000",
+    "1.2.840.10008.1.2.4.202": "high-throughput JPEG 2000",
+    "1.2.840.10008.1.2.4.203": "high-throughput JPEG 2000",
+}
+_LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
+_SHORT = {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN",
+          b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"}  # fmt: skip
+_TRANSFER_SYNTAX = 0x0002_0010
+_PIXEL_DATA = 0x7FE0_0010
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFE_E000, 0xFFFE_E00D, 0xFFFE_E0DD
+_UNDEFINED = 0xFFFF_FFFF
+_META = 132  # the preamble of 128 bytes, then "DICM"
+
+
+@dataclass(frozen=True)
+class DicomFile:
+    """What is wanted of a DICOM file, still as bytes.
+
+    Attributes:
+        transfer_syntax: UID of the encoding, one of those named above.
+        values: Value by tag, of the wanted elements that are there.
+        tags: Of all elements that are there.
+        pixels: Pixel data: uncompressed, or the joined fragments of its one frame.
+        in_words: Whether pixels are numbers of 16 bits, which in big endian swaps bytes.
+    """
+
+    transfer_syntax: str
+    values: Mapping[int, bytes]
+    tags: frozenset[int]
+    pixels: memoryview
+    in_words: bool
+
+    @property
+    def big_endian(self) -> bool:
+        """Whether numbers have their high byte first."""
+        return self.transfer_syntax == EXPLICIT_BIG
+
+
+def read_elements(
+    data: bytes, wanted: Collection[int], *, limits: Mapping[int, int] | None = None
+) -> DicomFile:
+    """Find the wanted elements and the pixel data.
+
+    Args:
+        data: The file's bytes.
+        wanted: Tags, as `0x0028_0010`, of elements that are no sequences.
+        limits: Longest value by tag, bytes, where `MAX_VALUE_BYTES` is not it.
+
+    Raises:
+        UnsupportedImageError: an encoding that is not read here.
+        UnreadableImageError: truncated, damaged, or built to be expensive.
+    """
+    walk = _Walk(data, wanted, limits or {})
+    meta = walk.values_until_dataset()
+    syntax = meta.get(_TRANSFER_SYNTAX, b"").rstrip(b"\0 ").decode("ascii", "replace")
+    if not syntax:
+        raise UnreadableImageError("the DICOM file does not say how it is encoded (0002,0010)")
+    if syntax not in _SUPPORTED:
+        raise UnsupportedImageError(
+            f"the DICOM file is encoded as {_OTHERS.get(syntax, 'something else')}, expected "
+            "uncompressed, JPEG, JPEG 2000, JPEG-LS or RLE"
+        )
+    return walk.file_until_pixels(syntax)
+
+
+class _Walk:
+    """A position in a file, and how many steps it took to get there."""
+
+    def __init__(self, data: bytes, wanted: Collection[int], limits: Mapping[int, int]) -> None:
+        self._data = data
+        self._wanted = wanted
+        self._limits = limits
+        self._at = _META
+        self._steps = 0
+        self._order = "<"
+
+    def values_until_dataset(self) -> dict[int, bytes]:
+        """The file meta information; it ends where another group begins."""
+        values: dict[int, bytes] = {}
+        while self._data[self._at : self._at + 2] == b"\x02\0":
+            tag, _, length = self._head(implicit=False)
+            values[tag] = self._value(tag, length)
+        return values
+
+    def file_until_pixels(self, syntax: str) -> DicomFile:
+        """What is wanted of the data set, which ends for us with the pixel data."""
+        self._order = ">" if syntax == EXPLICIT_BIG else "<"
+        implicit = syntax == IMPLICIT_LITTLE
+        values: dict[int, bytes] = {}
+        tags: set[int] = set()
+        while self._at < len(self._data):
+            tag, vr, length = self._head(implicit=implicit)
+            if tag == _PIXEL_DATA:
+                pixels = self._pixels(length, native=syntax in NATIVE)
+                return DicomFile(syntax, values, frozenset(tags), pixels, in_words=vr == b"OW")
+            if tag in tags:
+                raise UnreadableImageError("the DICOM file has an element twice")
+            tags.add(tag)
+            if length == _UNDEFINED:
+                self._skip_sequence(implicit or vr == b"UN")
+            elif tag in self._wanted:
+                values[tag] = self._value(tag, length)
+            else:
+                self._skip(length)
+        raise UnreadableImageError("the DICOM file has no pixel data (7FE0,0010)")
+
+    def _head(self, *, implicit: bool) -> tuple[int, bytes, int]:
+        """Tag, VR and length of the element or item here; goes on to its value."""
+        self._steps += 1
+        if self._steps > MAX_ELEMENTS:
+            raise UnreadableImageError(f"the DICOM file has more than {MAX_ELEMENTS} elements")
+        data, at, order = self._data, self._at, self._order
+        try:
+            group, element = struct.unpack_from(order + "HH", data, at)
+            tag = group << 16 | element
+            if implicit or group == 0xFFFE:
+                self._at = at + 8
+                return tag, b"", struct.unpack_from(order + "I", data, at + 4)[0]
+            vr = bytes(data[at + 4 : at + 6])
+            if vr in _SHORT:
+                self._at = at + 8
+                return tag, vr, struct.unpack_from(order + "H", data, at + 6)[0]
+            if vr in _LONG:
+                self._at = at + 12
+                return tag, vr, struct.unpack_from(order + "I", data, at + 8)[0]
+        except struct.error as exc:
+            raise _truncated() from exc
+        raise UnreadableImageError("the DICOM file is damaged: an element has no type known (VR)")
+
+    def _skip(self, length: int) -> None:
+        if length > len(self._data) - self._at:
+            raise _truncated()
+        self._at += length
+
+    def _value(self, tag: int, length: int) -> bytes:
+        limit = self._limits.get(tag, MAX_VALUE_BYTES)
+        if length > limit:
+            raise UnreadableImageError(
+                f"element ({tag >> 16:04X},{tag & 0xFFFF:04X}) of the DICOM file has {length} "
+                f"bytes, the limit is {limit}"
+            )
+        start = self._at
+        self._skip(length)
+        return self._data[start : self._at]
+
+    def _skip_sequence(self, implicit: bool) -> None:
+        """Go behind a sequence of undefined length, whatever lies in it."""
+        within = [(True, implicit)]  # from the outermost: is it a sequence (or an item)? how read?
+        while within:
+            if len(within) > 2 * MAX_DEPTH:
+                raise UnreadableImageError(
+                    f"the DICOM file has sequences more than {MAX_DEPTH} deep"
+                )
+            is_sequence, implicit = within[-1]
+            tag, vr, length = self._head(implicit=implicit)
+            if tag == (_SEQUENCE_END if is_sequence else _ITEM_END):
+                within.pop()
+            elif is_sequence and tag != _ITEM:
+                raise UnreadableImageError("the DICOM file is damaged: a sequence has no end")
+            elif length != _UNDEFINED:
+                self._skip(length)
+            elif is_sequence:
+                within.append((False, implicit))
+            else:
+                within.append((True, implicit or vr == b"UN"))
+
+    def _pixels(self, length: int, *, native: bool) -> memoryview:
+        if native:
+            if length == _UNDEFINED:
+                raise UnreadableImageError("the DICOM file says uncompressed, and is compressed")
+            start = self._at
+            self._skip(length)
+            return memoryview(self._data)[start : self._at]
+        if length != _UNDEFINED:
+            raise UnreadableImageError("the DICOM file says compressed, and is not")
+        fragments: list[memoryview] = []
+        while True:
+            tag, _, length = self._head(implicit=True)
+            if tag == _SEQUENCE_END:
+                break
+            if tag != _ITEM or length == _UNDEFINED:
+                raise UnreadableImageError("the DICOM file is damaged: its frame has no end")
+            start = self._at
+            self._skip(length)
+            fragments.append(memoryview(self._data)[start : self._at])
+        frame = fragments[1:]  # the first item is the table of offsets, of no use for one frame
+        return frame[0] if len(frame) == 1 else memoryview(b"".join(frame))
+
+
+def _truncated() -> UnreadableImageError:
+    return UnreadableImageError("the DICOM file is truncated or damaged and cannot be decoded")

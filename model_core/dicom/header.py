@@ -1,0 +1,261 @@
+"""What a DICOM photograph says of itself, checked before any of its pixels are decoded."""
+
+import math
+import struct
+from dataclasses import dataclass
+
+from model_core.dicom.elements import DicomFile, read_elements
+from model_core.distances import Spacing
+from model_core.errors import (
+    ImageTooLargeError,
+    MultiFrameImageError,
+    UnreadableImageError,
+    UnsupportedImageError,
+)
+
+SOP_CLASSES = {
+    "1.2.840.10008.5.1.4.1.1.77.1.4": "VL Photographic Image",
+    "1.2.840.10008.5.1.4.1.1.77.1.7": "Dermoscopic Photography Image",
+    "1.2.840.10008.5.1.4.1.1.7": "Secondary Capture Image",
+}
+"""The objects that are read: a photograph in one frame."""
+
+_MULTI_FRAME = {
+    "1.2.840.10008.5.1.4.1.1.7.1",  # Multi-frame Single Bit Secondary Capture
+    "1.2.840.10008.5.1.4.1.1.7.2",  # Multi-frame Grayscale Byte Secondary Capture
+    "1.2.840.10008.5.1.4.1.1.7.3",  # Multi-frame Grayscale Word Secondary Capture
+    "1.2.840.10008.5.1.4.1.1.7.4",  # Multi-frame True Color Secondary Capture
+    "1.2.840.10008.5.1.4.1.1.77.1.4.1",  # Video Photographic
+    "1.2.840.10008.5.1.4.1.1.77.1.6",  # VL Whole Slide Microscopy
+    "1.2.840.10008.5.1.4.1.1.77.1.9",  # Confocal Microscopy, tiled
+}
+SAMPLES = {
+    "RGB": 3,
+    "YBR_FULL": 3,
+    "YBR_FULL_422": 3,
+    "YBR_RCT": 3,
+    "YBR_ICT": 3,
+    "MONOCHROME1": 1,
+    "MONOCHROME2": 1,
+    "PALETTE COLOR": 1,
+}
+"""Samples a pixel by photometric interpretation, of those that are read."""
+
+SOP_CLASS = 0x0008_0016
+PALETTE_DESCRIPTORS = (0x0028_1101, 0x0028_1102, 0x0028_1103)
+PALETTE_DATA = (0x0028_1201, 0x0028_1202, 0x0028_1203)
+ICC_PROFILE = 0x0028_2000
+(
+    _SAMPLES, _PHOTOMETRIC, _PLANAR, _FRAMES, _ROWS, _COLUMNS, _SPACING, _ALLOCATED, _STORED, _HIGH,
+    _SIGNED, _CENTRE, _WIDTH, _INTERCEPT, _SLOPE, _FUNCTION
+) = (
+    0x0028_0002, 0x0028_0004, 0x0028_0006, 0x0028_0008, 0x0028_0010, 0x0028_0011, 0x0028_0030,
+    0x0028_0100, 0x0028_0101, 0x0028_0102, 0x0028_0103, 0x0028_1050, 0x0028_1051, 0x0028_1052,
+    0x0028_1053, 0x0028_1056,
+)  # fmt: skip
+_MODALITY_TABLE, _VOI_TABLE = 0x0028_3000, 0x0028_3010
+PIXEL_TAGS = frozenset({
+    SOP_CLASS, *PALETTE_DESCRIPTORS, *PALETTE_DATA, ICC_PROFILE, _SAMPLES, _PHOTOMETRIC, _PLANAR,
+    _FRAMES, _ROWS, _COLUMNS, _SPACING, _ALLOCATED, _STORED, _HIGH, _SIGNED, _CENTRE, _WIDTH,
+    _INTERCEPT, _SLOPE, _FUNCTION,
+})  # fmt: skip
+_LIMITS = {ICC_PROFILE: 4_000_000} | dict.fromkeys(PALETTE_DATA, 131_072)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The range of grey that a viewer is to show (PS3.3 C.11.2.1.2).
+
+    Attributes:
+        centre: Middle of the range, after the rescale.
+        width: Width of the range, above 0.
+        function: `LINEAR`, `LINEAR_EXACT` or `SIGMOID`.
+    """
+
+    centre: float
+    width: float
+    function: str
+
+
+@dataclass(frozen=True)
+class Header:
+    """How the pixels of a DICOM photograph are to be read.
+
+    Attributes:
+        sop_class: Name of the kind of object.
+        rows: Height, px.
+        columns: Width, px.
+        photometric: A key of `SAMPLES`.
+        planar: Whether the samples come plane by plane.
+        allocated: Bits a sample takes, 8 or 16.
+        stored: Bits of it that are used.
+        high: Number of the highest of these.
+        signed: Whether samples are in two's complement.
+        slope: Of the rescale.
+        intercept: Of the rescale.
+        window: The range to show; None where the file names none.
+        spacing_mm: Height and width of a pixel from Pixel Spacing (0028,0030), mm, or None. Imager
+            Pixel Spacing and a dermatoscope's magnification say nothing of sizes on the skin.
+    """
+
+    sop_class: str
+    rows: int
+    columns: int
+    photometric: str
+    planar: bool
+    allocated: int
+    stored: int
+    high: int
+    signed: bool
+    slope: float
+    intercept: float
+    window: Window | None
+    spacing_mm: Spacing | None
+
+    @property
+    def samples(self) -> int:
+        """Samples a pixel: 1 or 3."""
+        return SAMPLES[self.photometric]
+
+
+def read_header(
+    data: bytes, *, max_pixels: int, also: frozenset[int] = frozenset()
+) -> tuple[Header, DicomFile]:
+    """The checked header, and the file whose pixels it describes.
+
+    Args:
+        data: The file's bytes.
+        max_pixels: Limit on rows times columns.
+        also: Tags of further elements that are wanted.
+
+    Raises:
+        UnsupportedImageError: another kind of object, encoding or colour than is read here.
+        MultiFrameImageError: several frames.
+        ImageTooLargeError: more than `max_pixels`.
+        UnreadableImageError: truncated, damaged or contradicting itself.
+    """
+    file = read_elements(data, PIXEL_TAGS | also, limits=_LIMITS)
+    fields = _Fields(file)
+    sop_class = _sop_class(fields)
+    rows, columns = fields.number(_ROWS), fields.number(_COLUMNS)
+    if not rows or not columns:
+        raise UnreadableImageError("the DICOM file does not say how many rows and columns it has")
+    if rows * columns > max_pixels:
+        found = f"{columns}x{rows} = {rows * columns} pixels"
+        raise ImageTooLargeError(f"the image has {found}, the limit is {max_pixels}")
+    photometric = _photometric(fields)
+    allocated, stored, high = _bits(fields)
+    window = _window(fields)
+    _refuse_lookup_tables(file, window)
+    slopes, intercepts = fields.numbers(_SLOPE), fields.numbers(_INTERCEPT)
+    spacing = fields.numbers(_SPACING)
+    usable = len(spacing) == 2 and min(spacing) > 0
+    header = Header(
+        sop_class=sop_class,
+        rows=rows,
+        columns=columns,
+        photometric=photometric,
+        planar=fields.number(_PLANAR, default=0) == 1,
+        allocated=allocated,
+        stored=stored,
+        high=high,
+        signed=fields.number(_SIGNED, default=0) == 1,
+        slope=(slopes or [1.0])[0] or 1.0,
+        intercept=(intercepts or [0.0])[0],
+        window=window,
+        spacing_mm=(spacing[0], spacing[1]) if usable else None,
+    )
+    return header, file
+
+
+def _sop_class(fields: "_Fields") -> str:
+    uid = fields.text(SOP_CLASS)
+    if uid in _MULTI_FRAME:
+        raise MultiFrameImageError(
+            "the DICOM file is a multi-frame object, expected a photograph in one frame"
+        )
+    if uid not in SOP_CLASSES:
+        expected = ", ".join(SOP_CLASSES.values())
+        raise UnsupportedImageError(f"the DICOM file is another kind of object than {expected}")
+    frames = fields.numbers(_FRAMES)
+    if frames and frames[0] > 1:
+        raise MultiFrameImageError(
+            f"the DICOM file has {frames[0]:.0f} frames, expected a photograph in one"
+        )
+    return SOP_CLASSES[uid]
+
+
+def _photometric(fields: "_Fields") -> str:
+    photometric = fields.text(_PHOTOMETRIC)
+    samples = fields.number(_SAMPLES, default=0)
+    if photometric not in SAMPLES:
+        expected = ", ".join(SAMPLES)
+        raise UnsupportedImageError(
+            f"the DICOM file's photometric interpretation is none of {expected}"
+        )
+    if samples != SAMPLES[photometric]:
+        raise UnreadableImageError(
+            f"the DICOM file has {samples} samples a pixel, {photometric} has "
+            f"{SAMPLES[photometric]}"
+        )
+    return photometric
+
+
+def _bits(fields: "_Fields") -> tuple[int, int, int]:
+    """Bits allocated, bits stored and the highest bit."""
+    allocated = fields.number(_ALLOCATED, default=0)
+    stored = fields.number(_STORED, default=allocated)
+    high = fields.number(_HIGH, default=stored - 1)
+    if allocated not in (8, 16):
+        raise UnsupportedImageError(
+            f"the DICOM file has {allocated} bits a sample, expected 8 or 16"
+        )
+    if not 1 <= stored <= high + 1 <= allocated:
+        raise UnreadableImageError(
+            f"the DICOM file stores {stored} bits up to number {high} in {allocated}"
+        )
+    return allocated, stored, high
+
+
+def _refuse_lookup_tables(file: DicomFile, window: Window | None) -> None:
+    if _MODALITY_TABLE in file.tags or (_VOI_TABLE in file.tags and window is None):
+        raise UnsupportedImageError(
+            "the DICOM file shows its greys through a lookup table (0028,3000) or (0028,3010), "
+            "expected a rescale and a window"
+        )
+
+
+def _window(fields: "_Fields") -> Window | None:
+    centres, widths = fields.numbers(_CENTRE), fields.numbers(_WIDTH)
+    if not centres or not widths or widths[0] <= 0:
+        return None
+    function = fields.text(_FUNCTION)
+    known = function in ("LINEAR_EXACT", "SIGMOID")
+    return Window(centres[0], widths[0], function if known else "LINEAR")
+
+
+class _Fields:
+    """Values of elements as numbers and code words; what is absent or cannot be read is empty."""
+
+    def __init__(self, file: DicomFile) -> None:
+        self._values = file.values
+        self._order = ">" if file.big_endian else "<"
+
+    def number(self, tag: int, *, default: int = 0) -> int:
+        """An unsigned number of 16 bits."""
+        value = self._values.get(tag, b"")
+        return default if len(value) != 2 else int(struct.unpack(self._order + "H", value)[0])
+
+    def text(self, tag: int) -> str:
+        """The first of several code words; only to be compared, never to be shown."""
+        value = self._values.get(tag, b"").decode("ascii", "replace")
+        return value.split("\\", maxsplit=1)[0].strip("\0 ")
+
+    def numbers(self, tag: int) -> list[float]:
+        """Numbers that are written out in decimal; none where one of them is not finite."""
+        parts = self._values.get(tag, b"").decode("ascii", "replace").split("\\")
+        try:
+            numbers = [float(part.strip("\0 ")) for part in parts if part.strip("\0 ")]
+        except ValueError:
+            return []
+        return numbers if all(map(math.isfinite, numbers)) else []

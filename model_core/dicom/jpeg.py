@@ -1,0 +1,93 @@
+"""What a JPEG or JPEG-LS frame says of itself, read from its markers before any decoder sees it.
+
+Dermatoscopes often declare YBR_FULL_422 over a JPEG whose samples are RGB, or RGB over YCbCr: their
+software copies the camera's JPEG and a fixed photometric interpretation. A viewer that believes it
+shows green skin. So the JPEG decides, as Pillow and libjpeg do: an Adobe marker names the colour
+model, a JFIF marker means YCbCr, components called R, G and B are what they say. Only a JPEG with
+none of these leaves the decision to the photometric interpretation, and there subsampled colour
+can only be YCbCr.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from model_core.errors import UnreadableImageError
+
+_START = b"\xff\xd8"
+_SCAN = 0xDA
+_MAX_SEGMENTS = 1_000
+_JPEG_LS = 0xF7
+_SIZES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, _JPEG_LS}
+_ALONE = {0x01, *range(0xD0, 0xD9)}
+_JFIF, _ADOBE = 0xE0, 0xEE
+_ADOBE_RGB = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A compressed frame's own size.
+
+    Attributes:
+        rows: Height, px.
+        columns: Width, px.
+        samples: Components a pixel.
+        bits: A sample.
+        rgb: Whether the decoder turns the samples into RGB itself; only JPEG 2000 says so.
+    """
+
+    rows: int
+    columns: int
+    samples: int
+    bits: int
+    rgb: bool = False
+
+
+def read_frame(data: bytes) -> Frame:
+    """Size of a JPEG or JPEG-LS frame.
+
+    Raises:
+        UnreadableImageError: there is none.
+    """
+    for marker, payload in _segments(data):
+        if marker in _SIZES and len(payload) >= 6:
+            bits, rows, columns, samples = struct.unpack_from(">BHHB", payload)
+            return Frame(rows, columns, samples, bits)
+    raise UnreadableImageError("the JPEG frame of the DICOM file has no size")
+
+
+def with_colours_named(data: bytes, photometric: str) -> bytes:
+    """A JPEG that says itself whether it is RGB or YCbCr, as the top of this file explains.
+
+    Args:
+        data: The frame.
+        photometric: What the DICOM file says; it decides only where the JPEG says nothing.
+    """
+    if photometric != "RGB":
+        return data  # without a marker libjpeg takes YCbCr anyway
+    for marker, payload in _segments(data):
+        if (marker, payload[:5]) in ((_JFIF, b"JFIF\0"), (_ADOBE, b"Adobe")):
+            return data
+        if marker in _SIZES:
+            sampling = {payload[at] for at in range(7, len(payload), 3)}
+            return data if len(sampling) > 1 else _START + _ADOBE_RGB + data[2:]
+    return data
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Markers and their payloads up to the first scan, as far as the bytes reach."""
+    if data[:2] != _START:
+        return
+    at = 2
+    for _ in range(_MAX_SEGMENTS):
+        if at + 4 > len(data) or data[at] != 0xFF:
+            return
+        marker = data[at + 1]
+        if marker == 0xFF or marker in _ALONE:  # fill bytes may stand before a marker
+            at += 1 if marker == 0xFF else 2
+            continue
+        if marker == _SCAN:
+            return
+        length = struct.unpack_from(">H", data, at + 2)[0]
+        yield marker, data[at + 4 : at + 2 + length]
+        at += 2 + max(length, 2)

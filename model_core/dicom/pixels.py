@@ -1,0 +1,176 @@
+"""Samples of a DICOM frame, whatever it is compressed with, before they become colours."""
+
+import logging
+import struct
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as Pillow
+
+from model_core.dicom import jpeg, jpeg2000
+from model_core.dicom.elements import JPEG_2000, JPEG_LS, RLE, DicomFile
+from model_core.dicom.header import Header
+from model_core.errors import ImageTooLargeError, UnreadableImageError, UnsupportedImageError
+
+Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+EXTRA = "lesion-segmentation[dicom]"
+
+# The decoder logs what it finds wrong with a frame; the caller learns it, and nobody else has to.
+logging.getLogger("openjpeg").setLevel(logging.CRITICAL + 1)
+
+
+def decode_samples(header: Header, file: DicomFile, *, max_pixels: int) -> tuple[Samples, Header]:
+    """The samples of a frame that is not JPEG.
+
+    Args:
+        header: Of the file.
+        file: The file.
+        max_pixels: The caller's limit; JPEG 2000 has half of it.
+
+    Returns:
+        uint8 or uint16 (rows, columns) or (rows, columns, 3), two's complement where the header
+        says signed; and the header as the frame itself corrects it (its bits, its colours).
+
+    Raises:
+        UnreadableImageError: too few or too many bytes, damaged, or not of the header's size.
+        UnsupportedImageError: the library that decodes it is not installed.
+        ImageTooLargeError: JPEG 2000 of more than half of `max_pixels`.
+    """
+    if file.transfer_syntax in JPEG_LS:
+        return _jpeg_ls(header, bytes(file.pixels))
+    if file.transfer_syntax in JPEG_2000:
+        return _jpeg_2000(header, bytes(file.pixels), max_pixels // 2)
+    if file.transfer_syntax == RLE:
+        return _run_lengths(header, file.pixels), header
+    pixels = file.pixels
+    if file.big_endian and file.in_words and header.allocated == 8 and len(pixels) % 2 == 0:
+        pixels = memoryview(np.frombuffer(pixels, np.uint16).byteswap().tobytes())
+    if header.photometric == "YBR_FULL_422":
+        return _subsampled(header, pixels), header
+    order = ">" if file.big_endian else "<"
+    dtype = np.dtype(f"{order}u{header.allocated // 8}")
+    samples = np.frombuffer(_exactly(pixels, _size_bytes(header)), dtype)
+    shape = (header.rows, header.columns, header.samples)
+    if header.planar:
+        samples = samples.reshape(shape[2], *shape[:2]).transpose(1, 2, 0)
+    native = samples.astype(dtype.newbyteorder("="), copy=False)
+    return native.reshape(shape[: 3 if header.samples == 3 else 2]), header
+
+
+def check_frame(header: Header, frame: jpeg.Frame) -> None:
+    """The frame has the size that the file announced, on which the limits were held.
+
+    Raises:
+        UnreadableImageError: it has another.
+    """
+    found, said = ((each.rows, each.columns, each.samples) for each in (frame, header))
+    if found != said:
+        raise UnreadableImageError(
+            f"the compressed frame has rows, columns and samples {found}, "
+            f"the DICOM file says {said}"
+        )
+
+
+def _size_bytes(header: Header) -> int:
+    return header.rows * header.columns * header.samples * header.allocated // 8
+
+
+def _exactly(pixels: memoryview, size: int) -> memoryview:
+    """The pixel data, which may have one byte more to make their number even."""
+    if len(pixels) not in (size, size + size % 2):
+        raise UnreadableImageError(
+            f"the DICOM file has {len(pixels)} bytes of pixels, its header announces {size}"
+        )
+    return pixels[:size]
+
+
+def _subsampled(header: Header, pixels: memoryview) -> Samples:
+    """YBR_FULL_422: two values of Y, then one of Cb and of Cr for both (PS3.3 C.7.6.3.1.2)."""
+    rows, columns = header.rows, header.columns
+    if columns % 2 or header.allocated != 8:
+        raise UnreadableImageError(
+            f"YBR_FULL_422 of {columns} columns and {header.allocated} bits, expected an even "
+            "number and 8"
+        )
+    pairs = np.frombuffer(_exactly(pixels, rows * columns * 2), np.uint8).reshape(rows, -1, 4)
+    samples = np.empty((rows, columns, 3), np.uint8)
+    samples[:, 0::2, 0], samples[:, 1::2, 0] = pairs[..., 0], pairs[..., 1]
+    samples[..., 1:] = np.repeat(pairs[..., 2:], 2, axis=1)
+    return samples
+
+
+def _run_lengths(header: Header, pixels: memoryview) -> Samples:
+    """RLE (PS3.5 annex G): a segment for each byte of each sample, the highest byte first."""
+    sample_bytes, pixel_count = header.allocated // 8, header.rows * header.columns
+    expected = header.samples * sample_bytes
+    if len(pixels) < 64:
+        raise UnreadableImageError("the RLE frame of the DICOM file ends within its header")
+    count, *offsets = struct.unpack_from("<16I", pixels)
+    if count != expected:
+        raise UnreadableImageError(
+            f"the RLE frame of the DICOM file has {count} segments, expected {expected}"
+        )
+    bounds = [*offsets[:count], len(pixels)]
+    planes = np.empty((expected, pixel_count), np.uint8)
+    for number, (start, end) in enumerate(pairwise(bounds)):
+        # Pillow's decoder stops at the pixels asked for, whatever the bytes would expand to.
+        line = Pillow.frombytes("L", (pixel_count, 1), bytes(pixels[start:end]), "packbits", "L")
+        planes[number] = np.asarray(line)[0]
+    high, *low = planes.reshape(header.samples, sample_bytes, header.rows, header.columns).swapaxes(
+        0, 1
+    )
+    samples: Samples = high.astype(np.uint16) << np.uint16(8) | low[0] if low else high
+    return samples[0] if header.samples == 1 else samples.transpose(1, 2, 0)
+
+
+def _jpeg_ls(header: Header, data: bytes) -> tuple[Samples, Header]:
+    frame = jpeg.read_frame(data)
+    check_frame(header, frame)
+    try:
+        import jpeg_ls
+    except ImportError as exc:
+        raise _missing("JPEG-LS") from exc
+    return jpeg_ls.jlsread(data), _as_coded(header, frame)
+
+
+def _jpeg_2000(header: Header, data: bytes, max_pixels: int) -> tuple[Samples, Header]:
+    # It takes 15 bytes a pixel to decode, three times as many as the others.
+    if header.rows * header.columns > max_pixels:
+        found = f"{header.columns}x{header.rows} = {header.rows * header.columns} pixels"
+        raise ImageTooLargeError(
+            f"the JPEG 2000 image has {found}, the limit there is {max_pixels}"
+        )
+    frame = jpeg2000.read_frame(data)
+    check_frame(header, frame)
+    if frame.bits > 16:
+        raise UnsupportedImageError(f"the JPEG 2000 frame has {frame.bits} bits, expected up to 16")
+    try:
+        from openjpeg.utils import decode
+    except ImportError as exc:
+        raise _missing("JPEG 2000") from exc
+    samples = decode(data, j2k_format=0)
+    coded = _as_coded(header, frame)
+    if frame.rgb or header.photometric in ("YBR_RCT", "YBR_ICT"):
+        coded = replace(coded, photometric="RGB")
+    return samples.view(f"u{samples.itemsize}"), coded
+
+
+def _as_coded(header: Header, frame: jpeg.Frame) -> Header:
+    """The header with the bits that the frame is coded in, which may be others than announced."""
+    return replace(
+        header,
+        planar=False,
+        allocated=8 if frame.bits <= 8 else 16,
+        stored=frame.bits,
+        high=frame.bits - 1,
+    )
+
+
+def _missing(what: str) -> UnsupportedImageError:
+    return UnsupportedImageError(
+        f"the DICOM file is compressed with {what}, which this installation does not read: "
+        f"pip install '{EXTRA}'"
+    )

@@ -1,0 +1,88 @@
+"""A DICOM photograph from bytes: limits first, then its one frame, then its colours.
+
+Its text (names, dates, descriptions) is never looked at here, nor part of any error.
+"""
+
+import io
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image as Pillow
+
+from model_core.dicom import jpeg
+from model_core.dicom.colours import to_picture
+from model_core.dicom.elements import JPEG_BASELINE, JPEG_EXTENDED, DicomFile
+from model_core.dicom.header import ICC_PROFILE, Header, read_header
+from model_core.dicom.pixels import check_frame, decode_samples
+from model_core.distances import Spacing
+from model_core.errors import InputError, UnreadableImageError, UnsupportedImageError
+
+
+@dataclass(frozen=True)
+class DicomPicture:
+    """A decoded frame.
+
+    Attributes:
+        picture: Pillow image, mode L or RGB, its colour profile in `info`; may be smaller than
+            the frame, as the caller allowed.
+        height: Rows of the frame, px.
+        width: Columns of the frame, px.
+        spacing_mm: Height and width of a pixel, mm; None where the file does not say.
+    """
+
+    picture: Pillow.Image
+    height: int
+    width: int
+    spacing_mm: Spacing | None
+
+
+def decode_dicom(
+    data: bytes, *, max_pixels: int, at_least: tuple[int, int] | None = None
+) -> DicomPicture:
+    """Decode a photograph, in the frame that the file stores: DICOM knows no EXIF orientation.
+
+    Args:
+        data: The file's bytes, preamble and all.
+        max_pixels: Limit on rows times columns, read from the header before decoding.
+        at_least: (height, width) px that the caller needs, as in `image_io.decode_image`.
+
+    Raises:
+        UnsupportedImageError: a kind of object, an encoding or colours that are not read here.
+        MultiFrameImageError: several frames.
+        ImageTooLargeError: more than `max_pixels`, or half of that in JPEG 2000.
+        UnreadableImageError: truncated, damaged or contradicting itself.
+    """
+    header, file = read_header(data, max_pixels=max_pixels)
+    try:
+        if file.transfer_syntax in (JPEG_BASELINE, JPEG_EXTENDED):
+            picture = _jpeg(header, file, at_least)
+        else:
+            picture = to_picture(*decode_samples(header, file, max_pixels=max_pixels), file)
+    except (InputError, MemoryError):
+        raise
+    except Exception as exc:  # decoders raise nearly anything on damaged bytes
+        raise UnreadableImageError(
+            "the DICOM file is truncated or damaged and cannot be decoded"
+        ) from exc
+    if ICC_PROFILE in file.values:
+        picture.info["icc_profile"] = file.values[ICC_PROFILE]
+    return DicomPicture(picture, header.rows, header.columns, header.spacing_mm)
+
+
+def _jpeg(header: Header, file: DicomFile, at_least: tuple[int, int] | None) -> Pillow.Image:
+    data = bytes(file.pixels)
+    frame = jpeg.read_frame(data)
+    if frame.bits != 8:
+        raise UnsupportedImageError(f"the JPEG frame has {frame.bits} bits a sample, expected 8")
+    check_frame(header, frame)
+    named = jpeg.with_colours_named(data, header.photometric)
+    image = Pillow.open(io.BytesIO(named), formats=("JPEG",))
+    if image.size != (header.columns, header.rows):
+        raise UnreadableImageError("the JPEG frame of the DICOM file has two sizes")
+    if header.samples == 1:
+        coded = replace(header, allocated=8, stored=8, high=7)
+        return to_picture(np.asarray(image), coded, file)
+    if at_least is not None:
+        image.draft(None, at_least[::-1])
+    image.load()
+    return image
