@@ -138,9 +138,7 @@ def test_tiles_and_precincts_as_encoders_make_them_are_read() -> None:
 def test_jpeg_2000_may_have_half_the_pixels_of_others() -> None:
     data = around(FRAME)
     assert decode_image(data, max_pixels=2 * 64 * 96).width == 96
-    with pytest.raises(
-        ImageTooLargeError, match="96x64 = 6144 pixels, the limit of JPEG 2000 is 6143"
-    ):
+    with pytest.raises(ImageTooLargeError, match="the limit there is 6143"):
         decode_image(data, max_pixels=2 * 64 * 96 - 1)
 
 
