@@ -7,8 +7,12 @@ _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
 
 
+_sharers = 1
+"""Processes that share out the cores among themselves."""
+
+
 def usable_cores(*, cgroups: Path = _CGROUPS, own: Path = _OWN_CGROUP) -> int:
-    """The cores that the scheduler allows, or fewer where a container's quota does.
+    """The cores that the scheduler allows, or fewer where a container's quota or others do.
 
     A quota that is not whole is rounded down: threads beyond it would be held up in the middle of
     a step that the others wait for.
@@ -24,7 +28,13 @@ def usable_cores(*, cgroups: Path = _CGROUPS, own: Path = _OWN_CGROUP) -> int:
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
     quotas = [quota for folder in _lineage(cgroups, own) if (quota := _quota(folder)) is not None]
-    return max(1, int(min([allowed, *quotas])))
+    return max(1, int(min([allowed, *quotas])) // _sharers)
+
+
+def share_cores(processes: int) -> None:
+    """Leave the others of so many equal processes their parts of the cores, from now on."""
+    global _sharers  # as the cores themselves, it is the process's
+    _sharers = processes
 
 
 def _lineage(cgroups: Path, own: Path) -> list[Path]:

@@ -2,15 +2,19 @@
 
 import contextlib
 import logging
+import os
 import socket
 import sys
+from collections.abc import Sequence
 
 import uvicorn
 
+from model_core.cores import share_cores, usable_cores
 from model_core.errors import ConfigError, SegmentationError
-from service.app import create_app
 from service.logs import configure_logging
 from service.settings import Settings, load_settings, unknown_variables
+from service.worker import WORD, Worker
+from service.workers import supervise
 
 _BACKLOG = 2048
 _GRACE_S = 30
@@ -19,30 +23,64 @@ _GRACE_S = 30
 logger = logging.getLogger("service")
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = ()) -> int:
     """Serve until told to stop.
+
+    Args:
+        arguments: None, or those of a worker (`service.worker`).
 
     Returns:
         Exit code: 0; 1 where the registry has no model that can be served, 2 where a setting
         cannot be used, each with one line on stderr.
     """
     try:
-        settings = load_settings()
-        with _listen(settings) as listener:
-            _serve(settings, listener)
+        if arguments:
+            return _work(arguments)
+        return _listen_and_serve()
     except SegmentationError as exc:
         print("lesion-service:", " ".join(str(exc).split()), file=sys.stderr)
         return 2 if isinstance(exc, ConfigError) else 1
+
+
+def _listen_and_serve() -> int:
+    settings = load_settings()
+    with _listen(settings) as listener:
+        if settings.workers == 1:
+            _serve(settings, listener)
+            return 0
+    configure_logging(settings.log_level, settings.log_format)
+    return supervise(settings.workers)
+
+
+def _work(arguments: Sequence[str]) -> int:
+    if arguments[0] != WORD:
+        raise ConfigError(
+            f"the first argument is {arguments[0]!r}, expected none: settings are environment "
+            "variables (docs/settings.md)"
+        )
+    worker = Worker(arguments[1:])
+    share_cores(worker.count)
+    _serve(load_settings(), None, worker)
     return 0
 
 
-def _serve(settings: Settings, listener: socket.socket) -> None:
+def _serve(
+    settings: Settings, listener: socket.socket | None, worker: Worker | None = None
+) -> None:
+    from service.app import create_app  # which the parent of workers has no use for
+
+    # Read by PyTorch when it is loaded, which may be never.
+    os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
     configure_logging(settings.log_level, settings.log_format)
     for name in unknown_variables():
         logger.warning("%s is no setting and has no effect", name)
-    app = create_app(settings)
+    app = create_app(settings, worker)
     # Before the server runs: a version that fails its checks is then one line, not a traceback.
     app.state.engine.load_production()
+    # A worker only now: until it can answer, connections are for the others.
+    listener = listener or _listen(settings, shared=True)
+    if worker:
+        worker.ready()
     host = f"[{settings.host}]" if listener.family == socket.AF_INET6 else settings.host
     logger.info("serving=http://%s:%d docs=http://%s:%d/docs", *(host, settings.port) * 2)
     config = uvicorn.Config(
@@ -55,15 +93,18 @@ def _serve(settings: Settings, listener: socket.socket) -> None:
         forwarded_allow_ips=settings.trusted_proxies,
         timeout_graceful_shutdown=_GRACE_S,
     )
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt), listener:
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def _listen(settings: Settings) -> socket.socket:
+def _listen(settings: Settings, *, shared: bool = False) -> socket.socket:
+    """Where connections are accepted; one of several sockets among which the system deals them."""
     host, port = settings.host, settings.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        return socket.create_server(
+            (host, port), family=family, backlog=_BACKLOG, reuse_port=shared
+        )
     except OSError as exc:
         raise ConfigError(
             f"cannot listen on {host} port {port}: {exc.strerror}; "
@@ -72,4 +113,4 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -21,17 +21,20 @@ from service.response_headers import AnswerHeaders, Cors, HeadAsGet
 from service.routes import docs, evaluate, health, models, segment
 from service.security import Doorkeeper
 from service.settings import Settings
+from service.shared_metrics import SharedMetrics
 from service.telemetry import Telemetry
+from service.worker import Worker
 
 API_VERSION = "1.0.0"
 """Of the HTTP contract, not of the code: a client that read 1.x keeps working until 2.0."""
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     """The service as an ASGI application; its lifespan loads the production version and follows it.
 
     Args:
         settings: Read once, by the caller; nothing inside reads the environment.
+        worker: Which of several processes this one is; None where it is the only one.
 
     Raises:
         ConfigError: the file of keys or the audit log cannot be used.
@@ -50,6 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.doorkeeper = Doorkeeper(settings)
     app.state.telemetry = Telemetry()
+    app.state.metrics = SharedMetrics(app.state.telemetry.registry, worker)
     app.state.engine = Engine(settings, app.state.telemetry)
     app.state.reloader = Reloader(app.state.engine, app.state.telemetry, settings.model_name)
     add_error_handlers(app)
@@ -69,6 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     engine: Engine = app.state.engine
     await asyncio.to_thread(engine.load_production)
-    async with app.state.reloader.following(app.state.settings.reload_seconds):
+    following = app.state.reloader.following(app.state.settings.reload_seconds)
+    async with following, app.state.metrics.offered():
         yield
     await asyncio.to_thread(engine.close)

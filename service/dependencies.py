@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 from service.engine import Engine
 from service.hot_reload import Reloader
 from service.settings import Settings
+from service.shared_metrics import SharedMetrics
 from service.telemetry import Telemetry
 
 
@@ -30,7 +31,13 @@ async def _telemetry(request: Request) -> Telemetry:
     return telemetry
 
 
+async def _metrics(request: Request) -> SharedMetrics:
+    metrics: SharedMetrics = request.app.state.metrics
+    return metrics
+
+
 EngineOf = Annotated[Engine, Depends(_engine)]
 ReloaderOf = Annotated[Reloader, Depends(_reloader)]
 SettingsOf = Annotated[Settings, Depends(_settings)]
 TelemetryOf = Annotated[Telemetry, Depends(_telemetry)]
+MetricsOf = Annotated[SharedMetrics, Depends(_metrics)]

@@ -105,6 +105,12 @@ class Settings(BaseSettings):
         le=64,
         description="Threads that decode and encode beside the network; 0 is one a core.",
     )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Server processes; they share out the cores, and each loads the model.",
+    )
     batch_size: int = Field(
         default=0,
         ge=0,

@@ -1,10 +1,10 @@
 """Probes and counters for those who operate the service."""
 
 from fastapi import APIRouter
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
-from service.dependencies import EngineOf, TelemetryOf
+from service.dependencies import EngineOf, MetricsOf
 from service.errors import NotReadyError
 from service.openapi import problems
 from service.schemas import Status
@@ -47,7 +47,9 @@ async def readyz(engine: EngineOf) -> Status:
     response_class=Response,
     responses={200: _METRICS_RESPONSE, **problems()},
 )
-async def metrics(telemetry: TelemetryOf) -> Response:
-    """Requests, durations, stages, queue, model and reloads; never anything of a photograph."""
-    content = generate_latest(telemetry.registry)
-    return Response(content, headers={"Content-Type": CONTENT_TYPE_LATEST})
+async def metrics(shared: MetricsOf) -> Response:
+    """Requests, durations, stages, queue, model and reloads; never anything of a photograph.
+
+    Where several processes serve (`LESION_WORKERS`), those of all, each sample with its `worker`.
+    """
+    return Response(await shared.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})

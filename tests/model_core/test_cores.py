@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from model_core.cores import usable_cores
+from model_core.cores import share_cores, usable_cores
 
 ALLOWED = len(os.sched_getaffinity(0))
 
@@ -49,3 +49,14 @@ def test_without_a_quota_the_scheduler_decides(files: dict[str, str], tmp_path: 
 
 def test_a_machine_without_control_groups(tmp_path: Path) -> None:
     assert usable_cores(cgroups=tmp_path / "none", own=tmp_path / "none") == ALLOWED
+
+
+@pytest.mark.parametrize(
+    ("processes", "expected"), [(1, ALLOWED), (2, max(1, ALLOWED // 2)), (500, 1)]
+)
+def test_processes_share_out_the_cores(processes: int, expected: int, tmp_path: Path) -> None:
+    share_cores(processes)
+    try:
+        assert usable_cores(**machine(tmp_path, {})) == expected
+    finally:
+        share_cores(1)

@@ -1,0 +1,52 @@
+"""One of several server processes: what `workers` gives it on its way, and how it ends."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+READY = b"r"
+WORD = "worker"
+"""The first argument of a process that is a worker."""
+
+_LAST_S = 60
+"""How long a worker whose parent has died may take to end."""
+
+
+def arguments(index: int, count: int, folder: Path, line: socket.socket) -> list[str]:
+    """The command line's arguments for a worker, which inherits the socket."""
+    return [str(each) for each in (WORD, index, count, folder, line.fileno())]
+
+
+class Worker:
+    """What a worker knows of itself and the others.
+
+    Args:
+        arguments: As `arguments` made them.
+
+    Attributes:
+        index: Its number, from 0.
+        count: How many there are.
+        folder: Where each of them has its socket, for the others' eyes alone.
+    """
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        index, count, folder, line_fd = arguments
+        self.index, self.count, self.folder = int(index), int(count), Path(folder)
+        self._line = socket.socket(fileno=int(line_fd))
+        threading.Thread(target=self._outlive_nobody, daemon=True).start()
+
+    def ready(self) -> None:
+        """Tell the parent that requests can come."""
+        self._line.send(READY)
+
+    def _outlive_nobody(self) -> None:
+        """End once the parent has, as if it had said so."""
+        while self._line.recv(1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_LAST_S)
+        os._exit(1)
