@@ -28,8 +28,6 @@ from service.queries import SegmentQuery
 from service.segmented import Segmented
 from service.uploads import read_photograph
 
-MAX_BYTES = 20_000_000
-
 
 @dataclass(frozen=True)
 class Stage:
@@ -112,7 +110,7 @@ def _read(body: bytes) -> bytes:
         return {"type": "http.request", "body": body, "more_body": False}
 
     request = Request({"type": "http", "method": "POST", "headers": headers}, receive)
-    reading = read_photograph(request, max_bytes=MAX_BYTES)
+    reading = read_photograph(request)
     try:  # It never has to wait here, and an event loop's start would be measured with it.
         reading.send(None)
     except StopIteration as done:

@@ -1,8 +1,8 @@
 """The application: start reading here.
 
-A request passes `response_headers` and `request_log.RequestLog` and is asked for its key
-(`security`); then one function of `routes/` reads the body (`uploads`), asks the `engine`, and
-answers; what is raised on the way, `error_handlers` answers.
+A request passes `response_headers`, `request_log.RequestLog` and `intake.Intake`, and is asked for
+its key (`security`); then one function of `routes/` reads the body (`uploads`), takes a place
+(`admission`), asks the `engine`, and answers; what is raised on the way, `error_handlers` answers.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from service.audit import AuditLog
 from service.engine import Engine
 from service.error_handlers import add_error_handlers
 from service.hot_reload import Reloader
+from service.intake import Intake
 from service.openapi import DESCRIPTION
 from service.request_log import RequestLog
 from service.response_headers import AnswerHeaders, Cors, HeadAsGet
@@ -60,6 +61,10 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     app.add_middleware(HeadAsGet)
     if settings.cors_origins:
         app.add_middleware(Cors, origins=tuple(settings.cors_origins.replace(",", " ").split()))
+    admission = app.state.engine.admission
+    app.add_middleware(
+        Intake, settings=settings, admission=admission, telemetry=app.state.telemetry
+    )
     target = settings.audit_log
     audit = AuditLog(target, app.state.telemetry) if target else None
     app.add_middleware(RequestLog, telemetry=app.state.telemetry, audit=audit)

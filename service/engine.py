@@ -7,9 +7,9 @@ own; the event loop only passes results on.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import numpy as np
@@ -20,8 +20,9 @@ from model_core.cores import usable_cores
 from model_core.errors import ConfigError, CorruptVersionError
 from model_core.predictor import Prediction, Predictor
 from model_core.registry import PRODUCTION, LoadedVersion, Registry, split_reference
+from service.admission import Admission
 from service.batcher import Batcher
-from service.errors import NotReadyError, QueueFullError
+from service.errors import NotReadyError
 from service.request_record import current_record
 from service.residents import Held, Key, Residents
 from service.settings import Settings
@@ -45,13 +46,15 @@ class Engine:
         self.registry = Registry(settings.model_registry)
         self._settings = settings
         self._telemetry = telemetry
+        self.admission = Admission(settings, telemetry)
         self._residents = Residents(self._load_beside, limit=settings.resident_versions)
-        self._depth = 0
         cores = usable_cores()
         self._io = ThreadPoolExecutor(settings.io_threads or cores, "io")
         # More than one only where the backend has several streams; otherwise they wait in it.
         self._inference = ThreadPoolExecutor(cores, "inference")
         self._loader = ThreadPoolExecutor(1, "loader")
+        # Apart, so that masks of evaluations that take seconds hold up no photograph's decoding.
+        self._scoring = ThreadPoolExecutor(max(1, cores // 2), "scoring")
         self._batcher = Batcher(
             self._inference, size=settings.batch_size, wait_s=settings.batch_wait_ms / 1000
         )
@@ -101,26 +104,6 @@ class Engine:
     def resident(self) -> Resident:
         """The loaded versions."""
         return {(each.card.name, each.card.version): each for each in self._residents.loaded()}
-
-    @contextmanager
-    def slot(self) -> Iterator[None]:
-        """A place among the requests being worked on or waiting.
-
-        Raises:
-            QueueFullError: there is none.
-        """
-        limit = self._settings.max_queue
-        if self._depth >= limit:
-            raise QueueFullError(
-                f"{self._depth} requests are being worked on, the limit is {limit}"
-            )
-        self._depth += 1
-        self._telemetry.queue_depth.set(self._depth)
-        try:
-            yield
-        finally:
-            self._depth -= 1
-            self._telemetry.queue_depth.set(self._depth)
 
     @asynccontextmanager
     async def version(self, reference: str | None) -> AsyncIterator[LoadedVersion]:
@@ -173,6 +156,7 @@ class Engine:
         )
         for stage, seconds in stages.seconds.items():
             self._telemetry.stage_seconds.labels(stage).observe(seconds)
+        self.admission.done(prepared.geometry.height * prepared.geometry.width)
         record = current_record()
         if record:
             size = prepared.geometry.height, prepared.geometry.width
@@ -183,10 +167,14 @@ class Engine:
         """The result of a blocking function, run in the pool."""
         return await asyncio.get_running_loop().run_in_executor(self._io, function, *args)
 
+    async def score(self, function: Callable[..., T], *args: object) -> T:
+        """The result of a function that compares masks, run beside the pool."""
+        return await asyncio.get_running_loop().run_in_executor(self._scoring, function, *args)
+
     def close(self) -> None:
         """Stop the threads, once what they are doing is done."""
         self.production = None
-        for pool in (self._loader, self._io, self._inference):
+        for pool in (self._loader, self._io, self._inference, self._scoring):
             pool.shutdown(cancel_futures=True)
 
     def _check_settings(self) -> None:

@@ -4,6 +4,8 @@ InputError                          the caller can fix it; beside those of `mode
 ├── InvalidRequestError                 a parameter or field is missing, unknown or out of range
 ├── MalformedBodyError                  a multipart body that cannot be parsed
 ├── BodyTooLargeError                   more bytes than the limit
+├── BodyTooSlowError                    its bytes come more slowly than the limit
+├── TooManyPixelsError                  more pixels in all than the limit
 ├── UnsupportedMediaTypeError           a Content-Type that is not taken here
 ├── NotAcceptableError                  an Accept that cannot be served
 ├── NoSuchRouteError                    nothing answers at this path
@@ -13,6 +15,8 @@ InputError                          the caller can fix it; beside those of `mode
 └── RateLimitedError                    this caller asks too often
 UnavailableError                    the caller can try again later
 ├── QueueFullError                      as many requests as allowed are being worked on
+├── OverloadedError                     its turn would come too late
+├── DeadlineError                       its turn came too late
 └── NotReadyError                       no model is loaded
 
 `service.error_handlers` answers each as RFC 9457 `application/problem+json`.
@@ -72,6 +76,14 @@ class BodyTooLargeError(InputError):
     """The body has more bytes than the limit."""
 
 
+class BodyTooSlowError(InputError):
+    """The body's bytes come more slowly than the limits."""
+
+
+class TooManyPixelsError(InputError):
+    """The photographs and masks of a request have more pixels in all than the limit."""
+
+
 class UnsupportedMediaTypeError(InputError):
     """The body is of a Content-Type that this route does not take."""
 
@@ -109,11 +121,27 @@ class RateLimitedError(_RefusedCallerError):
 
 
 class UnavailableError(SegmentationError):
-    """The service cannot answer now, but can later."""
+    """The service cannot answer now, but can later.
+
+    Attributes:
+        headers: `Retry-After`, where it is known better than in the table.
+    """
+
+    def __init__(self, detail: str = "", *, retry_after_s: int | None = None) -> None:
+        super().__init__(detail)
+        self.headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
 
 
 class QueueFullError(UnavailableError):
-    """As many requests as allowed are being worked on or waiting."""
+    """As many requests, pixels or bytes as allowed are being worked on or waiting."""
+
+
+class OverloadedError(UnavailableError):
+    """By the pace of late, the request's turn would come after its deadline."""
+
+
+class DeadlineError(UnavailableError):
+    """The request was not answered in time, and what was left of its work is dropped."""
 
 
 class NotReadyError(UnavailableError):
@@ -219,6 +247,22 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         "is read to its end.",
         "the body has more than 20000000 bytes, the limit",
     ),
+    BodyTooSlowError: Problem(
+        408,
+        "body-too-slow",
+        "Body too slow",
+        "The request body did not come whole within `LESION_BODY_SECONDS`, or nothing of it came "
+        "for `LESION_BODY_IDLE_SECONDS`.",
+        "no byte of the body came for 10 s, the limit",
+    ),
+    TooManyPixelsError: Problem(
+        413,
+        "too-many-pixels",
+        "Too many pixels in all",
+        "The photographs and masks of the request have more pixels in all than "
+        "`LESION_MAX_REQUEST_PIXELS`. Send them in several requests.",
+        "the request has 1200000000 pixels in all, the limit is 1000000000",
+    ),
     ImageTooLargeError: Problem(
         413,
         "image-too-large",
@@ -322,10 +366,29 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         503,
         "queue-full",
         "Queue full",
-        "`LESION_MAX_QUEUE` requests are being worked on or waiting. Try again after the "
-        "`Retry-After` header's number of seconds.",
+        "`LESION_MAX_QUEUE` requests are being worked on or waiting, or they have as many pixels "
+        "(`LESION_MAX_PIXELS_IN_FLIGHT`) or bytes (`LESION_MAX_BUFFERED_BYTES`) as are allowed at "
+        "once. Try again after the `Retry-After` header's number of seconds: by then, at the pace "
+        "of late, all of them are answered.",
         "64 requests are being worked on, the limit is 64",
         retry_after_s=1,
+    ),
+    OverloadedError: Problem(
+        503,
+        "overloaded",
+        "Overloaded",
+        "By the pace of late the answer would come later than `LESION_DEADLINE_SECONDS`, so the "
+        "request is refused at once. Try again after the `Retry-After` header's number of seconds.",
+        "an answer would take about 12.5 s, the limit is 10 s",
+        retry_after_s=1,
+    ),
+    DeadlineError: Problem(
+        504,
+        "deadline-passed",
+        "Deadline passed",
+        "The request was let in, but not answered within `LESION_DEADLINE_SECONDS` (an evaluation: "
+        "`LESION_EVALUATION_SECONDS`). What was left of its work is dropped. Send less at once.",
+        "no answer within 10 s, the limit",
     ),
     # Only the trainer raises these.
     DatasetError: INTERNAL,

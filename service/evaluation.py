@@ -16,6 +16,7 @@ from model_core.errors import (
     UnreadableImageError,
 )
 from model_core.image_io import decode_image
+from model_core.image_size import announced_pixels
 from model_core.mask_png import decode_mask
 from model_core.metrics import ImageScores, score_image
 from model_core.registry import LoadedVersion
@@ -23,12 +24,12 @@ from model_core.rle import decode_rle
 from model_core.summary import summarise
 from service.annotations import model_ref
 from service.engine import Engine
-from service.errors import Fault, InvalidRequestError
+from service.errors import Fault, InvalidRequestError, TooManyPixelsError
+from service.multipart import Form
 from service.overlay import draw_overlay
 from service.pictures import encode_picture
 from service.schemas import Evaluation, PairScores, ScoreSummary
 from service.telemetry import Stages
-from service.uploads import Form
 
 T = TypeVar("T")
 
@@ -46,6 +47,11 @@ class Pair:
     index: int
     truth: bytes
     other: bytes
+
+    @property
+    def pixels(self) -> int:
+        """Height times width that both announce, together."""
+        return announced_pixels(self.truth) + announced_pixels(self.other)
 
 
 def pairs_of(form: Form, *, max_pairs: int) -> list[Pair]:
@@ -67,6 +73,19 @@ def pairs_of(form: Form, *, max_pairs: int) -> list[Pair]:
     if len(truths) > max_pairs:
         raise InvalidRequestError(Fault("truth", f"found {len(truths)}, the limit is {max_pairs}"))
     return [Pair(i, *both) for i, both in enumerate(zip(truths, others, strict=True))]
+
+
+def check_pixels(pairs: Sequence[Pair], *, max_pixels: int) -> None:
+    """Refuse pairs whose comparison would take too long.
+
+    Raises:
+        TooManyPixelsError: all photographs and masks together announce more than `max_pixels`.
+    """
+    pixels = sum(pair.pixels for pair in pairs)
+    if pixels > max_pixels:
+        raise TooManyPixelsError(
+            f"the request has {pixels} pixels in all, the limit is {max_pixels}"
+        )
 
 
 @dataclass(frozen=True)
@@ -100,7 +119,7 @@ class Evaluator:
             scored, stages = await self._compare(pair, _score)
             items.append(scored)
             total.add(stages)
-        summary = await self.engine.run(summarise, items)
+        summary = await self.engine.score(summarise, items)
         evaluation = Evaluation(
             items=[
                 PairScores.model_validate({"index": i, **item.metrics, **item.distances})
@@ -145,13 +164,16 @@ class Evaluator:
 
         try:
             if self.version is None:
-                return await self.engine.run(with_sent_mask), Stages()
-            return await self.engine.predict(
+                scored = await self.engine.score(with_sent_mask)
+                self.engine.admission.done(pair.pixels)
+                return scored, Stages()
+            (mask, spacing_mm), stages = await self.engine.predict(
                 self.version,
                 pair.other,
-                lambda prediction: against_truth(prediction.mask, prediction.geometry.spacing_mm),
+                lambda prediction: (prediction.mask, prediction.geometry.spacing_mm),
                 threshold=self.threshold,
             )
+            return await self.engine.score(against_truth, mask, spacing_mm), stages
         except InputError as exc:
             raise type(exc)(f"pair {pair.index}: {exc}") from exc
 

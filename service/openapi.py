@@ -23,6 +23,8 @@ from service.errors import (
     INTERNAL,
     PROBLEMS,
     BodyTooLargeError,
+    BodyTooSlowError,
+    DeadlineError,
     Fault,
     InvalidKeyError,
     InvalidRequestError,
@@ -30,6 +32,7 @@ from service.errors import (
     MissingScopeError,
     NotAcceptableError,
     NotReadyError,
+    OverloadedError,
     Problem,
     QueueFullError,
     RateLimitedError,
@@ -55,6 +58,7 @@ Where the operator wants callers to have a key, it goes into `Authorization: Bea
 BODY_ERRORS = (
     MalformedBodyError,
     NotAcceptableError,
+    BodyTooSlowError,
     BodyTooLargeError,
     UnsupportedMediaTypeError,
     InvalidRequestError,
@@ -72,6 +76,8 @@ MODEL_ERRORS = (
     RegistryUnavailableError,
     NotReadyError,
     QueueFullError,
+    OverloadedError,
+    DeadlineError,
 )
 
 _MODELS = (Annotation, FeatureCollection, Evaluation, ProblemDetails)

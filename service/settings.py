@@ -99,6 +99,48 @@ class Settings(BaseSettings):
     max_queue: int = Field(
         default=64, ge=1, le=10_000, description="Requests being worked on or waiting at most."
     )
+    max_pixels_in_flight: int = Field(
+        default=200_000_000,
+        ge=1,
+        le=10_000_000_000,
+        description="Pixels of the photographs being worked on or waiting at most.",
+    )
+    max_request_pixels: int = Field(
+        default=1_000_000_000,
+        ge=1,
+        le=100_000_000_000,
+        description="Pixels of all photographs and masks of one request at most.",
+    )
+    max_buffered_bytes: int = Field(
+        default=500_000_000,
+        ge=1_000,
+        le=100_000_000_000,
+        description="Bytes of all request bodies in memory at most.",
+    )
+    body_seconds: float = Field(
+        default=30,
+        gt=0,
+        le=3600,
+        description="Time for a request body to come whole.",
+    )
+    body_idle_seconds: float = Field(
+        default=10,
+        gt=0,
+        le=3600,
+        description="Longest time without a byte of a body that is not whole.",
+    )
+    deadline_seconds: float = Field(
+        default=10,
+        gt=0,
+        le=3600,
+        description="Time from a request's last byte to its answer.",
+    )
+    evaluation_seconds: float = Field(
+        default=60,
+        gt=0,
+        le=3600,
+        description="The same for an evaluation.",
+    )
     io_threads: int = Field(
         default=0,
         ge=0,

@@ -53,6 +53,23 @@ class Telemetry:
         self.queue_depth = Gauge(
             "lesion_queue_depth", "Requests being worked on or waiting.", registry=self.registry
         )
+        self.refusals = Counter(
+            "lesion_refusals",
+            "Requests refused because of the load.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.dropped = Counter(
+            "lesion_dropped",
+            "Requests let in whose work was dropped.",
+            ["reason"],
+            registry=self.registry,
+        )
+        # An alert on an increase needs the zero before it.
+        for reason in ("queue", "pixels", "bytes", "deadline", "connections"):
+            self.refusals.labels(reason)
+        for reason in ("expired", "abandoned"):
+            self.dropped.labels(reason)
         self.model = Info("lesion_model", "The production version.", registry=self.registry)
         self.reloads = Counter(
             "lesion_model_reloads",

@@ -9,8 +9,8 @@ from starlette.responses import Response
 from model_core.errors import InvalidMaskError, InvalidRleError, ShapeMismatchError
 from service.answers import model_headers
 from service.dependencies import EngineOf, SettingsOf
-from service.errors import Fault, InvalidRequestError
-from service.evaluation import Evaluator, pairs_of
+from service.errors import Fault, InvalidRequestError, TooManyPixelsError
+from service.evaluation import Evaluator, check_pixels, pairs_of
 from service.negotiation import negotiate
 from service.openapi import (
     BODY_ERRORS,
@@ -54,6 +54,7 @@ _RESPONSES = {
     **problems(
         *BODY_ERRORS,
         *IMAGE_ERRORS,
+        TooManyPixelsError,
         InvalidMaskError,
         InvalidRleError,
         ShapeMismatchError,
@@ -85,18 +86,20 @@ async def evaluate(
             'http://127.0.0.1:8000/evaluate?format=png'
     """
     form = query.format or negotiate(request.headers.getlist("accept"), _OFFERS)
-    limits = {"max_bytes": settings.max_body_bytes, "max_parts": 2 * settings.max_pairs}
-    parts = await read_form(request, fields=_FIELDS, **limits)
+    parts = await read_form(request, fields=_FIELDS, max_parts=2 * settings.max_pairs)
     pairs = pairs_of(parts, max_pairs=settings.max_pairs)
     _check_query(query, form, predicts="image" in parts, pairs=len(pairs))
-    with engine.slot():
-        async with engine.version(query.model) if "image" in parts else nullcontext() as version:
-            spacing = parse_spacing(query.spacing_mm) if query.spacing_mm else None
-            limit = settings.max_image_pixels
-            evaluator = Evaluator(engine, version, query.threshold, limit, spacing)
-            answer = evaluator.picture(pairs[0]) if form == "png" else evaluator.scores(pairs)
-            content, stages = await answer
-            headers = {"Vary": "Accept"} | (model_headers(version, stages) if version else {})
+    check_pixels(pairs, max_pixels=settings.max_request_pixels)
+    largest, deadline_s = max(pair.pixels for pair in pairs), settings.evaluation_seconds
+    place = engine.admission.place(request, pixels=largest, deadline_s=deadline_s)
+    asked = engine.version(query.model) if "image" in parts else nullcontext()
+    async with place, asked as version:
+        spacing = parse_spacing(query.spacing_mm) if query.spacing_mm else None
+        limit = settings.max_image_pixels
+        evaluator = Evaluator(engine, version, query.threshold, limit, spacing)
+        answer = evaluator.picture(pairs[0]) if form == "png" else evaluator.scores(pairs)
+        content, stages = await answer
+        headers = {"Vary": "Accept"} | (model_headers(version, stages) if version else {})
     media_type = "image/png" if form == "png" else "application/json"
     return Response(content, headers=headers, media_type=media_type)
 

@@ -5,8 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from model_core.image_size import announced_pixels
 from service.answers import encode_answer, media_type_of, model_headers
-from service.dependencies import EngineOf, SettingsOf
+from service.dependencies import EngineOf
 from service.errors import InvalidRequestError
 from service.negotiation import negotiate
 from service.openapi import (
@@ -79,7 +80,6 @@ async def segment(
     request: Request,
     query: Annotated[SegmentQuery, Query()],
     engine: EngineOf,
-    settings: SettingsOf,
 ) -> Response:
     r"""The mask has the height and width of the upright photograph (EXIF orientation applied).
 
@@ -95,19 +95,19 @@ async def segment(
     form = query.format or negotiate(request.headers.getlist("accept"), _OFFERS)
     if faults := misplaced(query, form):
         raise InvalidRequestError(*faults)
-    data = await read_photograph(request, max_bytes=settings.max_body_bytes)
-    with engine.slot():
-        async with engine.version(query.model) as version:
-            (content, score), stages = await engine.predict(
-                version,
-                data,
-                lambda prediction: (
-                    encode_answer(Segmented(prediction, version, data, query), form),
-                    prediction.score,
-                ),
-                threshold=query.threshold,
-            )
-            headers = model_headers(version, stages) | {"Vary": "Accept"}
-            if score is not None:
-                headers["X-Predicted-Jaccard"] = f"{score:.4f}"
+    data = await read_photograph(request)
+    place = engine.admission.place(request, pixels=announced_pixels(data))
+    async with place, engine.version(query.model) as version:
+        (content, score), stages = await engine.predict(
+            version,
+            data,
+            lambda prediction: (
+                encode_answer(Segmented(prediction, version, data, query), form),
+                prediction.score,
+            ),
+            threshold=query.threshold,
+        )
+        headers = model_headers(version, stages) | {"Vary": "Accept"}
+        if score is not None:
+            headers["X-Predicted-Jaccard"] = f"{score:.4f}"
     return Response(content, headers=headers, media_type=media_type_of(form))

@@ -15,7 +15,8 @@ from starlette.testclient import TestClient
 from starlette.types import Message
 
 from model_core.errors import InputError
-from service.uploads import Form, read_form
+from service.multipart import Form
+from service.uploads import read_form
 
 _written: list[Any] = []
 _watching = False
@@ -54,9 +55,7 @@ def read(body: bytes, *, chunk: int = 1_000_000, fields: set[str] | None = None)
 
     headers = [(b"content-type", b"multipart/form-data; boundary=x")]
     request = Request({"type": "http", "method": "POST", "headers": headers}, receive)
-    return asyncio.run(
-        read_form(request, fields=fields or {"a", "b"}, max_bytes=10_000_000, max_parts=4)
-    )
+    return asyncio.run(read_form(request, fields=fields or {"a", "b"}, max_parts=4))
 
 
 def encoded(parts: list[tuple[str, bytes]]) -> bytes:

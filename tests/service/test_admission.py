@@ -1,0 +1,208 @@
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from PIL import Image
+
+from service.admission import Pace
+from service.app import create_app
+from service.settings import Settings
+from tests.pictures import encode, lesion
+from tests.service.raw import raw
+from tests.service.reloading import served
+from tests.service.slow_backend import TIMEOUT_S, HeldBackend, SlowBackend
+from tests.service.waiting import wait_until
+
+PNG = encode(lesion(48, 64))
+TRUTH = encode(Image.new("1", (64, 48)))
+
+# One for all: to make one takes longer than a request.
+CLIENT = httpx2.Client(timeout=TIMEOUT_S, limits=httpx2.Limits(max_connections=None))
+
+Serve = Callable[..., FastAPI]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _closes() -> Iterator[None]:
+    yield
+    CLIENT.close()
+
+
+@pytest.fixture
+def make(registry_root: Path) -> Serve:
+    def app_of(**changes: float) -> FastAPI:
+        settings = {"model_registry": registry_root, "io_threads": 4, **changes}
+        return create_app(Settings.model_validate(settings))
+
+    return app_of
+
+
+@contextmanager
+def filled(app: FastAPI, url: str, places: int) -> Iterator[list[httpx2.Response]]:
+    """So many requests in their places, held up until the block ends; then their answers."""
+    answers: list[httpx2.Response] = []
+    held = HeldBackend(app.state.engine)
+    with ThreadPoolExecutor(places) as callers:
+        try:
+            waiting = [callers.submit(post, url) for _ in range(places)]
+            wait_until(lambda: app.state.engine.admission.depth == places)
+            assert held.running.wait(TIMEOUT_S)
+            yield answers
+        finally:
+            held.released.set()
+        answers += [request.result() for request in waiting]
+
+
+def post(url: str, data: bytes = PNG) -> httpx2.Response:
+    return CLIENT.post(f"{url}/segment", content=data)
+
+
+def slug(response: httpx2.Response) -> str:
+    return str(response.json()["type"]).removeprefix("/problems/")
+
+
+def counted(url: str, name: str, reason: str) -> float:
+    line = f'lesion_{name}_total{{reason="{reason}"}} '
+    text = CLIENT.get(f"{url}/metrics").text
+    return float(text.partition(line)[2].partition("\n")[0])
+
+
+def test_the_pace_is_not_known_before_a_second_of_work_and_fades() -> None:
+    pace = Pace(now=0)
+    pace.advance(0.9, busy=True)
+    pace.done(100)
+    assert pace.units_per_s() is None
+    pace.advance(1.2, busy=True)
+    assert pace.units_per_s() == pytest.approx(83, rel=0.03)
+    pace.advance(101.2, busy=False)  # rest is no work
+    assert pace.units_per_s() == pytest.approx(83, rel=0.03)
+    pace.advance(106.2, busy=True)
+    assert pace.units_per_s() == pytest.approx(50 / 5.6, rel=0.2)
+
+
+def test_a_full_queue_is_said_before_a_byte_of_the_body_is_read(make: Serve) -> None:
+    app = make(max_queue=2)
+    with served(app) as url, filled(app, url, 2) as answers, raw(url) as caller:
+        caller.head("/segment", "Content-Length: 1000", "Expect: 100-continue")
+        assert caller.problem() == (503, "queue-full")
+        assert counted(url, "refusals", "queue") == 1
+    assert [answer.status_code for answer in answers] == [200, 200]
+
+
+def test_so_many_pixels_at_once_and_no_more(make: Serve) -> None:
+    app = make(max_pixels_in_flight=3 * 48 * 64 + 1_000)
+    with served(app) as url:
+        with filled(app, url, 3) as answers:
+            response = post(url)
+            assert (response.status_code, slug(response)) == (503, "queue-full")
+            assert "megapixels would be in flight" in response.json()["detail"]
+            assert counted(url, "refusals", "pixels") == 1
+        # Alone, one of more pixels than that is let in.
+        answers.append(post(url, encode(lesion(480, 640))))
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 200]
+
+
+def test_what_is_late_is_answered_504_and_never_reaches_the_network(make: Serve) -> None:
+    app = make(deadline_seconds=0.5)
+    with served(app) as url:
+        with filled(app, url, 6) as answers:
+            started = time.monotonic()
+            wait_until(lambda: app.state.engine.admission.depth == 0)
+            assert time.monotonic() - started < 5
+            runs = app.state.engine.production.predictor.backend.runs
+            assert counted(url, "dropped", "expired") == 6
+        assert {(answer.status_code, slug(answer)) for answer in answers} == {
+            (504, "deadline-passed")
+        }
+        assert post(url).status_code == 200
+        # Beside those that were held up, only this last one ran.
+        assert app.state.engine.production.predictor.backend.runs == runs + 1
+
+
+def test_the_work_of_callers_who_left_never_reaches_the_network(make: Serve) -> None:
+    app = make()
+    with served(app) as url:
+        with filled(app, url, 4) as answers:
+            runs = app.state.engine.production.predictor.backend.runs
+            for _ in range(5):
+                with raw(url) as caller:
+                    caller.head("/segment", f"Content-Length: {len(PNG)}")
+                    caller.send(PNG)
+                    wait_until(lambda: app.state.engine.admission.depth == 5)
+                    time.sleep(0.1)
+                wait_until(lambda: app.state.engine.admission.depth == 4)
+            assert counted(url, "dropped", "abandoned") == 5
+        assert [answer.status_code for answer in answers] == [200] * 4
+        wait_until(lambda: app.state.engine.admission.depth == 0)
+        assert app.state.engine.production.predictor.backend.runs - runs <= 4
+
+
+def test_what_would_be_late_is_refused_at_once_with_an_honest_time_to_wait(make: Serve) -> None:
+    app = make(deadline_seconds=1.5)
+    answers: list[tuple[float, httpx2.Response]] = []
+
+    def call(url: str, until: float) -> None:
+        while time.monotonic() < until:
+            started = time.monotonic()
+            response = post(url)
+            answers.append((time.monotonic() - started, response))
+            time.sleep(0.2)  # callers share this process: more haste would slow the server
+
+    with served(app) as url:
+        slow = SlowBackend(app.state.engine, 0.08)  # 12 a second: 30 callers are far too many
+        threads = [
+            threading.Thread(target=call, args=(url, time.monotonic() + 4)) for _ in range(30)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        refused = counted(url, "refusals", "deadline")
+    late = [answer for answer in answers if answer[1].status_code == 504]
+    settled = answers[len(answers) // 2 :]
+    assert {answer.status_code for _, answer in settled} == {200, 503}
+    assert max(seconds for seconds, answer in settled if answer.status_code == 200) < 1.6
+    refusals = [(seconds, answer) for seconds, answer in answers if answer.status_code == 503]
+    assert len(refusals) == refused > 0
+    assert {slug(answer) for _, answer in refusals} == {"overloaded"}
+    assert all(1 <= int(answer.headers["retry-after"]) <= 10 for _, answer in refusals)
+    # Nothing is worked on in vain, once the pace is known.
+    assert slow.runs <= len(answers) - len(refusals)
+    assert len(late) < 30
+
+
+def test_bad_photographs_fail_nobody_beside_them(make: Serve) -> None:
+    app = make()
+    bad = [b"", b"text", PNG[: len(PNG) // 2], PNG[:40] + b"\0" * 500]
+    mixed = [PNG if i % 3 else bad[i // 3 % len(bad)] for i in range(60)]
+    with served(app) as url, ThreadPoolExecutor(8) as callers:
+        answers = list(callers.map(lambda data: post(url, data), mixed))
+    for data, answer in zip(mixed, answers, strict=True):
+        assert (answer.status_code == 200) == (data is PNG)
+        assert answer.status_code in (200, 415, 422)
+
+
+def test_an_evaluation_of_too_many_pixels_is_refused_before_it_begins(make: Serve) -> None:
+    app = make(max_request_pixels=100_000)
+    huge = b'{"size": [1000, 1000], "counts": [1000000]}'
+    with served(app) as url:
+        for other in (encode(Image.new("1", (400, 300))), huge):
+            fields = [("truth", TRUTH), ("pred", TRUTH), ("truth", TRUTH), ("pred", other)]
+            response = CLIENT.post(f"{url}/evaluate", files=fields)
+            assert (response.status_code, slug(response)) == (413, "too-many-pixels")
+
+
+def test_an_evaluation_has_a_time_of_its_own(make: Serve) -> None:
+    app = make(deadline_seconds=0.3, evaluation_seconds=1.0)
+    fields = [("truth", TRUTH), ("image", PNG)]
+    with served(app) as url:
+        SlowBackend(app.state.engine, 0.5)
+        assert CLIENT.post(f"{url}/evaluate", files=fields).status_code == 200
+        response = CLIENT.post(f"{url}/evaluate", files=fields * 3)
+        assert (response.status_code, slug(response)) == (504, "deadline-passed")
