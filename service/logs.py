@@ -24,8 +24,10 @@ def configure_logging(level: str, form: LogFormat = "text") -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for ours in ("service", "uvicorn"):
         logging.getLogger(ours).setLevel(level)
-    # It warns with bytes of the body, and every fault it finds is answered as a problem anyway.
-    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+    # What reads bodies quotes them where it warns; every fault it finds is answered as a problem.
+    logging.captureWarnings(capture=True)
+    for reader in ("PIL", "py.warnings", "pydicom", "python_multipart"):
+        logging.getLogger(reader).setLevel(logging.CRITICAL)
 
 
 def log_fields(logger: logging.Logger, level: int, fields: Mapping[str, object]) -> None:

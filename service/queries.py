@@ -19,6 +19,13 @@ EvaluationFormat = Literal["json", "png"]
 _FORMATS: tuple[MaskFormat, ...] = get_args(MaskFormat)
 
 
+REFERENCE = (
+    r"^([a-z0-9][a-z0-9-]{0,62}@)?([a-z0-9][a-z0-9-]{0,62}"
+    r"|(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){2}(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?)$"
+)
+"""What `split_reference` takes, for the document alone: its own errors say more than a pattern."""
+
+
 class _ModelQuery(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,6 +42,7 @@ class _ModelQuery(BaseModel):
         max_length=200,
         description="Version or alias, or `name@version`; by default the production version.",
         examples=["production"],
+        json_schema_extra={"pattern": REFERENCE},
     )
 
 

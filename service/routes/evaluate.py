@@ -40,10 +40,15 @@ _BODY = {
             "schema": {
                 "type": "object",
                 "properties": {
-                    name: {"type": "array", "items": file_field(text), "description": text}
+                    name: {
+                        "type": "array",
+                        "items": file_field(text),
+                        "description": text,
+                    }
                     for name, text in _FIELDS.items()
                 },
                 "required": ["truth"],
+                "oneOf": [{"required": ["image"]}, {"required": ["pred"]}],
                 "additionalProperties": False,
             }
         }

@@ -15,13 +15,19 @@ from service.engine import Resident
 from service.errors import InvalidRequestError
 from service.hot_reload import Failure
 from service.openapi import problems
+from service.queries import REFERENCE
 from service.schemas import ReloadFailure, VersionDetail, VersionEntry, VersionList
 from service.security import needs
 
 router = APIRouter(tags=["models"], dependencies=[needs("models:read")])
 
 Reference = Annotated[
-    str, Path(description="Version, alias, or `name@version`.", examples=["production"])
+    str,
+    Path(
+        description="Version, alias, or `name@version`.",
+        examples=["production"],
+        json_schema_extra={"pattern": REFERENCE},
+    ),
 ]
 
 

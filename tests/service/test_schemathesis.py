@@ -1,0 +1,50 @@
+"""Schemathesis asks a real process everything that /openapi.json allows, and what it forbids."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.service.process import free_port, service
+from tests.service.test_security import Keys
+
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+PROBLEM = "request_id"  # every detail of a failure that is worth reading quotes a problem
+
+
+def ask(port: int, *options: str, folder: Path) -> None:
+    """All checks of the command line; fails with its report."""
+    run = subprocess.run(
+        [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run",
+         f"http://127.0.0.1:{port}/openapi.json", "--checks=all", "--continue-on-failure",
+         "--warnings=off", "--generation-database=none", "--no-color", *options],
+        cwd=REPOSITORY, capture_output=True, text=True, errors="replace", check=False,
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.service.schemathesis_hooks",
+             "TMPDIR": str(folder)},
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "Tested: 0" not in run.stdout
+
+
+def test_whatever_the_document_allows_is_answered_as_it_says(
+    registry_root: Path, tmp_path: Path
+) -> None:
+    port = free_port()
+    with service(port, registry_root, tmp_path / "log"):
+        ask(port, "--seed=1", "--phases=examples,coverage", "--no-shrink", folder=tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_so_it_is_over_many_drawn_requests_with_keys(
+    registry_root: Path, tmp_path: Path, seed: int
+) -> None:
+    port, keys = free_port(), Keys(tmp_path / "keys.json")
+    settings = {"LESION_API_KEYS_FILE": str(keys.path)}
+    authorization = f"Authorization: {keys.bearer('all')['Authorization']}"
+    with service(port, registry_root, tmp_path / "log", settings):
+        ask(port, f"--seed={seed}", "--max-examples=200", "--header", authorization,
+            folder=tmp_path)  # fmt: skip
