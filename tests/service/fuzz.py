@@ -135,7 +135,7 @@ def _number(rng: random.Random, out: bytearray, end: int, other: bytes) -> None:
     width, order = rng.choice((1, 2, 4)), rng.choice(("little", "big"))
     value = rng.choice(_NUMBERS) % 256**width
     at = rng.randrange(end)
-    out[at : at + width] = value.to_bytes(width, order)  # type: ignore[arg-type]
+    out[at : at + width] = value.to_bytes(width, order)
 
 
 def _cut(rng: random.Random, out: bytearray, end: int, other: bytes) -> None:
@@ -196,9 +196,9 @@ def _mutate_json(rng: random.Random, rle: dict[str, Any]) -> bytes:
     elif way == 3:
         changed["counts"] = [rng.choice(_NUMBERS) for _ in range(rng.randrange(50))]
     elif way == 4 and isinstance(changed["counts"], str):
-        text = bytearray(changed["counts"].encode())
-        text[rng.randrange(len(text))] = rng.randrange(32, 127)
-        changed["counts"] = text.decode()
+        counts = bytearray(changed["counts"].encode())
+        counts[rng.randrange(len(counts))] = rng.randrange(32, 127)
+        changed["counts"] = counts.decode()
     text = json.dumps(changed).encode()
     return mutate(rng, text, other=text) if way == 5 else text
 
