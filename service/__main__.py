@@ -7,8 +7,6 @@ import socket
 import sys
 from collections.abc import Sequence
 
-import uvicorn
-
 from model_core.cores import share_cores, usable_cores
 from model_core.errors import ConfigError, SegmentationError
 from service.logs import configure_logging
@@ -17,9 +15,6 @@ from service.worker import WORD, Worker
 from service.workers import supervise
 
 _BACKLOG = 2048
-_GRACE_S = 30
-"""How long requests under way may take to finish once the process is told to stop."""
-
 logger = logging.getLogger("service")
 
 
@@ -67,7 +62,9 @@ def _work(arguments: Sequence[str]) -> int:
 def _serve(
     settings: Settings, listener: socket.socket | None, worker: Worker | None = None
 ) -> None:
-    from service.app import create_app  # which the parent of workers has no use for
+    # The parent of workers has no use for them.
+    from service.app import create_app
+    from service.server import Server
 
     # Read by PyTorch when it is loaded, which may be never.
     os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
@@ -83,18 +80,8 @@ def _serve(
         worker.ready()
     host = f"[{settings.host}]" if listener.family == socket.AF_INET6 else settings.host
     logger.info("serving=http://%s:%d docs=http://%s:%d/docs", *(host, settings.port) * 2)
-    config = uvicorn.Config(
-        app,
-        lifespan="on",
-        ws="none",
-        log_config=None,
-        access_log=False,  # it prints raw paths; service.request_log logs each request
-        server_header=False,
-        forwarded_allow_ips=settings.trusted_proxies,
-        timeout_graceful_shutdown=_GRACE_S,
-    )
     with contextlib.suppress(KeyboardInterrupt), listener:
-        uvicorn.Server(config).run(sockets=[listener])
+        Server(app, settings).run(sockets=[listener])
 
 
 def _listen(settings: Settings, *, shared: bool = False) -> socket.socket:
@@ -103,7 +90,7 @@ def _listen(settings: Settings, *, shared: bool = False) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server(
-            (host, port), family=family, backlog=_BACKLOG, reuse_port=shared
+            (host, port), family=family, backlog=_BACKLOG, reuse_port=shared or settings.reuse_port
         )
     except OSError as exc:
         raise ConfigError(

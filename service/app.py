@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from service.audit import AuditLog
+from service.condition import Condition
 from service.engine import Engine
 from service.error_handlers import add_error_handlers
 from service.hot_reload import Reloader
@@ -52,6 +53,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.settings = settings
+    app.state.condition = Condition()
     app.state.doorkeeper = Doorkeeper(settings)
     app.state.telemetry = Telemetry()
     app.state.metrics = SharedMetrics(app.state.telemetry.registry, worker)

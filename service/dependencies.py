@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from service.condition import Condition
 from service.engine import Engine
 from service.hot_reload import Reloader
 from service.settings import Settings
@@ -36,6 +37,12 @@ async def _metrics(request: Request) -> SharedMetrics:
     return metrics
 
 
+async def _condition(request: Request) -> Condition:
+    condition: Condition = request.app.state.condition
+    return condition
+
+
+ConditionOf = Annotated[Condition, Depends(_condition)]
 EngineOf = Annotated[Engine, Depends(_engine)]
 ReloaderOf = Annotated[Reloader, Depends(_reloader)]
 SettingsOf = Annotated[Settings, Depends(_settings)]

@@ -4,6 +4,9 @@ InputError                          the caller can fix it; beside those of `mode
 ├── InvalidRequestError                 a parameter or field is missing, unknown or out of range
 ├── MalformedBodyError                  a multipart body that cannot be parsed
 ├── BodyTooLargeError                   more bytes than the limit
+├── MalformedRequestError               bytes that are no HTTP request
+├── HeadTooSlowError                    its head comes more slowly than the limit
+├── HeadTooLargeError                   its head is longer than the limit
 ├── BodyTooSlowError                    its bytes come more slowly than the limit
 ├── TooManyPixelsError                  more pixels in all than the limit
 ├── UnsupportedMediaTypeError           a Content-Type that is not taken here
@@ -74,6 +77,18 @@ class MalformedBodyError(InputError):
 
 class BodyTooLargeError(InputError):
     """The body has more bytes than the limit."""
+
+
+class MalformedRequestError(InputError):
+    """The bytes on the connection are no HTTP request."""
+
+
+class HeadTooSlowError(InputError):
+    """The head of the request comes more slowly than the limit."""
+
+
+class HeadTooLargeError(InputError):
+    """The head of the request is longer, or has more headers, than the limit."""
 
 
 class BodyTooSlowError(InputError):
@@ -194,6 +209,13 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         "The multipart body cannot be parsed: its boundary is missing or its end never came.",
         "the multipart body ends before its closing boundary",
     ),
+    MalformedRequestError: Problem(
+        400,
+        "malformed-request",
+        "Malformed request",
+        "What came over the connection is no HTTP/1.1 request. The connection is closed.",
+        "the bytes are no HTTP/1.1 request",
+    ),
     InvalidKeyError: Problem(
         401,
         "invalid-key",
@@ -246,6 +268,14 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         "The request body has more bytes than `LESION_MAX_BODY_BYTES`. It is refused before it "
         "is read to its end.",
         "the body has more than 20000000 bytes, the limit",
+    ),
+    HeadTooSlowError: Problem(
+        408,
+        "head-too-slow",
+        "Head too slow",
+        "The request line and the headers did not come whole within `LESION_HEADER_SECONDS`. The "
+        "connection is closed.",
+        "the head was not whole after 10 s, the limit",
     ),
     BodyTooSlowError: Problem(
         408,
@@ -327,6 +357,14 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         "must have those of the upright photograph, its EXIF orientation applied.",
         "pair 0: truth is (600, 800), pred is (768, 1024)",
     ),
+    HeadTooLargeError: Problem(
+        431,
+        "head-too-large",
+        "Head too large",
+        "The request line and the headers have more bytes than `LESION_MAX_HEADER_BYTES`, or there "
+        "are more than 100 headers. The connection is closed.",
+        "the head has more than 32768 bytes, the limit",
+    ),
     RateLimitedError: Problem(
         429,
         "rate-limited",
@@ -358,7 +396,7 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         503,
         "not-ready",
         "Not ready",
-        "No model is loaded: the service is starting or stopping.",
+        "No model is loaded, or the service is starting or stopping.",
         "no model is loaded yet",
         retry_after_s=2,
     ),
@@ -368,7 +406,8 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         "Queue full",
         "`LESION_MAX_QUEUE` requests are being worked on or waiting, or they have as many pixels "
         "(`LESION_MAX_PIXELS_IN_FLIGHT`) or bytes (`LESION_MAX_BUFFERED_BYTES`) as are allowed at "
-        "once. Try again after the `Retry-After` header's number of seconds: by then, at the pace "
+        "once, or as many connections are open (`LESION_MAX_CONNECTIONS`). Try again after the "
+        "`Retry-After` header's number of seconds: by then, at the pace "
         "of late, all of them are answered.",
         "64 requests are being worked on, the limit is 64",
         retry_after_s=1,

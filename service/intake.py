@@ -70,6 +70,10 @@ class Intake:
         # The server has refused what is no number; one of many digits is too large in any case.
         if len(announced) > 18 or int(announced) > self._settings.max_body_bytes:
             raise self._too_large()
+        if scope.get("state", {}).get("crowded"):
+            self._telemetry.refusals.labels("connections").inc()
+            limit = self._settings.max_connections
+            raise QueueFullError(f"{limit} other connections are open, the limit")
         if scope["method"] in _WITH_BODY:
             self._admission.check()
 

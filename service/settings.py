@@ -117,6 +117,27 @@ class Settings(BaseSettings):
         le=100_000_000_000,
         description="Bytes of all request bodies in memory at most.",
     )
+    max_connections: int = Field(
+        default=500, ge=1, le=100_000, description="Connections open at a time at most."
+    )
+    header_seconds: float = Field(
+        default=10,
+        gt=0,
+        le=3600,
+        description="Time for the head of a request, or a connection's first byte, to come.",
+    )
+    max_header_bytes: int = Field(
+        default=32_768,
+        ge=1_000,
+        le=1_000_000,
+        description="Largest head of a request: its first line and its headers.",
+    )
+    send_seconds: float = Field(
+        default=30,
+        gt=0,
+        le=3600,
+        description="Longest time in which a caller reads nothing of its answer.",
+    )
     body_seconds: float = Field(
         default=30,
         gt=0,
@@ -140,6 +161,23 @@ class Settings(BaseSettings):
         gt=0,
         le=3600,
         description="The same for an evaluation.",
+    )
+    drain_seconds: float = Field(
+        default=5,
+        ge=0,
+        le=3600,
+        description="Time from SIGTERM, in which `/readyz` says 503 and all is still answered, "
+        "until no new connection is taken.",
+    )
+    grace_seconds: int = Field(
+        default=30,
+        ge=1,
+        le=3600,
+        description="Time after that for what was accepted to be answered.",
+    )
+    reuse_port: bool = Field(
+        default=False,
+        description="Listen beside another process on the same port, which is about to stop.",
     )
     io_threads: int = Field(
         default=0,

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
-from service.dependencies import EngineOf, MetricsOf
+from service.dependencies import ConditionOf, EngineOf, MetricsOf
 from service.errors import NotReadyError
 from service.openapi import problems
 from service.schemas import Status
@@ -30,12 +30,15 @@ async def healthz() -> Status:
 
 
 @router.get("/readyz", summary="Can it segment?", responses=problems(NotReadyError))
-async def readyz(engine: EngineOf) -> Status:
+async def readyz(engine: EngineOf, condition: ConditionOf) -> Status:
     """Answers 200 once a production version is loaded and has passed its golden test.
+
+    After SIGTERM it answers 503, while everything else is still answered.
 
     It stays 200 while a newer one cannot be loaded: `GET /models` and the counter
     `lesion_model_reloads_total` tell of that.
     """
+    condition.check_ready()
     async with engine.version(None):
         return Status()
 

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from service.app import create_app
 from service.engine import Engine
 from service.hot_reload import Reloader
+from service.server import Server
 from service.settings import Settings
 from service.telemetry import Telemetry
 from tests.models import NAME
@@ -30,10 +31,21 @@ def app_of(root: Path) -> FastAPI:
 
 
 @contextmanager
-def served(app: FastAPI) -> Iterator[str]:
-    """The address of a real server of the app, in a thread of its own."""
-    config = uvicorn.Config(app, port=0, log_config=None, access_log=False, lifespan="on")
-    server = uvicorn.Server(config)
+def served(app: FastAPI, *, plain: bool = True) -> Iterator[str]:
+    """The address of a real server of the app, in a thread of its own.
+
+    Args:
+        app: The application.
+        plain: uvicorn's own server, which stops faster than ours.
+    """
+    server: uvicorn.Server
+    if plain:
+        server = uvicorn.Server(
+            uvicorn.Config(app, port=0, log_config=None, access_log=False, lifespan="on")
+        )
+    else:
+        server = Server(app, app.state.settings)
+        server.config.port = 0
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

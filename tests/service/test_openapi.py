@@ -8,7 +8,15 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 from starlette.testclient import TestClient
 
-from service.errors import INTERNAL, PROBLEMS, MethodNotAllowedError, NoSuchRouteError
+from service.errors import (
+    INTERNAL,
+    PROBLEMS,
+    HeadTooLargeError,
+    HeadTooSlowError,
+    MalformedRequestError,
+    MethodNotAllowedError,
+    NoSuchRouteError,
+)
 from service.quoting import FIELDS
 from tests.pictures import encode, lesion
 
@@ -95,8 +103,17 @@ def test_every_problem_that_a_route_can_answer_with_is_an_example(document: Json
         for _, _, response in responses(document)
         for slug in response["content"].get("application/problem+json", {}).get("examples", {})
     }
-    # No route can be asked for these two.
-    elsewhere = {PROBLEMS[NoSuchRouteError].slug, PROBLEMS[MethodNotAllowedError].slug}
+    # No route can be asked for these; the last three are answered before there is a request.
+    elsewhere = {
+        PROBLEMS[kind].slug
+        for kind in (
+            NoSuchRouteError,
+            MethodNotAllowedError,
+            MalformedRequestError,
+            HeadTooSlowError,
+            HeadTooLargeError,
+        )
+    }
     assert documented == {problem.slug for problem in PROBLEMS.values()} - elsewhere
     assert INTERNAL.slug in documented
 
