@@ -7,6 +7,8 @@ Good for an estimate of the work that a file will be, never for trust: what may 
 import re
 import struct
 
+from model_core.dicom.header import announced_size
+
 _MOST_SEGMENTS = 200
 """JPEG segments looked at before the size: a camera writes ten, a large colour profile forty."""
 _MOST_TAGS = 100
@@ -19,7 +21,7 @@ def announced_pixels(data: bytes) -> int:
     """Height times width that a photograph or mask says it has; 0 where that cannot be seen.
 
     Args:
-        data: A file's bytes: JPEG, PNG, TIFF, BMP, WebP, or the JSON of a COCO RLE.
+        data: A file's bytes: JPEG, PNG, TIFF, BMP, WebP, DICOM, or the JSON of a COCO RLE.
 
     Example:
         >>> announced_pixels(b'{"size": [600, 800], "counts": "..."}')
@@ -44,6 +46,8 @@ def _size(data: bytes) -> tuple[int, int]:
     if data.startswith(b"BM"):
         wide = "<ii" if struct.unpack_from("<I", data, 14)[0] >= 40 else "<hh"
         return struct.unpack_from(wide, data, 18)
+    if data[128:132] == b"DICM":
+        return announced_size(data)
     if data[8:12] == b"WEBP":
         return _webp(data)
     if data[:64].lstrip().startswith(b"{"):

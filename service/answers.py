@@ -8,12 +8,14 @@ from model_core.outline import draw_outline
 from model_core.registry import LoadedVersion
 from service.annotations import annotation_of, features_of
 from service.archives import zip_of
+from service.dicom_answers import capture_of, segmentation_of
 from service.pictures import encode_jpeg, encode_picture, encode_probability
 from service.queries import AnswerFormat, MaskFormat
 from service.segmented import Segmented
 from service.telemetry import Stages
 
 ZIP = "application/zip"
+DICOM = "application/dicom"
 
 
 class Form(NamedTuple):
@@ -65,6 +67,8 @@ FORMS: Mapping[MaskFormat, Form] = {
     "overlay": Form("image/png", "overlay.png", _outlined),
     "overlay-jpeg": Form("image/jpeg", "overlay.jpg", _outlined_jpeg),
     "probability": Form("image/png", "probability.png", _probability),
+    "dicom-seg": Form(DICOM, "segmentation.dcm", segmentation_of),
+    "dicom-sc": Form(DICOM, "outlined.dcm", capture_of),
 }
 
 

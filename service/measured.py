@@ -15,9 +15,9 @@ _LENGTHS = ("perimeter", "equivalent_diameter", "feret_diameter", "bbox")
 
 
 def measurements_of(answer: Segmented) -> Measurements:
-    """All measurements, in mm too where the caller gave a spacing."""
-    text = answer.query.spacing_mm
-    spacing = None if text is None else parse_spacing(text)
+    """All measurements, in mm too where the caller or a DICOM photograph gives a spacing."""
+    text, own = answer.query.spacing_mm, answer.prediction.geometry.spacing_mm
+    spacing = own if text is None else parse_spacing(text)
     mask = answer.prediction.mask
     px = measure(mask, PIXELS)
     mm = None if spacing is None else measure(mask, spacing)

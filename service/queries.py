@@ -12,7 +12,16 @@ from service.errors import Fault
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,12})?|\.[0-9]{1,12}")
 
 MaskFormat = Literal[
-    "png", "png1", "rle", "polygon", "geojson", "overlay", "overlay-jpeg", "probability"
+    "png",
+    "png1",
+    "rle",
+    "polygon",
+    "geojson",
+    "overlay",
+    "overlay-jpeg",
+    "probability",
+    "dicom-seg",
+    "dicom-sc",
 ]
 AnswerFormat = Literal[MaskFormat, "zip"]
 EvaluationFormat = Literal["json", "png"]
@@ -120,7 +129,9 @@ class SegmentQuery(AnswerQuery):
         description="`png`: the mask, 8-bit, 0 and 255. `png1`: 1-bit. `rle`: a COCO annotation as "
         "JSON, its mask as run lengths. `polygon`: the same with polygons. `geojson`: polygons "
         "with holes. `overlay`, `overlay-jpeg`: the photograph with the outline. `probability`: "
-        "that of each pixel, grey. `zip`: several, see `include`. By default `Accept` decides.",
+        "that of each pixel, grey. `dicom-seg`, `dicom-sc`: of a DICOM photograph, a segmentation "
+        "object or a secondary capture with the outline burned in. `zip`: several, see "
+        "`include`. By default `Accept` decides.",
         examples=["png"],
     )
 

@@ -52,7 +52,7 @@ def dataset(pixels: Pixels, *, photometric: str = "", **elements: Any) -> Datase
     ds.ImageType, ds.LossyImageCompression = ["ORIGINAL", "PRIMARY"], "00"
     ds.ContentDate, ds.ContentTime = "20260102", "101112"
     ds.AcquisitionContextSequence = []
-    ds.PatientOrientation, ds.BurnedInAnnotation = "", "NO"
+    ds.PatientOrientation, ds.Laterality, ds.BurnedInAnnotation = "", "", "NO"
     ds.SamplesPerPixel = 3 if pixels.ndim == 3 else 1
     ds.PhotometricInterpretation = photometric or ("RGB" if pixels.ndim == 3 else "MONOCHROME2")
     if pixels.ndim == 3:

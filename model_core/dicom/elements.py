@@ -21,7 +21,7 @@ JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
 JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
 NATIVE = (IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG)
 
-MAX_ELEMENTS = 20_000
+MAX_ELEMENTS = 5_000
 """Elements and items looked at; a photograph's file has some hundred."""
 MAX_DEPTH = 16
 """Sequences within sequences; a photograph's file has three or four."""

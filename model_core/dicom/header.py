@@ -8,6 +8,7 @@ from model_core.dicom.elements import DicomFile, read_elements
 from model_core.distances import Spacing
 from model_core.errors import (
     ImageTooLargeError,
+    InputError,
     MultiFrameImageError,
     UnreadableImageError,
     UnsupportedImageError,
@@ -166,6 +167,15 @@ def read_header(
         spacing_mm=(spacing[0], spacing[1]) if usable else None,
     )
     return header, file
+
+
+def announced_size(data: bytes) -> tuple[int, int]:
+    """Columns and rows that a file says it has, of a photograph or not; 0 where it does not."""
+    try:
+        fields = _Fields(read_elements(data, {_ROWS, _COLUMNS}))
+    except InputError:
+        return 0, 0
+    return fields.number(_COLUMNS), fields.number(_ROWS)
 
 
 def _sop_class(fields: "_Fields") -> str:

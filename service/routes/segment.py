@@ -33,6 +33,7 @@ _OFFERS: dict[str, AnswerFormat] = {
     "application/json": "rle",
     "application/geo+json": "geojson",
     "application/zip": "zip",
+    "application/dicom": "dicom-seg",
 }
 _RAW_TYPES = (
     *(f"image/{kind}" for kind in ("jpeg", "png", "tiff", "bmp", "webp")),
@@ -62,6 +63,7 @@ _RESPONSES = {
             "application/geo+json": FeatureCollection,
             "image/jpeg": "JPEG file.",
             "application/zip": "ZIP file.",
+            "application/dicom": "DICOM file.",
         },
         headers=SEGMENT_HEADERS,
     ),
@@ -91,6 +93,7 @@ async def segment(
         curl -F image=@lesion.jpg -o outlined.png 'http://127.0.0.1:8000/segment?format=overlay'
         curl --data-binary @lesion.jpg -H 'Content-Type: image/jpeg' -o mask.png \
             http://127.0.0.1:8000/segment
+        curl -F image=@lesion.dcm -o seg.dcm 'http://127.0.0.1:8000/segment?format=dicom-seg'
     """
     form = query.format or negotiate(request.headers.getlist("accept"), _OFFERS)
     if faults := misplaced(query, form):

@@ -11,6 +11,7 @@ from pydicom import uid
 from model_core.dicom.elements import MAX_DEPTH, MAX_ELEMENTS
 from model_core.errors import ImageTooLargeError, InputError, UnreadableImageError
 from model_core.image_io import decode_image
+from model_core.image_size import announced_pixels
 from tests.dicom_files import dataset, dicom_around, file_of, jpeg_2000
 from tests.pictures import lesion
 
@@ -133,6 +134,11 @@ def test_tiles_and_precincts_as_encoders_make_them_are_read() -> None:
     ):
         data = dicom_around(jpeg_2000(picture, **options), picture, uid.JPEG2000Lossless)
         assert decode_image(data).picture.size == (400, 300)
+
+
+def test_the_size_is_seen_without_decoding_anything() -> None:
+    assert announced_pixels(PLAIN) == announced_pixels(around(b"ab")) == 64 * 96
+    assert announced_pixels(PLAIN[:200]) == announced_pixels(with_elements(nested(100))) == 0
 
 
 def test_jpeg_2000_may_have_half_the_pixels_of_others() -> None:

@@ -1,11 +1,13 @@
 import io
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from tests.dicom_files import dicom, dicom_jpeg
+from model_core.outline import draw_outline
+from tests.dicom_files import PATIENT, STUDY_UID, dicom, dicom_jpeg
 from tests.pictures import encode, lesion
 from tests.service.problems import assert_problem
 
@@ -42,6 +44,71 @@ def test_distances_are_in_mm_where_the_file_has_pixel_spacing(client: TestClient
     mixed = [("image", encode(PICTURE)), ("truth", truth), *files]
     summary = client.post("/evaluate", files=mixed).json()["summary"]["per_image"]
     assert summary["assd_mm"]["mean"] == pytest.approx(item["assd_mm"])
+
+
+def test_measurements_are_in_mm_where_the_file_has_pixel_spacing(client: TestClient) -> None:
+    target = "/segment?format=rle&measurements=true"
+    for data, expected in ((dicom(PICTURE, PixelSpacing=[0.5, 0.5]), (0.5, 0.5)), (DICOM, None)):
+        found = client.post(target, files={"image": data}).json()["measurements"]
+        assert found["spacing_mm"] == (list(expected) if expected else None)
+        assert found["area_mm2"] == (found["area_px"] / 4 if expected else None)
+    sent = client.post(target + "&spacing_mm=1,1", files={"image": dicom(PICTURE)}).json()
+    assert sent["measurements"]["area_mm2"] == sent["measurements"]["area_px"]
+
+
+@pytest.mark.parametrize("form", ["dicom-seg", "dicom-sc"])
+def test_the_mask_as_a_dicom_object(client: TestClient, form: str) -> None:
+    response = client.post(f"/segment?format={form}", files={"image": DICOM})
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "application/dicom"
+    ds = pydicom.dcmread(io.BytesIO(response.content))
+    assert (ds.StudyInstanceUID, ds.PatientName) == (STUDY_UID, PATIENT)
+    png = client.post("/segment?format=png", files={"image": DICOM}).content
+    mask = np.asarray(Image.open(io.BytesIO(png))) > 0
+    card = client.get("/models/production").json()
+    if form == "dicom-seg":
+        assert np.array_equal(ds.pixel_array.squeeze() > 0, mask)
+        (segment,) = ds.SegmentSequence
+        (algorithm,) = segment.SegmentationAlgorithmIdentificationSequence
+        assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("lesion-unet", "1.0.0")
+        assert f"card_sha256={card['sha256']}" in algorithm.AlgorithmParameters
+    else:
+        assert np.array_equal(ds.pixel_array, draw_outline(np.asarray(PICTURE), mask))
+
+
+def test_accept_may_ask_for_the_segmentation(client: TestClient) -> None:
+    headers = {"Accept": "application/dicom", "Content-Type": "application/dicom"}
+    response = client.post("/segment", content=DICOM, headers=headers)
+    ds = pydicom.dcmread(io.BytesIO(response.content))
+    assert ds.Modality == "SEG"
+
+
+def test_no_lesion_is_an_empty_segment(client: TestClient) -> None:
+    blank = dicom(Image.new("RGB", (31, 21), "white"))
+    response = client.post("/segment?format=dicom-seg", files={"image": blank})
+    ds = pydicom.dcmread(io.BytesIO(response.content))
+    assert (ds.NumberOfFrames, ds.Rows, ds.Columns) == (1, 21, 31)
+    assert not ds.pixel_array.any()
+
+
+@pytest.mark.parametrize("form", ["dicom-seg", "dicom-sc"])
+def test_a_photograph_without_patient_and_study_gets_no_dicom_object(
+    client: TestClient, form: str
+) -> None:
+    response = client.post(f"/segment?format={form}", files={"image": encode(PICTURE)})
+    problem = assert_problem(response, 422, "invalid-request")
+    assert problem.detail == (
+        f"format: {form} belongs to the patient and study of a DICOM photograph, "
+        "a PNG file has none; ask for png, rle or another form"
+    )
+
+
+def test_a_dicom_file_without_identifiers_still_has_a_mask(client: TestClient) -> None:
+    data = DICOM.replace(STUDY_UID.encode(), b"\0" * len(STUDY_UID))
+    assert client.post("/segment", files={"image": data}).status_code == 200
+    response = client.post("/segment?format=dicom-seg", files={"image": data})
+    problem = assert_problem(response, 422, "unreadable-image")
+    assert "no valid Study Instance UID" in str(problem.detail)
 
 
 def test_a_jpeg_within_dicom(client: TestClient) -> None:
