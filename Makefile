@@ -9,7 +9,7 @@ PYTHON ?=
 # Passed to the program behind the target: make test ARGS="-k rle -x"
 ARGS ?=
 
-.PHONY: help serve test test-slow check format bench bench-stages clean venv base dev with-peers
+.PHONY: help serve demo docs test test-slow check format bench bench-stages clean venv base dev with-page with-peers
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -17,6 +17,9 @@ help: ## list the targets
 
 serve: base ## install what is missing, then serve on http://127.0.0.1:8000 (settings: LESION_*)
 	@exec $(PY) -m service $(ARGS)
+
+demo: with-page ## install what is missing, then start the page on http://127.0.0.1:8501 and the service behind it
+	@exec $(PY) -m demo
 
 test: dev ## install what is missing, then run the tests (some of them: ARGS="-k rle -x")
 	@exec $(PY) -m pytest $(ARGS)
@@ -129,6 +132,13 @@ dev: base
 	    echo "isic-challenge-scoring could not be installed (it needs a C compiler; log: .venv/scorer.log): its tests will skip."; \
 	fi; \
 	echo "$$sum" > .venv/.installed-dev
+
+with-page: base
+	@$(INSTALLER); \
+	if installed demo || installed dev; then exit 0; fi; \
+	echo "Installing the page."; \
+	pip_install --editable '.[demo]' || failed; \
+	echo "$$sum" > .venv/.installed-demo
 
 with-peers: dev
 	@$(INSTALLER); \

@@ -39,6 +39,7 @@ from service.client_results import (
     VersionDetail,
     VersionEntry,
     VersionList,
+    segmentation_of,
 )
 from service.client_retries import ONCE, Retries
 
@@ -68,6 +69,7 @@ __all__ = [
     "VersionDetail",
     "VersionEntry",
     "VersionList",
+    "segmentation_of",
 ]
 
 

@@ -28,13 +28,14 @@ def test_a_container_can_change_nothing_but_its_volumes(name: str) -> None:
     assert "privileged" not in container
 
 
-def test_both_containers_run_as_the_user_of_the_images_who_is_not_root() -> None:
+def test_all_containers_run_as_the_user_of_the_images_who_is_not_root() -> None:
     users = {container["user"] for container in SERVICES.values()}
     assert users == set(re.findall(r"^USER (\S+)$", DOCKERFILE, re.MULTILINE)) == {"10001:10001"}
 
 
-def test_the_service_is_published_to_this_machine_alone_unless_told_otherwise() -> None:
-    (port,) = SERVICES["service"]["ports"]
+@pytest.mark.parametrize("name", ["service", "demo"])
+def test_what_is_published_is_so_to_this_machine_alone_unless_told_otherwise(name: str) -> None:
+    (port,) = SERVICES[name]["ports"]
     assert port.startswith("${PUBLISH_ADDRESS:-127.0.0.1}:")
 
 
@@ -52,6 +53,15 @@ def test_a_machine_without_a_gpu_builds_and_starts_the_service_by_default() -> N
     assert "deploy" not in SERVICES["service"]
     assert "profiles" not in SERVICES["service"]
     assert SERVICES["trainer"]["profiles"] == ["train"]
+    assert SERVICES["demo"]["profiles"] == ["demo"]
+
+
+def test_the_page_asks_the_service_beside_it_and_brings_no_pytorch() -> None:
+    assert SERVICES["demo"]["environment"]["LESION_CLIENT_URL"] == "http://service:8000"
+    assert SERVICES["demo"]["depends_on"] == {"service": {"condition": "service_healthy"}}
+    (stage,) = re.findall(r"^FROM \S+ AS demo-packages\n((?:.+\n)+)", DOCKERFILE, re.MULTILINE)
+    assert "/lists/demo.txt" in stage
+    assert "service.txt" not in stage
 
 
 def test_the_base_image_can_be_another_one() -> None:

@@ -1,0 +1,198 @@
+"""What the page asks the service, and how it says that something went wrong.
+
+Answers are kept for the visit: as they came, without the photograph, so that many stay small.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import streamlit as st
+
+from service.client import (
+    DEFAULT_URL,
+    AccessError,
+    BusyError,
+    Client,
+    ClientError,
+    ProblemError,
+    RefusedError,
+    Retries,
+    Segmentation,
+    ServiceUnreachableError,
+    segmentation_of,
+)
+
+URL = os.environ.get("LESION_CLIENT_URL", DEFAULT_URL)
+_AT_A_TIME = 4
+_KEPT = 2_000
+_PATIENCE = Retries(attempts=3, longest_wait_s=5.0)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A file that was dropped on the page.
+
+    Attributes:
+        name: As the visitor's machine calls it; it is not sent.
+        key: Tells one upload from another.
+        data: Its bytes.
+    """
+
+    name: str
+    key: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How the photographs shall be segmented.
+
+    Attributes:
+        model: Version or alias; None for the production version.
+        threshold: None for the version's own.
+        spacing_mm: Side of a pixel, mm; None where unknown.
+    """
+
+    model: str | None = None
+    threshold: float | None = None
+    spacing_mm: float | None = None
+
+    def query(self) -> dict[str, Any]:
+        """As the client takes it."""
+        query: dict[str, Any] = {"model": self.model, "threshold": self.threshold}
+        if st.session_state.get("can_measure", True):
+            query["measurements"] = "true"
+            if self.spacing_mm:
+                query["spacing_mm"] = f"{self.spacing_mm:.6f},{self.spacing_mm:.6f}"
+        return query
+
+
+def client() -> Client:
+    """A client with the visitor's key, or the page's own."""
+    key = st.session_state.get("api_key") or os.environ.get("LESION_CLIENT_KEY")
+    if st.session_state.get("client_key", "") != (key or ""):
+        st.session_state.pop("client", None)
+    if "client" not in st.session_state:
+        st.session_state.client = Client(URL, api_key=key, retries=_PATIENCE)
+        st.session_state.client_key = key or ""
+    found: Client = st.session_state.client
+    return found
+
+
+def segment_all(
+    photographs: Sequence[Photograph], wish: Wish
+) -> Iterator[tuple[Photograph, Segmentation | ClientError]]:
+    """Every photograph's answer, in order; several are under way at a time."""
+    answers, asker = _answers(), client()
+    query = wish.query()
+
+    def ask(photograph: Photograph) -> Segmentation | ClientError:
+        try:
+            return asker.segment(photograph.data, **query)
+        except ClientError as exc:
+            return exc
+
+    new = [photo for photo in photographs if (photo.key, wish) not in answers]
+    pool = ThreadPoolExecutor(_AT_A_TIME)
+    try:
+        asked = pool.map(ask, new)
+        for photograph in photographs:
+            kept = answers.get((photograph.key, wish))
+            if kept is not None:
+                yield photograph, segmentation_of(kept)
+                continue
+            found = next(asked)
+            if isinstance(found, Segmentation):
+                answers[photograph.key, wish] = found.annotation
+            yield photograph, found
+    finally:  # the visitor changed something meanwhile: what was not begun is not needed
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def segment(photograph: Photograph, wish: Wish) -> Segmentation:
+    """One photograph's answer.
+
+    Raises:
+        ClientError: there is none.
+    """
+    ((_, found),) = segment_all([photograph], wish)
+    if isinstance(found, ClientError):
+        raise found
+    return found
+
+
+def once(key: tuple[object, ...], ask: Callable[[], T]) -> T:
+    """What was asked for before in this visit, or is now."""
+    kept: dict[tuple[object, ...], Any] = st.session_state.setdefault("kept", {})
+    if key not in kept:
+        if len(kept) >= 64:
+            kept.clear()
+        kept[key] = ask()
+    found: T = kept[key]
+    return found
+
+
+def explain(error: ClientError) -> None:
+    """Say on the page what went wrong, and what the visitor can do."""
+    if isinstance(error, ServiceUnreachableError):
+        st.error(
+            f"**The service is away.** Nothing answers at `{URL}`.\n\n"
+            "Start it with `make serve` (or `make demo`, which starts both), then try again.",
+            icon=":material/cloud_off:",
+        )
+        st.button("Try again", key="again", type="primary")
+    elif isinstance(error, AccessError):
+        st.error(f"**A key is needed.** {_said(error)} Enter one under *Connection* on the left.")
+    elif isinstance(error, BusyError):
+        st.warning(f"**The service cannot answer now.** {_said(error)}")
+        st.button("Try again", key="again", type="primary")
+    elif isinstance(error, RefusedError):
+        st.error(f"**{error.title}.** {_said(error)}{_more_on(error)}")
+    else:
+        st.error(f"**Something went wrong.** {error}")
+
+
+def in_a_word(error: ClientError) -> str:
+    """A reason that fits into a table."""
+    if isinstance(error, ProblemError):
+        return error.detail or error.title
+    return "the service is away" if isinstance(error, ServiceUnreachableError) else str(error)
+
+
+def is_for_all(error: ClientError) -> bool:
+    """Whether the error is of the service, not of one photograph."""
+    return not isinstance(error, RefusedError) or isinstance(error, AccessError)
+
+
+def lacks_measurements(error: ClientError) -> bool:
+    """Whether this service is too old to measure; it is not asked to again."""
+    fields = {fault.field for fault in error.faults} if isinstance(error, RefusedError) else set()
+    if "measurements" in fields and st.session_state.get("can_measure", True):
+        st.session_state.can_measure = False
+        return True
+    return False
+
+
+def _answers() -> dict[tuple[str, Wish], Any]:
+    answers: dict[tuple[str, Wish], Any] = st.session_state.setdefault("answers", {})
+    while len(answers) > _KEPT:
+        del answers[next(iter(answers))]
+    return answers
+
+
+def _said(error: ProblemError) -> str:
+    text = error.detail or error.title
+    return text[:1].upper() + text[1:].rstrip(".") + "."
+
+
+def _more_on(error: ProblemError) -> str:
+    """A link to the problem's page, where the visitor's browser can reach the service itself."""
+    if urlsplit(URL).hostname not in ("127.0.0.1", "localhost", "::1"):
+        return ""
+    return f" ([what this means]({URL.rstrip('/')}/problems/{error.slug}))"

@@ -1,0 +1,136 @@
+"""The page itself, read top to bottom; Streamlit runs it anew at every change.
+
+    python -m demo
+
+A client of the API and nothing else: all it knows of lesions, it asks the service.
+"""
+
+import streamlit as st
+
+from demo import asking, views
+from demo.asking import Photograph, Wish
+from demo.pictures import icon
+from service.client import ClientError, Segmentation, VersionList
+
+TYPES = ["jpg", "jpeg", "png", "tif", "tiff", "bmp", "webp", "dcm"]
+STYLE = """
+<style>
+:focus-visible { outline: 3px solid #0b5cad !important; outline-offset: 2px; }
+.block-container { padding-top: 2.5rem; max-width: 1280px; }
+[data-testid="stCaptionContainer"] { color: #4a4a4a !important; opacity: 1 !important; }
+[data-testid="stCaptionContainer"] * { color: inherit !important; opacity: 1 !important; }
+.chip { display: inline-block; width: .9em; height: .9em; border: 1px solid #1a1a1a;
+        margin-right: .5em; vertical-align: -0.1em; }
+</style>
+"""
+
+
+def main() -> None:
+    """Draw the page."""
+    st.set_page_config("Skin-lesion segmentation", icon(), layout="wide")
+    st.html(STYLE)
+    st.title("Skin-lesion segmentation")
+    st.caption(
+        "Drop dermoscopic photographs; see the lesion's outline, how sure the model is, and how it "
+        "compares with an expert. **Not a medical device: for research only.**"
+    )
+    with st.sidebar:
+        connection()
+    # Before anything is asked: what is not drawn loses its files, and the service may be away.
+    files = st.file_uploader(
+        "Photographs",
+        type=TYPES,
+        accept_multiple_files=True,
+        help="JPEG, PNG, TIFF, BMP, WebP or DICOM, up to 20 MB each. They go to the service and "
+        "are kept nowhere.",
+    )
+    try:
+        versions = asking.client().models()
+        with st.sidebar:
+            wish, opacity = controls(versions)
+    except ClientError as exc:
+        asking.explain(exc)
+        return
+    if not files:
+        st.info("Drop one photograph, or many, to begin.", icon=":material/upload:")
+        return
+    photographs = [Photograph(file.name, file.file_id, file.getvalue()) for file in files]
+    chosen = choose(photographs, wish)
+    if chosen:
+        views.show(*chosen, wish, opacity, versions)
+
+
+def connection() -> None:
+    """Which service, and the visitor's key."""
+    st.header("Settings")
+    with st.expander("Connection"):
+        st.write(f"Service: `{asking.URL}`")
+        st.text_input("API key", type="password", key="api_key", help="Kept for this visit alone.")
+
+
+def controls(versions: VersionList) -> tuple[Wish, float]:
+    """What the visitor can turn, and what it comes to."""
+    serving = versions.serving
+    names = [f"{entry.name}@{entry.version}" for entry in versions.models]
+    current = serving.label if serving else None
+    model = st.selectbox(
+        "Model version", names, index=names.index(current) if current in names else 0,
+        format_func=lambda name: name + " · production" * (name == current),
+    )  # fmt: skip
+    card = asking.once(("card", model), lambda: asking.client().model(model).card)
+    own = float(card.get("postprocess", {}).get("threshold", 0.5))
+    threshold = st.slider(
+        "Threshold", 0.05, 0.95, own, 0.05, key=f"threshold-{model}",
+        help="Probability above which a pixel is lesion. Lower finds more.",
+    )  # fmt: skip
+    st.caption(f"The version's own, chosen on validation images, is {own:.2f}.")
+    opacity = st.slider("Opacity", 0, 100, 25, 5, format="%d %%", help="Of the colour inside.")
+    spacing = st.number_input(
+        "Side of a pixel, mm", 0.0, 10.0, 0.0, 0.001, format="%.4f",
+        help="From a scale in the photograph. 0: unknown, measurements in pixels alone. A "
+        "dermatoscope's magnification is not a pixel's size.",
+    )  # fmt: skip
+    wish = Wish(
+        model=None if model == current else model,
+        threshold=None if abs(threshold - own) < 1e-6 else threshold,
+        spacing_mm=spacing or None,
+    )
+    return wish, opacity / 100
+
+
+def choose(photographs: list[Photograph], wish: Wish) -> tuple[Photograph, Segmentation] | None:
+    """Segment all photographs, list them where there are several, and let one be chosen."""
+    found: list[tuple[Photograph, Segmentation | ClientError]] = []
+    total = len(photographs)
+    bar = st.progress(0.0, f"Segmenting {total} photographs") if total > 1 else None
+    for pair in asking.segment_all(photographs, wish):
+        found.append(pair)
+        if bar:
+            bar.progress(len(found) / total, f"{len(found)} of {total} photographs segmented")
+        if isinstance(pair[1], ClientError):
+            if asking.lacks_measurements(pair[1]):
+                st.rerun()
+            if asking.is_for_all(pair[1]):
+                asking.explain(pair[1])
+                return None
+    if bar:
+        bar.empty()
+    if total == 1:
+        photograph, answer = found[0]
+        if isinstance(answer, ClientError):
+            asking.explain(answer)
+            return None
+        return photograph, answer
+    views.overview(found)
+    good = [
+        (photograph, answer) for photograph, answer in found if isinstance(answer, Segmentation)
+    ]
+    if not good:
+        return None
+    number: int = st.selectbox(
+        "Photograph to look at", range(len(good)), format_func=lambda n: good[n][0].name
+    )
+    return good[number]
+
+
+main()

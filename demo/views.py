@@ -1,0 +1,283 @@
+"""The views of one photograph's answer."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+from PIL import Image
+
+from demo import asking
+from demo.asking import Photograph, Wish
+from demo.pictures import encode_png, is_dicom, outlined, upright, with_probability
+from service.client import ClientError, Segmentation, VersionList
+
+OUTLINE, PROBABILITY, EXPERT, COMPARE = "Outline", "Probability", "Expert's mask", "Two versions"
+VIEWS = (OUTLINE, PROBABILITY, EXPERT, COMPARE)
+_UNSURE = 0.7
+"""Expected Jaccard below which a person should look, where the service gives no advice itself."""
+_ADVICE = {
+    "accept": (st.success, "Good enough to use."),
+    "review": (st.warning, "A person should look at this one."),
+    "reject": (st.error, "Do not use this one."),
+}
+_LEGEND = (
+    '<div><span class="chip" style="background:#0072b2"></span>both: lesion</div>'
+    '<div><span class="chip" style="background:#e69f00"></span>model alone (false positive)</div>'
+    '<div><span class="chip" style="background:#cc79a7"></span>expert alone (false negative)</div>'
+)
+
+
+def show(
+    photograph: Photograph,
+    found: Segmentation,
+    wish: Wish,
+    opacity: float,
+    versions: VersionList,
+) -> None:
+    """Everything on one photograph."""
+    figures(found)
+    advice(found)
+    view = st.segmented_control("View", VIEWS, default=OUTLINE, required=True, key="view")
+    # Two pictures side by side need the whole width.
+    left, right = (
+        (st.container(), st.container()) if view == COMPARE else st.columns([5, 3], gap="large")
+    )
+    with left:
+        try:
+            if view == PROBABILITY:
+                probability(photograph, found, wish)
+            elif view == EXPERT:
+                expert(photograph, wish)
+            elif view == COMPARE:
+                compare(photograph, wish, opacity, versions)
+            else:
+                picture = _picture(photograph, found, wish, opacity)
+                st.image(picture, width="stretch", alt=_described(found))
+        except ClientError as exc:
+            asking.explain(exc)
+    with right:
+        downloads(photograph, found, wish)
+        measurements(found)
+
+
+def overview(found: Sequence[tuple[Photograph, Segmentation | ClientError]]) -> None:
+    """One line a photograph."""
+    failed = sum(isinstance(answer, ClientError) for _, answer in found)
+    st.subheader(f"{len(found)} photographs" + (f", {failed} could not be used" if failed else ""))
+    st.dataframe([_line(photograph, answer) for photograph, answer in found], hide_index=True)
+
+
+def figures(found: Segmentation) -> None:
+    """The four numbers that matter most."""
+    height, width = found.mask.shape
+    columns = st.columns(4)
+    share = found.area_px / (height * width)
+    columns[0].metric("Lesion", f"{found.area_px:,} px", border=True, help="Pixels of the lesion.")
+    columns[1].metric("Share of the photograph", f"{share:.1%}", border=True)
+    columns[2].metric(
+        "Expected Jaccard", "unknown" if found.score is None else f"{found.score:.2f}", border=True,
+        help="How well the mask is expected to agree with an expert's, 0 to 1.",
+    )  # fmt: skip
+    columns[3].metric("Model", found.model.version, border=True, help=found.model.label)
+
+
+def advice(found: Segmentation) -> None:
+    """Whether the answer can be used, and why not."""
+    quality = found.annotation.get("quality")
+    if isinstance(quality, dict) and quality.get("advice") in _ADVICE:
+        box, text = _ADVICE[quality["advice"]]
+        reasons = [_reason(reason) for reason in quality.get("reasons") or ()]
+        box(f"**{quality['advice'].capitalize()}.** {text} " + "; ".join(reasons))
+    elif not found.lesion_found:
+        st.warning("**No lesion was found.** A lower threshold finds more.")
+    elif found.score is not None and found.score < _UNSURE:
+        st.warning(
+            f"**Unsure.** The model expects to agree with an expert to {found.score:.2f} only: a "
+            "person should look at this one."
+        )
+
+
+def probability(photograph: Photograph, found: Segmentation, wish: Wish) -> None:
+    """How likely each pixel is lesion."""
+    grey = asking.once(
+        ("probability", photograph.key, wish.model),
+        lambda: asking.client().segment_as(photograph.data, "probability", model=wish.model),
+    )
+    over = st.slider("Over the photograph", 0, 100, 60, 5, format="%d %%", key="over")
+    base = upright(photograph.data, _shape(found))
+    picture = with_probability(base, grey, opacity=over / 100)
+    st.image(picture, width="stretch", alt="Probability of lesion: dark blue 0, yellow 1.")
+    st.caption("Dark blue: surely skin. Grey: undecided. Yellow: surely lesion.")
+
+
+def expert(photograph: Photograph, wish: Wish) -> None:
+    """Scores against an expert's mask, and where the two differ."""
+    file = st.file_uploader(
+        "Expert's mask of this photograph", type=["png", "json"], key=f"truth-{photograph.key}",
+        help="PNG with only 0 and 255, as high and as wide as the photograph; or COCO run lengths.",
+    )  # fmt: skip
+    if file is None:
+        st.info("Drop the expert's mask to see Dice, IoU and where the two differ.")
+        return
+    truth, key = file.getvalue(), (photograph.key, file.file_id, wish)
+    spacing = (wish.spacing_mm, wish.spacing_mm) if wish.spacing_mm else None
+    scores = asking.once(
+        ("scores", *key),
+        lambda: asking.client().evaluate(
+            [truth],
+            images=[photograph.data],
+            threshold=wish.threshold,
+            model=wish.model,
+            spacing_mm=spacing,
+        ),
+    ).items[0]
+    distance = scores.hausdorff_95_mm if spacing else scores.hausdorff_95_px
+    unit = "mm" if spacing else "px"
+    columns = st.columns(3)
+    columns[0].metric("Dice", f"{scores.dice:.4f}", border=True)
+    columns[1].metric("IoU (Jaccard)", f"{scores.jaccard:.4f}", border=True)
+    columns[2].metric(
+        "95 % Hausdorff", "none" if distance is None else f"{distance:.2f} {unit}", border=True,
+        help="All but 5 % of either outline lie closer than this to the other.",
+    )  # fmt: skip
+    st.caption(f"Sensitivity {scores.sensitivity:.4f}, specificity {scores.specificity:.4f}.")
+    picture = asking.once(
+        ("picture", *key),
+        lambda: asking.client().evaluation_picture(
+            truth, image=photograph.data, threshold=wish.threshold, model=wish.model
+        ),
+    )
+    st.image(picture, width="stretch", alt="Where the model and the expert agree and differ.")
+    st.html(_LEGEND)
+
+
+def compare(photograph: Photograph, wish: Wish, opacity: float, versions: VersionList) -> None:
+    """Two versions side by side."""
+    names = [f"{entry.name}@{entry.version}" for entry in versions.models]
+    if len(names) < 2:
+        st.info("The service has one version only; publish another to compare them.")
+        return
+    columns, masks = st.columns(2), []
+    for number, column in enumerate(columns):
+        with column:
+            start = len(names) - 1 if number == 0 else len(names) - 2
+            name = st.selectbox(f"Version {'AB'[number]}", names, index=start, key=f"side-{number}")
+            with st.spinner(f"Asking {name}"):
+                answer = asking.segment(photograph, Wish(name, None, wish.spacing_mm))
+            picture = _picture(photograph, answer, Wish(name), opacity)
+            st.image(picture, width="stretch", alt=f"{name}: {_described(answer)}")
+            score = "unknown" if answer.score is None else f"{answer.score:.2f}"
+            st.write(
+                f"{answer.area_px:,} px · expected Jaccard {score} · threshold "
+                f"{answer.threshold:.2f}"
+            )
+            masks.append(answer.mask)
+    agreement = asking.client().evaluate([masks[0]], preds=[masks[1]]).items[0].jaccard
+    st.metric("Jaccard of the two masks with each other", f"{agreement:.4f}", border=True)
+
+
+def downloads(photograph: Photograph, found: Segmentation, wish: Wish) -> None:
+    """The answer as files."""
+    stem = Path(photograph.name).stem
+    st.subheader("Download")
+    _download("Mask (PNG)", encode_png(found.mask), f"{stem}_mask.png")
+    _download("COCO RLE (JSON)", json.dumps(found.annotation), f"{stem}.json")
+    _download(
+        "Outlined photograph (PNG)",
+        lambda: _made(photograph, wish, "overlay"),
+        f"{stem}_outline.png",
+    )
+    _download("GeoJSON", lambda: _made(photograph, wish, "geojson"), f"{stem}.geojson")
+    if is_dicom(photograph.data):
+        _download("DICOM SEG", lambda: _made(photograph, wish, "dicom-seg"), f"{stem}_seg.dcm")
+
+
+def _download(label: str, data: str | bytes | Callable[[], bytes], name: str) -> None:
+    st.download_button(label, data, name, on_click="ignore", width="stretch")
+
+
+def measurements(found: Segmentation) -> None:
+    """What the service measured, in a table; nothing where it does not measure."""
+    values = found.annotation.get("measurements")
+    if not isinstance(values, dict):
+        return
+    st.subheader("Measurements")
+    st.table(
+        [{"measurement": name, "value": text} for name, text in _measured(values)],
+        border="horizontal",
+    )
+    st.caption("Geometry only, no diagnosis. docs/measurements.md has each formula.")
+
+
+def _measured(values: dict[str, Any]) -> list[tuple[str, str]]:
+    lines = []
+    for name, value in values.items():
+        if value is None or name.startswith(("spacing", "bbox")):
+            continue
+        words, unit = name.replace("_", " "), ""
+        for ending in ("px", "mm2", "mm", "deg"):
+            if words.endswith(f" {ending}"):
+                words = words.removesuffix(ending)
+                unit = {"mm2": " mm²", "deg": "°"}.get(ending, f" {ending}")
+                break
+        numbers = value if isinstance(value, list | tuple) else [value]
+        lines.append((words.strip().capitalize(), ", ".join(_number(n) for n in numbers) + unit))
+    return lines
+
+
+def _number(value: float) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.{1 if abs(value) >= 100 else 2 if abs(value) >= 10 else 3}f}"
+
+
+def _picture(
+    photograph: Photograph, found: Segmentation, wish: Wish, opacity: float
+) -> Image.Image | bytes:
+    base = upright(photograph.data, _shape(found))
+    if base is None:  # what a browser cannot show (DICOM, 16 bits), the service draws
+        key = ("overlay", photograph.key, wish)
+        return asking.once(key, lambda: _made(photograph, wish, "overlay"))
+    return outlined(base, found.mask, opacity=opacity)
+
+
+def _made(photograph: Photograph, wish: Wish, form: str) -> bytes:
+    return asking.client().segment_as(
+        photograph.data, form, model=wish.model, threshold=wish.threshold
+    )
+
+
+def _line(photograph: Photograph, answer: Segmentation | ClientError) -> dict[str, object]:
+    line: dict[str, object] = {"photograph": photograph.name}
+    if isinstance(answer, ClientError):
+        return line | {"lesion, px": None, "expected Jaccard": None,
+                       "advice": asking.in_a_word(answer)}  # fmt: skip
+    quality = answer.annotation.get("quality")
+    said = quality.get("advice") if isinstance(quality, dict) else None
+    unsure = answer.score is not None and answer.score < _UNSURE
+    said = said or ("no lesion found" if not answer.lesion_found else "look" if unsure else "")
+    score = None if answer.score is None else round(answer.score, 2)
+    return line | {"lesion, px": answer.area_px, "expected Jaccard": score, "advice": said}
+
+
+def _reason(reason: object) -> str:
+    if isinstance(reason, dict):
+        return str(reason.get("detail") or reason.get("code") or reason)
+    return str(reason).replace("_", " ")
+
+
+def _shape(found: Segmentation) -> tuple[int, int]:
+    height, width = found.mask.shape
+    return height, width
+
+
+def _described(found: Segmentation) -> str:
+    if not found.lesion_found:
+        return "The photograph; no lesion was found in it."
+    x, y, width, height = found.bbox_px
+    return (
+        f"The photograph with the lesion's outline: {found.area_px} px, {width} px wide and "
+        f"{height} px high, {x} px from the left and {y} px from the top."
+    )

@@ -1,0 +1,286 @@
+"""The page in a real browser, with a real service behind it."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+
+from model_core.mask_png import decode_mask, encode_mask
+from model_core.rle import decode_rle
+from service.client import Client
+from service.settings import PREFIX
+from tests.browser import chromium, weak_texts
+from tests.conftest import REPOSITORY
+from tests.service.process import free_port, service
+from trainer.drawn import draw_lesion
+
+pytest.importorskip("streamlit", reason="streamlit is not installed (make demo installs it)")
+pytestmark = pytest.mark.slow
+
+EXAMPLE, TRUTH = REPOSITORY / "docs" / "example.png", REPOSITORY / "docs" / "example_truth.png"
+START_S = 90
+expect.set_options(timeout=30_000)
+
+
+@contextmanager
+def demo(url: str, log: Path) -> Iterator[str]:
+    """Address of the page, started as `make demo` does; its service too, where none answers."""
+    port = free_port()
+    environment = {k: v for k, v in os.environ.items() if not k.startswith((PREFIX, "DEMO_"))}
+    environment |= {"LESION_CLIENT_URL": url, "DEMO_PORT": str(port)}
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "demo"], cwd=REPOSITORY, env=environment,
+            stderr=stderr, stdout=stderr,
+        )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(f"{address}/_stcore/health", process, log)
+        yield address
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(START_S)
+
+
+def wait_for(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if httpx2.get(url).status_code == 200:
+                return
+        except httpx2.TransportError:
+            time.sleep(0.2)
+    pytest.fail(f"{url} does not answer: {log.read_text()}")
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a service with the shipped versions."""
+    port = free_port()
+    with service(port, REPOSITORY / "models", tmp_path_factory.mktemp("service") / "log"):
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def address(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with demo(url, tmp_path_factory.mktemp("demo") / "log") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A new visit; nothing that it does may ask another machine for anything."""
+    outside: list[str] = []
+    visit = browser.new_context(viewport={"width": 1280, "height": 1100})
+    visit.set_default_timeout(30_000)
+    page = visit.new_page()
+    page.on("request", lambda request: outside.append(request.url))
+    yield page
+    visit.close()
+    local = ("http://127.0.0.1:", "data:", "blob:")
+    assert [address for address in outside if not address.startswith(local)] == []
+
+
+def upload(page: Page, label: str, *files: Path) -> None:
+    page.get_by_test_id("stFileUploader").filter(has_text=label).locator("input").set_input_files(
+        files
+    )
+
+
+def metric(page: Page, label: str) -> str:
+    box = page.get_by_test_id("stMetric").filter(has_text=label)
+    return box.get_by_test_id("stMetricValue").inner_text()
+
+
+def view(page: Page, name: str) -> None:
+    page.get_by_test_id("stButtonGroup").get_by_text(name, exact=True).click()
+
+
+def settle(page: Page) -> None:
+    """Wait until the page has answered the last change."""
+    page.wait_for_timeout(300)
+    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
+
+
+def download(page: Page, label: str) -> bytes:
+    with page.expect_download() as event:
+        page.get_by_role("button", name=label).click()
+    return Path(event.value.path()).read_bytes()
+
+
+def test_from_a_photograph_to_its_mask_its_scores_and_its_files(
+    page: Page, address: str, url: str
+) -> None:
+    page.goto(address)
+    upload(page, "Photographs", EXAMPLE)
+    expect(page.get_by_alt_text("with the lesion's outline")).to_be_visible()
+    with Client(url) as client:
+        found, lower = client.segment(EXAMPLE), client.segment(EXAMPLE, threshold=0.4)
+        scores = client.evaluate([TRUTH], images=[EXAMPLE]).items[0]
+    assert metric(page, "Lesion") == f"{found.area_px:,} px"
+    assert metric(page, "Expected Jaccard") == f"{found.score:.2f}"
+
+    assert np.array_equal(decode_mask(download(page, "Mask (PNG)")), found.mask)
+    annotation = json.loads(download(page, "COCO RLE (JSON)"))
+    assert np.array_equal(decode_rle(annotation["segmentation"], max_pixels=10**6), found.mask)
+    outlined = Image.open(io.BytesIO(download(page, "Outlined photograph (PNG)")))
+    assert outlined.size == (512, 384)
+    assert json.loads(download(page, "GeoJSON"))["type"] == "FeatureCollection"
+
+    threshold = page.get_by_role("slider", name="Threshold")
+    threshold.focus()
+    threshold.press("ArrowLeft")  # from 0.45 to 0.40: more is lesion
+    expect(page.get_by_text(f"{lower.area_px:,} px").first).to_be_visible()
+    threshold.press("ArrowRight")
+    expect(page.get_by_text(f"{found.area_px:,} px").first).to_be_visible()
+
+    view(page, "Expert's mask")
+    upload(page, "Expert's mask", TRUTH)
+    expect(page.get_by_text("IoU (Jaccard)")).to_be_visible()
+    assert metric(page, "Dice") == f"{scores.dice:.4f}"
+    assert metric(page, "IoU (Jaccard)") == f"{scores.jaccard:.4f}"
+    expect(page.get_by_alt_text("agree and differ")).to_be_visible()
+
+    view(page, "Probability")
+    expect(page.get_by_alt_text("Probability of lesion")).to_be_visible()
+
+    view(page, "Two versions")
+    expect(page.get_by_text("two masks with each other")).to_be_visible(timeout=60_000)
+    assert 0.5 < float(metric(page, "two masks with each other")) < 1
+
+
+def test_the_opacity_slider_changes_the_picture(page: Page, address: str) -> None:
+    page.goto(address)
+    upload(page, "Photographs", EXAMPLE)
+    picture = page.get_by_alt_text("with the lesion's outline")
+    expect(picture).to_be_visible()
+    before = picture.get_attribute("src")
+    opacity = page.get_by_role("slider", name="Opacity")
+    opacity.focus()
+    opacity.press("End")
+    expect(picture).not_to_have_attribute("src", before or "")
+
+
+def test_many_photographs_one_of_them_bad(page: Page, address: str, tmp_path: Path) -> None:
+    for seed in range(5):
+        Image.fromarray(draw_lesion(seed)[0]).save(tmp_path / f"lesion_{seed}.png")
+    (tmp_path / "bad.jpg").write_bytes(b"no photograph")
+    page.goto(address)
+    upload(page, "Photographs", *sorted(tmp_path.iterdir()))
+    expect(page.get_by_text("6 photographs, 1 could not be used")).to_be_visible()
+    page.get_by_role("combobox", name="Photograph to look at").click()
+    page.get_by_role("option", name="lesion_3.png").click()
+    settle(page)
+    assert decode_mask(download(page, "Mask (PNG)")).shape == (384, 512)
+
+
+def test_what_cannot_be_used_is_explained(page: Page, address: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no photograph")
+    (tmp_path / "small.png").write_bytes(encode_mask(np.ones((3, 4), bool)))
+    page.goto(address)
+    upload(page, "Photographs", tmp_path / "bad.png")
+    expect(page.get_by_text("Unsupported image type")).to_be_visible()
+    expect(page.get_by_role("link", name="what this means")).to_be_visible()
+    page.reload()
+    upload(page, "Photographs", EXAMPLE)
+    view(page, "Expert's mask")
+    upload(page, "Expert's mask", tmp_path / "small.png")
+    expect(
+        page.get_by_text("truth is (3, 4), the upright photograph is (384, 512)")
+    ).to_be_visible()
+
+
+def test_the_page_brings_a_service_and_says_when_it_is_away(page: Page, tmp_path: Path) -> None:
+    port = free_port()
+    with demo(f"http://127.0.0.1:{port}", tmp_path / "log") as address:
+        page.goto(address)
+        away, again = (
+            page.get_by_text("The service is away"),
+            page.get_by_role("button", name="again"),
+        )
+        for _ in range(START_S):  # it starts beside the page, a few seconds later
+            page.wait_for_timeout(1_000)
+            if away.is_visible():
+                again.click()
+            elif page.get_by_text("Drop one photograph").is_visible():
+                break
+        upload(page, "Photographs", EXAMPLE)
+        expect(page.get_by_alt_text("with the lesion's outline")).to_be_visible()
+    for _ in range(50):  # and ends with it
+        try:
+            httpx2.get(f"http://127.0.0.1:{port}/healthz")
+        except httpx2.TransportError:
+            return
+        time.sleep(0.2)
+    pytest.fail("the service outlives the page that started it")
+
+
+def test_a_service_that_went_away_is_missed_and_found_again(page: Page, tmp_path: Path) -> None:
+    port = free_port()
+    running = service(port, REPOSITORY / "models", tmp_path / "log")
+    with running as process, demo(f"http://127.0.0.1:{port}", tmp_path / "demo-log") as address:
+        page.goto(address)
+        expect(page.get_by_text("Drop one photograph")).to_be_visible()
+        process.kill()
+        process.wait()
+        upload(page, "Photographs", EXAMPLE)
+        expect(page.get_by_text("The service is away")).to_be_visible()
+        expect(page.get_by_test_id("stAlert")).to_contain_text(f"http://127.0.0.1:{port}")
+        with service(port, REPOSITORY / "models", tmp_path / "log"):
+            page.get_by_role("button", name="Try again").click()
+            expect(page.get_by_alt_text("with the lesion's outline")).to_be_visible()
+
+
+def test_the_keyboard_alone_reaches_everything_and_shows_where_it_is(
+    page: Page, address: str
+) -> None:
+    page.goto(address)
+    upload(page, "Photographs", EXAMPLE)
+    expect(page.get_by_alt_text("with the lesion's outline")).to_be_visible()
+    reached: list[str] = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate(
+                """() => { const e = document.activeElement, s = getComputedStyle(e);
+                return (e.getAttribute("aria-label") || e.innerText || e.tagName).trim()
+                    + " | " + e.type + " | " + s.outlineStyle; }"""
+            )
+        )
+    everything = "\n".join(reached)
+    for name in ("Model version", "Threshold", "Opacity", "Outline", "Mask (PNG)"):
+        assert name in everything
+    sliders = [line for line in reached if "| range |" in line]
+    assert sliders
+    assert all(line.endswith("| solid") for line in sliders), sliders
+    page.get_by_role("radio", name="Outline").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Space")
+    expect(page.get_by_alt_text("Probability of lesion")).to_be_visible()
+
+
+def test_every_text_stands_out_from_what_is_behind_it(page: Page, address: str) -> None:
+    page.goto(address)
+    expect(page.get_by_text("Drop one photograph")).to_be_visible()
+    assert weak_texts(page) == []
+    upload(page, "Photographs", EXAMPLE)
+    expect(page.get_by_alt_text("with the lesion's outline")).to_be_visible()
+    assert weak_texts(page) == []
