@@ -54,8 +54,8 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.condition = Condition()
-    app.state.doorkeeper = Doorkeeper(settings)
     app.state.telemetry = Telemetry()
+    app.state.doorkeeper = Doorkeeper(settings, app.state.telemetry)
     app.state.metrics = SharedMetrics(app.state.telemetry.registry, worker)
     app.state.engine = Engine(settings, app.state.telemetry)
     app.state.reloader = Reloader(app.state.engine, app.state.telemetry, settings.model_name)

@@ -7,14 +7,14 @@ backend are busy, or, for `wait_s` at most, while others are known to be on thei
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
-from model_core.arrays import Image, Logits
+from model_core.arrays import Batch, Image, Logits
 from model_core.predictor import Predictor
 
 
@@ -48,11 +48,20 @@ class Batcher:
         pool: Runs the network.
         size: Photographs in a batch at most; 0 leaves it to the backend.
         wait_s: Longest wait for others that are on their way.
+        infer: Gives the logits (N, S, S) of photographs, uint8 (N, S, S, 3); runs in the pool.
     """
 
-    def __init__(self, pool: Executor, *, size: int, wait_s: float) -> None:
+    def __init__(
+        self,
+        pool: Executor,
+        *,
+        size: int,
+        wait_s: float,
+        infer: Callable[[Predictor, Batch], Logits] = Predictor.infer,
+    ) -> None:
         self._pool = pool
         self._size, self._wait_s = size, wait_s
+        self._infer = infer
         self._waiting: list[_Waiting] = []
         self._coming: Counter[Predictor] = Counter()
         self._running: set[asyncio.Task[None]] = set()
@@ -135,7 +144,8 @@ class Batcher:
         def infer() -> Logits:
             nonlocal started
             started = time.perf_counter()
-            found = batch[0].predictor.infer(np.stack([each.pixels for each in batch]))
+            pixels = np.stack([each.pixels for each in batch])
+            found = self._infer(batch[0].predictor, pixels)
             if len(found) != len(batch):
                 raise RuntimeError(f"the network gave {len(found)} answers to {len(batch)}")
             return found

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from model_core.arrays import Image, Logits
+from model_core.arrays import Batch, Image, Logits
 from model_core.backends.choice import gpu_is_usable
 from model_core.cores import usable_cores
 from model_core.errors import ConfigError, CorruptVersionError
@@ -56,7 +56,10 @@ class Engine:
         # Apart, so that masks of evaluations that take seconds hold up no photograph's decoding.
         self._scoring = ThreadPoolExecutor(max(1, cores // 2), "scoring")
         self._batcher = Batcher(
-            self._inference, size=settings.batch_size, wait_s=settings.batch_wait_ms / 1000
+            self._inference,
+            size=settings.batch_size,
+            wait_s=settings.batch_wait_ms / 1000,
+            infer=self._run_network,
         )
 
     @property
@@ -233,11 +236,22 @@ class Engine:
 
     async def _infer(self, stages: Stages, predictor: Predictor, pixels: Image) -> Logits:
         if self._batcher.size(predictor) == 1:
-            return await self._stage(stages, "infer", lambda: predictor.infer(pixels[None])[0])
+            alone = pixels[None]
+            return await self._stage(
+                stages, "infer", lambda: self._run_network(predictor, alone)[0]
+            )
         answer = await self._batcher.run(predictor, pixels)
         stages.seconds["queue"] += answer.queue_s
         stages.seconds["infer"] += answer.infer_s
         return answer.logits
+
+    def _run_network(self, predictor: Predictor, batch: Batch) -> Logits:
+        self._telemetry.batch_size.observe(len(batch))
+        try:
+            return predictor.infer(batch)
+        except Exception:
+            self._telemetry.engine_errors.inc()
+            raise
 
     async def _stage(self, stages: Stages, stage: str, function: Callable[[], T]) -> T:
         """Run a stage in its thread; the wait for the thread counts as the stage `queue`."""

@@ -23,6 +23,7 @@ from service.keys import ApiKey, KeyRing
 from service.rate_limit import RateLimit, caller_of_address
 from service.request_record import current_record
 from service.settings import Settings
+from service.telemetry import Telemetry
 
 _BEARER = HTTPBearer(
     auto_error=False, scheme_name="bearer", description="A key of LESION_API_KEYS_FILE."
@@ -38,14 +39,17 @@ class Doorkeeper:
 
     Args:
         settings: Where the keys are, and the rate.
+        telemetry: Where it is seen that their file cannot be used any more.
 
     Raises:
         ConfigError: the file of keys cannot be used.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, telemetry: Telemetry) -> None:
         path = settings.api_keys_file
-        self.keys = KeyRing(path) if path else None
+        self.keys = keys = KeyRing(path) if path else None
+        if keys:
+            telemetry.keys_file_intact.set_function(lambda: keys.intact)
         rate = settings.rate_limit
         self._limit = RateLimit(rate, settings.rate_burst) if rate else None
 

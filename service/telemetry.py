@@ -3,9 +3,15 @@
 No label is anything that a caller chose: it might name a person, or be another one each time.
 """
 
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
+from service.errors import BY_SLUG
+
 _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Telemetry:
@@ -45,9 +51,28 @@ class Telemetry:
             ["problem"],
             registry=self.registry,
         )
+        for slug in BY_SLUG:  # an alert on an increase needs the zero before it
+            self.problems.labels(slug)
         self.audit_failures = Counter(
             "lesion_audit_failures",
             "Lines that could not be written to the audit log.",
+            registry=self.registry,
+        )
+        self.keys_file_intact = Gauge(
+            "lesion_keys_file_intact",
+            "1, or 0 while the file of API keys cannot be used and the keys read last stay.",
+            registry=self.registry,
+        )
+        self.keys_file_intact.set(1)
+        self.batch_size = Histogram(
+            "lesion_batch_size_images",
+            "Photographs in one run of the network.",
+            buckets=_BATCHES,
+            registry=self.registry,
+        )
+        self.engine_errors = Counter(
+            "lesion_engine_errors",
+            "Runs of the network that failed.",
             registry=self.registry,
         )
         self.queue_depth = Gauge(
@@ -70,6 +95,8 @@ class Telemetry:
             self.refusals.labels(reason)
         for reason in ("expired", "abandoned"):
             self.dropped.labels(reason)
+        self.build = Info("lesion_build", "The code that runs.", registry=self.registry)
+        self.build.info({"version": _version(), "python": platform.python_version()})
         self.model = Info("lesion_model", "The production version.", registry=self.registry)
         self.reloads = Counter(
             "lesion_model_reloads",
@@ -100,3 +127,10 @@ class Stages:
     def header(self) -> str:
         """The value of `Server-Timing`, in ms."""
         return ", ".join(f"{name};dur={s * 1000:.1f}" for name, s in self.seconds.items())
+
+
+def _version() -> str:
+    try:
+        return version("lesion-segmentation")
+    except PackageNotFoundError:  # a container has the code without installing it
+        return "unknown"
