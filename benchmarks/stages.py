@@ -59,7 +59,9 @@ def stages(version: LoadedVersion, photograph: bytes) -> list[Stage]:
     shown = logits[geometry.inside]
     tidied = tidy(shown, rules)
     mask = geometry.restore_mask(tidied, cut)
-    answer = Segmented(predictor.finish(logits, geometry), version, photograph, SegmentQuery())
+    answer = Segmented(
+        predictor.finish(logits, geometry, pixels=pixels), version, photograph, SegmentQuery()
+    )
     return [
         Stage("multipart", lambda: _read(body)),
         Stage("decode", lambda: decode_image(photograph, at_least=need)),

@@ -100,6 +100,8 @@ class Card:
         postprocess: How its answers become masks.
         calibration: What makes probabilities of its logits, and a score of its masks; null where
             it was never calibrated.
+        accept_score: Least predicted Jaccard at which a mask needs no review, by `trainer quality`;
+            null where none was chosen.
         training: The training config, whole.
         data: What it saw.
         scores: How good it is, set by set.
@@ -120,6 +122,7 @@ class Card:
     preprocess: PreprocessConfig
     postprocess: PostprocessConfig
     calibration: Calibration | None = None
+    accept_score: float | None = None
     training: dict[str, Any]
     data: DataRecord
     scores: list[ScoreRecord]
@@ -132,6 +135,8 @@ class Card:
     def __post_init__(self) -> None:
         check_name(self.name)
         check_version(self.version)
+        if self.accept_score is not None and not 0 <= self.accept_score <= 1:
+            raise ConfigError(f"accept_score is {self.accept_score}, expected 0 to 1")
 
     def admits(self, precision: str) -> bool:
         """Whether every engine of a precision (`bf16`, `int8`) was measured and found good."""

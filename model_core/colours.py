@@ -8,6 +8,7 @@ import numpy.typing as npt
 from model_core.arrays import Image, Mask
 
 Lab = npt.NDArray[np.float32]
+Plane = npt.NDArray[np.float32]
 
 _STEPS = np.arange(256) / 255
 _LINEAR = np.where(_STEPS <= 0.04045, _STEPS / 12.92, ((_STEPS + 0.055) / 1.055) ** 2.4).astype(
@@ -23,7 +24,8 @@ _XYZ = np.array(
 )
 _WHITE = np.array([0.95047, 1.0, 1.08883])
 """D65, 2 degrees."""
-_TO_XYZ = (_XYZ / _WHITE[:, None]).T.astype(np.float32)
+_SHARES = ((_XYZ / _WHITE[:, None])[..., None] * _LINEAR).astype(np.float32)
+"""Of white's X, Y and Z: what each value of red, green and blue adds; (3, 3, 256)."""
 
 
 def to_lab(rgb: npt.NDArray[np.uint8]) -> Lab:
@@ -39,11 +41,27 @@ def to_lab(rgb: npt.NDArray[np.uint8]) -> Lab:
         >>> to_lab(np.array([255, 255, 255], np.uint8)).round(1).tolist()[0]
         100.0
     """
-    xyz = _LINEAR[rgb] @ _TO_XYZ
-    f = np.where(xyz > 0.008856, np.cbrt(xyz), xyz * np.float32(7.787) + np.float32(16 / 116))
-    x, y, z = np.moveaxis(f, -1, 0)
+    x, y, z = (_root(_white_share(rgb, row)) for row in _SHARES)
     lab: Lab = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
     return lab
+
+
+def lightness(rgb: npt.NDArray[np.uint8]) -> Plane:
+    """L* of `to_lab` alone, float32 (...), in a third of its time."""
+    return 116 * _root(_white_share(rgb, _SHARES[1])) - 16
+
+
+def _white_share(rgb: npt.NDArray[np.uint8], shares: npt.NDArray[np.float32]) -> Plane:
+    # By tables: a matrix product would wake as many threads as there are cores.
+    red, green, blue = shares
+    total: Plane = red[rgb[..., 0]] + green[rgb[..., 1]] + blue[rgb[..., 2]]
+    return total
+
+
+def _root(share: Plane) -> Plane:
+    low = share * np.float32(7.787) + np.float32(16 / 116)
+    root: Plane = np.where(share > np.float32(0.008856), np.cbrt(share), low)
+    return root
 
 
 def colour_spread(image: Image, mask: Mask) -> float | None:

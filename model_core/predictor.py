@@ -15,6 +15,7 @@ from model_core.calibration import Calibration
 from model_core.image_io import MAX_PIXELS
 from model_core.postprocess import PostprocessConfig, logit, tidy
 from model_core.preprocess import Geometry, PreprocessConfig, preprocess
+from model_core.quality import Quality, assess
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,28 @@ class Prediction:
         """
         probability: np.ndarray = expit(self.geometry.restore(self.logits))
         return probability
+
+    def quality(self, accept_score: float | None) -> Quality:
+        """Whether to trust the mask.
+
+        Args:
+            accept_score: Least score to accept; None accepts nothing.
+
+        Raises:
+            ValueError: `pixels` is None.
+        """
+        if self.pixels is None:
+            raise ValueError("this prediction was made without its pixels")
+        place = self.geometry
+        return assess(
+            self.pixels[place.inside],
+            self.logits[place.inside],
+            self.small_mask,
+            score=self.score,
+            threshold=self.threshold,
+            accept_score=accept_score,
+            spacing=(place.height / place.rows, place.width / place.columns),
+        )
 
 
 class Predictor:

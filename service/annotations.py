@@ -5,7 +5,7 @@ import hashlib
 from model_core.polygons import TOLERANCE_PX, coco_polygons, geojson_geometry, polygons_of
 from model_core.registry import LoadedVersion
 from model_core.rle import area_and_bbox, encode_rle
-from service.measured import measurements_of
+from service.measured import measurements_of, quality_of
 from service.queries import AnswerQuery
 from service.schemas import (
     Annotation,
@@ -44,6 +44,7 @@ def annotation_of(answer: Segmented, *, polygons: bool = False) -> Annotation:
         threshold=answer.prediction.threshold,
         score=answer.prediction.score,
         lesion_found=area > 0,
+        quality=quality_of(answer),
         measurements=measurements_of(answer) if answer.query.measurements else None,
     )
 
@@ -59,7 +60,15 @@ def features_of(answer: Segmented) -> FeatureCollection:
         features.append(Feature(geometry=Geometry(**shape), properties=properties))
     shared = {
         name: getattr(annotation, name)
-        for name in ("image", "model", "threshold", "score", "lesion_found", "measurements")
+        for name in (
+            "image",
+            "model",
+            "threshold",
+            "score",
+            "lesion_found",
+            "quality",
+            "measurements",
+        )
     }
     return FeatureCollection(features=features, tolerance_px=tolerance, **shared)
 

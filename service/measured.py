@@ -1,13 +1,15 @@
-"""Measurements of an answer, in pixels and in mm."""
+"""What an answer says beside the mask: measurements, and whether to trust it."""
 
+from dataclasses import asdict
 from typing import Any
 
 from model_core.colours import colour_spread
 from model_core.distances import PIXELS
 from model_core.measurements import Shape, measure
 from model_core.predictor import Prediction
+from model_core.quality import accept_score_of
 from service.queries import parse_spacing
-from service.schemas import Measurements
+from service.schemas import Measurements, QualityReport, UncertainBand
 from service.segmented import Segmented
 
 _UNITLESS = ("orientation_deg", "compactness", "solidity", "asymmetry", "border_irregularity")
@@ -30,6 +32,14 @@ def measurements_of(answer: Segmented) -> Measurements:
         **{f"{name}_mm": getattr(mm, name, None) for name in _LENGTHS},
         **_unitless(mm or px),
     )
+
+
+def quality_of(answer: Segmented) -> QualityReport:
+    """Advice, reasons and uncertainty."""
+    version = answer.version
+    found = answer.prediction.quality(accept_score_of(version.sha256, version.card.accept_score))
+    band = None if found.band is None else UncertainBand(**asdict(found.band))
+    return QualityReport(advice=found.advice, reasons=found.reasons, uncertainty=band)
 
 
 def _unitless(shape: Shape | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from model_core.metrics import METRICS
+from model_core.quality import Advice, Reason
 
 _SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _SCORES = dict.fromkeys(METRICS, 0.9)
@@ -102,6 +103,30 @@ class Measurements(_Strict):
     )
 
 
+class UncertainBand(_Strict):
+    """Where the outline could as well lie: probability 0.25 to 0.75, in the lesion or near it."""
+
+    area_px: Length = Field(description="Its area, in pixels of the photograph.", examples=[4923.0])
+    share: Length = Field(description="Its area over the lesion's.", examples=[0.108])
+    width_px: Length = Field(
+        description="Its area over the outline's length: its width, px.", examples=[6.3]
+    )
+
+
+class QualityReport(_Strict):
+    """Whether to trust the mask: docs/quality.md says what each reason means and how often."""
+
+    advice: Advice = Field(
+        description="`accept` it, let a person `review` it, or `reject` it and take another "
+        "photograph.",
+        examples=["accept"],
+    )
+    reasons: tuple[Reason, ...] = Field(
+        description="What was seen; `cut_by_frame` alone changes no advice.", examples=[[]]
+    )
+    uncertainty: UncertainBand | None = Field(description="Null where nothing was found.")
+
+
 class Annotation(_Strict):
     """A COCO annotation of the lesion; COCO tools read it as it stands."""
 
@@ -140,6 +165,7 @@ class Annotation(_Strict):
         gt=0, lt=1, description="Probability above which a pixel is lesion.", examples=[0.5]
     )
     lesion_found: bool = Field(description="Whether the mask holds any pixel.", examples=[True])
+    quality: QualityReport
     measurements: Measurements | None = Field(
         default=None, description="Null unless `measurements=true`."
     )
@@ -192,6 +218,7 @@ class FeatureCollection(_Strict):
     )
     score: Score | None = Field(examples=[0.87])
     lesion_found: bool = Field(examples=[True])
+    quality: QualityReport
     measurements: Measurements | None = Field(default=None)
 
 

@@ -1,4 +1,4 @@
-"""The commands between training and publishing: calibrate, export and robustness."""
+"""The commands between training and publishing: calibrate, export, quality and robustness."""
 
 import argparse
 from pathlib import Path
@@ -22,6 +22,15 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     exporting.add_argument("run", type=Path, help="run folder")
     exporting.add_argument("--data", type=Path, required=True, help="prepared folder")
     exporting.set_defaults(command=_export)
+
+    trusting = commands.add_parser(
+        "quality", help="when a mask needs no review, and what then fails"
+    )
+    trusting.add_argument("target", help="run folder, version, alias, or name@version")
+    trusting.add_argument("--data", type=Path, required=True, help="prepared folder")
+    trusting.add_argument("--out", type=Path, help="folder for the results (default: the run)")
+    add_registry(trusting)
+    trusting.set_defaults(command=_quality)
 
     robust = commands.add_parser("robustness", help="scores of worse photographs, and inventions")
     robust.add_argument("target", help="run folder, version, alias, or name@version")
@@ -56,6 +65,25 @@ def _export(options: argparse.Namespace) -> None:
     run: Path = options.run
     print(format_report(export(run, read_samples(options.data))))
     print(f"written to {run / EXPORTS} and {run / PRECISION}")
+
+
+def _quality(options: argparse.Namespace) -> None:
+    from trainer import quality
+    from trainer.evaluate import held_out
+    from trainer.targets import open_target
+
+    opened = open_target(options.target, options.registry, options.name)
+    everything, predictor = read_samples(options.data), opened.target.predictor
+    parts = {part: held_out(everything, part, datasets=opened.datasets) for part in ("val", "test")}
+    for samples in parts.values():
+        require_unseen(samples, opened.seen or [])
+    judged = {part: quality.judge(predictor, samples) for part, samples in parts.items()}
+    chosen = quality.choose(judged["val"])
+    judged["no_lesion"] = quality.judge_no_lesion(predictor)
+    tables = {part: quality.tabulate(rows, chosen) for part, rows in judged.items()}
+    out = options.out or opened.home
+    print(quality.write_quality(tables, chosen, opened.target, out))
+    print(f"written to {out}: quality.json, quality.md")
 
 
 def _robustness(options: argparse.Namespace) -> None:

@@ -27,6 +27,7 @@ from trainer.calibrate import read_calibrated
 from trainer.config import TrainConfig, dump_config
 from trainer.drawn import draw_lesion
 from trainer.leaks import write_trained
+from trainer.quality import read_accept_score
 from trainer.run import (
     EXPORTS,
     PRECISION,
@@ -88,6 +89,7 @@ def publish(
         preprocess=config.preprocess,
         postprocess=rules,
         calibration=calibration,
+        accept_score=read_accept_score(run, scored, rules, calibration),
         training=_training(config, record),
         data=DataRecord(**record["data"]),
         scores=scores,

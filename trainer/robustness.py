@@ -135,7 +135,7 @@ def draw_sheet(predictor: Predictor, sample: Sample, path: Path, *, seed: int = 
     photograph = decode_image(read_photo(sample)).picture.convert("RGB")
     truth = read_truth(sample)
     named = [(each.name, each.apply(photograph, truth, seed)[0]) for each in PERTURBATIONS]
-    named += [(kind, _bmp(draw(number))) for kind, draw in KINDS.items() for number in (0, 1)]
+    named += [(kind, as_bmp(draw(number))) for kind, draw in KINDS.items() for number in (0, 1)]
     columns = 7
     sheet = Pillow.new("RGB", (columns * _TILE_PX, -(-len(named) // columns) * _TILE_PX), "white")
     pen = ImageDraw.Draw(sheet)
@@ -160,7 +160,7 @@ def _entry(own: npt.NDArray[np.float64], plain: npt.NDArray[np.float64]) -> dict
 
 
 def _inventions(kind: str, predict: Callable[[bytes], Prediction]) -> dict[str, Any]:
-    answers = [predict(_bmp(KINDS[kind](seed))) for seed in range(COUNT)]
+    answers = [predict(as_bmp(KINDS[kind](seed))) for seed in range(COUNT)]
     found = [answer for answer in answers if answer.mask.any()]
     scores = [answer.score for answer in found if answer.score is not None]
     return {
@@ -176,7 +176,8 @@ def _names(samples: Sequence[Sample]) -> list[str]:
     return list(dict.fromkeys(sample.dataset for sample in samples))
 
 
-def _bmp(pixels: npt.NDArray[np.uint8]) -> bytes:
+def as_bmp(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """A picture's file, as a client could send it."""
     out = io.BytesIO()
     Pillow.fromarray(pixels).save(out, format="BMP")
     return out.getvalue()

@@ -3,6 +3,8 @@
 import io
 import json
 import zipfile
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +16,14 @@ from pycocotools import mask as coco
 from shapely.geometry import shape
 from starlette.testclient import TestClient
 
+from model_core.calibration import Calibration
 from model_core.outline import LINE, RIM
+from service.app import create_app
+from service.settings import Settings
+from tests.models import CARD, tiny_registry
 from tests.pictures import encode, lesion, turned
 from tests.service.problems import assert_problem
+from trainer.drawn import draw_lesion
 
 PNG = encode(lesion(48, 64))
 SKIN = encode(Image.new("RGB", (30, 20), "white"))
@@ -118,6 +125,27 @@ def test_the_probability_is_cut_to_the_mask(client: TestClient, bits: str, white
     assert np.array_equal(grey > white / 2, mask(client))
     assert grey[24, 32] > 0.95 * white
     assert grey[0, 0] < 0.05 * white
+
+
+@pytest.mark.parametrize("form", ["rle", "polygon", "geojson"])
+def test_json_says_whether_to_trust_the_mask(client: TestClient, form: str) -> None:
+    quality = segment(client, f"?format={form}").json()["quality"]
+    assert (quality["advice"], quality["reasons"]) == ("review", ["not_calibrated"])
+    assert quality["uncertainty"]["share"] > 0
+    quality = segment(client, f"?format={form}", SKIN).json()["quality"]
+    assert (quality["advice"], quality["uncertainty"]) == ("reject", None)
+    assert quality["reasons"][0] == "nothing_found"
+
+
+def test_a_version_with_a_limit_accepts(tmp_path: Path) -> None:
+    calibration = Calibration(scale=1.0, bias=0.0, score_scale=1.0, score_bias=0.0)
+    card = replace(CARD, calibration=calibration, accept_score=0.6)
+    registry = tiny_registry(tmp_path, card=card)
+    pixels, _ = draw_lesion(3, height=192, width=256, hair=False)
+    with TestClient(create_app(Settings(model_registry=registry.root))) as own:
+        answer = segment(own, "?format=rle", encode(Image.fromarray(pixels))).json()
+    assert answer["score"] > 0.6
+    assert (answer["quality"]["advice"], answer["quality"]["reasons"]) == ("accept", [])
 
 
 @pytest.mark.parametrize("form", ["rle", "polygon", "geojson"])
