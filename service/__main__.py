@@ -82,6 +82,9 @@ def _serve(
     logger.info("serving=http://%s:%d docs=http://%s:%d/docs", *(host, settings.port) * 2)
     with contextlib.suppress(KeyboardInterrupt), listener:
         Server(app, settings).run(sockets=[listener])
+    if app.state.engine.watchdog.abandoned:
+        logging.shutdown()
+        os._exit(0)  # Python would wait for threads that never end
 
 
 def _listen(settings: Settings, *, shared: bool = False) -> socket.socket:

@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from service.audit import AuditLog
-from service.condition import Condition
 from service.engine import Engine
 from service.error_handlers import add_error_handlers
 from service.hot_reload import Reloader
@@ -53,11 +52,11 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.settings = settings
-    app.state.condition = Condition()
     app.state.telemetry = Telemetry()
     app.state.doorkeeper = Doorkeeper(settings, app.state.telemetry)
     app.state.metrics = SharedMetrics(app.state.telemetry.registry, worker)
     app.state.engine = Engine(settings, app.state.telemetry)
+    app.state.condition = app.state.engine.condition
     app.state.reloader = Reloader(app.state.engine, app.state.telemetry, settings.model_name)
     add_error_handlers(app)
     app.add_middleware(HeadAsGet)
@@ -81,6 +80,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     engine: Engine = app.state.engine
     await asyncio.to_thread(engine.load_production)
     following = app.state.reloader.following(app.state.settings.reload_seconds)
-    async with following, app.state.metrics.offered():
+    watching = engine.watchdog.watching(engine.restart)
+    async with following, watching, app.state.metrics.offered():
         yield
     await asyncio.to_thread(engine.close)

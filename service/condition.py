@@ -1,6 +1,6 @@
 """What the probes say: whether the process should get requests, and whether it should live on."""
 
-from service.errors import NotReadyError
+from service.errors import DeadError, NotReadyError
 
 
 class Condition:
@@ -8,10 +8,13 @@ class Condition:
 
     Attributes:
         draining: It was told to stop: it answers all that comes, and asks for no more.
+        trouble: Why the network cannot answer now; None where it can.
+        dead: Nothing helps but another process.
     """
 
     def __init__(self) -> None:
-        self.draining = False
+        self.draining = self.dead = False
+        self.trouble: str | None = None
 
     def drain(self) -> None:
         """Be not ready from now on."""
@@ -21,3 +24,10 @@ class Condition:
         """Raise a `NotReadyError` where no more requests should come."""
         if self.draining:
             raise NotReadyError("the service is stopping")
+        if self.trouble:
+            raise NotReadyError(self.trouble)
+
+    def check_alive(self) -> None:
+        """Raise a `DeadError` where the process should be killed."""
+        if self.dead:
+            raise DeadError("the network was loaded anew in vain; start another process")

@@ -22,11 +22,16 @@ from model_core.predictor import Prediction, Predictor
 from model_core.registry import PRODUCTION, LoadedVersion, Registry, split_reference
 from service.admission import Admission
 from service.batcher import Batcher
+from service.condition import Condition
 from service.errors import NotReadyError
 from service.request_record import current_record
 from service.residents import Held, Key, Residents
 from service.settings import Settings
 from service.telemetry import Stages, Telemetry
+from service.watchdog import Watchdog
+
+_WARM_S = 120
+"""Longest first run of a network: a GPU may compile for half a minute."""
 
 T = TypeVar("T")
 Resident = dict[Key, LoadedVersion]
@@ -47,20 +52,16 @@ class Engine:
         self._settings = settings
         self._telemetry = telemetry
         self.admission = Admission(settings, telemetry)
+        self.condition = Condition()
+        self.watchdog = Watchdog(telemetry, self.condition, stuck_s=settings.stuck_seconds)
         self._residents = Residents(self._load_beside, limit=settings.resident_versions)
         cores = usable_cores()
         self._io = ThreadPoolExecutor(settings.io_threads or cores, "io")
         # More than one only where the backend has several streams; otherwise they wait in it.
-        self._inference = ThreadPoolExecutor(cores, "inference")
         self._loader = ThreadPoolExecutor(1, "loader")
         # Apart, so that masks of evaluations that take seconds hold up no photograph's decoding.
         self._scoring = ThreadPoolExecutor(max(1, cores // 2), "scoring")
-        self._batcher = Batcher(
-            self._inference,
-            size=settings.batch_size,
-            wait_s=settings.batch_wait_ms / 1000,
-            infer=self._run_network,
-        )
+        self._make_inference()
 
     @property
     def production(self) -> LoadedVersion | None:
@@ -174,11 +175,41 @@ class Engine:
         """The result of a function that compares masks, run beside the pool."""
         return await asyncio.get_running_loop().run_in_executor(self._scoring, function, *args)
 
+    async def restart(self) -> None:
+        """Load the production version anew, and run it on other threads.
+
+        Raises:
+            ModelError: it fails its checks.
+        """
+        live = self.production
+        if live is None:
+            raise NotReadyError("no model is loaded yet")
+        self._inference.shutdown(wait=False)  # what waits there meets its deadline
+        self._make_inference()
+        # Not the loader's thread: it may be what is stuck.
+        thread = ThreadPoolExecutor(1, "restart")
+        loop = asyncio.get_running_loop()
+        loaded = await loop.run_in_executor(thread, self._load, live.card.name, live.card.version)
+        thread.shutdown(wait=False)
+        if self.production is live:  # else another version has gone live meanwhile
+            self.production = loaded
+
     def close(self) -> None:
-        """Stop the threads, once what they are doing is done."""
+        """Stop the threads, once what they are doing is done; one that is stuck is left."""
         self.production = None
+        wait = self.watchdog.trouble() != "stuck"
         for pool in (self._loader, self._io, self._inference, self._scoring):
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=wait, cancel_futures=True)
+
+    def _make_inference(self) -> None:
+        # More than one only where the backend has several streams; otherwise they wait in it.
+        self._inference = ThreadPoolExecutor(usable_cores(), "inference")
+        self._batcher = Batcher(
+            self._inference,
+            size=self._settings.batch_size,
+            wait_s=self._settings.batch_wait_ms / 1000,
+            infer=self._run_network,
+        )
 
     def _check_settings(self) -> None:
         try:
@@ -202,6 +233,7 @@ class Engine:
         except OSError as exc:
             raise CorruptVersionError(f"{name}/{version} cannot be read: {exc}") from exc
         self._warm(loaded)
+        loaded.predictor.backend = self.watchdog.watched(loaded.predictor.backend)
         backend, seconds = loaded.predictor.backend.name, time.perf_counter() - started
         logger.info("loaded=%s backend=%s seconds=%.2f", loaded.label, backend, seconds)
         return loaded
@@ -210,7 +242,8 @@ class Engine:
         """Run a version once where it will run: the golden check ran in the loader's thread."""
         size = loaded.card.preprocess.size
         blank = np.zeros((1, size, size, 3), np.uint8)
-        self._inference.submit(loaded.predictor.infer, blank).result()
+        warming = self._inference.submit(loaded.predictor.infer, blank)
+        warming.result(timeout=_WARM_S)
 
     async def _load_beside(self, name: str, version: str) -> LoadedVersion:
         loop = asyncio.get_running_loop()

@@ -20,6 +20,8 @@ UnavailableError                    the caller can try again later
 ├── QueueFullError                      as many requests as allowed are being worked on
 ├── OverloadedError                     its turn would come too late
 ├── DeadlineError                       its turn came too late
+├── EngineFailedError                   the network failed
+├── DeadError                           only another process can answer
 └── NotReadyError                       no model is loaded
 
 `service.error_handlers` answers each as RFC 9457 `application/problem+json`.
@@ -157,6 +159,14 @@ class OverloadedError(UnavailableError):
 
 class DeadlineError(UnavailableError):
     """The request was not answered in time, and what was left of its work is dropped."""
+
+
+class EngineFailedError(UnavailableError):
+    """The network failed; what it was asked is not the reason."""
+
+
+class DeadError(UnavailableError):
+    """The process cannot recover and should be killed."""
 
 
 class NotReadyError(UnavailableError):
@@ -396,9 +406,27 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         503,
         "not-ready",
         "Not ready",
-        "No model is loaded, or the service is starting or stopping.",
+        "No model is loaded or the network is loaded anew, or the service is starting or stopping.",
         "no model is loaded yet",
         retry_after_s=2,
+    ),
+    EngineFailedError: Problem(
+        503,
+        "engine-failed",
+        "The network failed",
+        "The network broke off while it ran this photograph, which is not the photograph's fault. "
+        "After three times in a row it is loaded anew. The log says what happened.",
+        "the network failed; it is tried again, or loaded anew",
+        retry_after_s=5,
+    ),
+    DeadError: Problem(
+        503,
+        "dead",
+        "To be killed",
+        "`/healthz` alone says so: loading the network anew did not help, and the process ends "
+        "itself in 20 s, unless somebody kills it before.",
+        "the network was loaded anew in vain; start another process",
+        retry_after_s=30,
     ),
     QueueFullError: Problem(
         503,

@@ -25,6 +25,7 @@ from service.errors import (
     BodyTooLargeError,
     BodyTooSlowError,
     DeadlineError,
+    EngineFailedError,
     Fault,
     InvalidKeyError,
     InvalidRequestError,
@@ -77,6 +78,7 @@ MODEL_ERRORS = (
     NotReadyError,
     QueueFullError,
     OverloadedError,
+    EngineFailedError,
     DeadlineError,
 )
 

@@ -162,6 +162,12 @@ class Settings(BaseSettings):
         le=3600,
         description="The same for an evaluation.",
     )
+    stuck_seconds: float = Field(
+        default=30,
+        gt=0,
+        le=3600,
+        description="Time for a batch in the network, after which the network is loaded anew.",
+    )
     drain_seconds: float = Field(
         default=5,
         ge=0,

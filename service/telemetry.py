@@ -95,6 +95,15 @@ class Telemetry:
             self.refusals.labels(reason)
         for reason in ("expired", "abandoned"):
             self.dropped.labels(reason)
+        self.restarts = Counter(
+            "lesion_engine_restarts",
+            "Attempts to load a network anew that was stuck or failed.",
+            ["reason", "outcome"],
+            registry=self.registry,
+        )
+        for reason in ("stuck", "failed"):
+            for outcome in ("ok", "failed"):
+                self.restarts.labels(reason, outcome)
         self.build = Info("lesion_build", "The code that runs.", registry=self.registry)
         self.build.info({"version": _version(), "python": platform.python_version()})
         self.model = Info("lesion_model", "The production version.", registry=self.registry)

@@ -5,7 +5,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
 from service.dependencies import ConditionOf, EngineOf, MetricsOf
-from service.errors import NotReadyError
+from service.errors import DeadError, NotReadyError
 from service.openapi import problems
 from service.schemas import Status
 from service.security import needs
@@ -23,9 +23,13 @@ _METRICS_RESPONSE = {
 }
 
 
-@router.get("/healthz", summary="Is the process alive?", responses=problems())
-async def healthz() -> Status:
-    """Answers 200 as long as the process answers at all."""
+@router.get("/healthz", summary="Is the process alive?", responses=problems(DeadError))
+async def healthz(condition: ConditionOf) -> Status:
+    """Answers 200, until only killing the process would help.
+
+    It stays 200 while the network is loaded anew or the service stops: `/readyz` tells of that.
+    """
+    condition.check_alive()
     return Status()
 
 
@@ -33,7 +37,8 @@ async def healthz() -> Status:
 async def readyz(engine: EngineOf, condition: ConditionOf) -> Status:
     """Answers 200 once a production version is loaded and has passed its golden test.
 
-    After SIGTERM it answers 503, while everything else is still answered.
+    While the network is stuck or failing it answers 503; after SIGTERM too, while everything else
+    is still answered.
 
     It stays 200 while a newer one cannot be loaded: `GET /models` and the counter
     `lesion_model_reloads_total` tell of that.

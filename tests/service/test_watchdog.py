@@ -1,0 +1,133 @@
+"""A network that hangs or crashes: the probes tell the truth, the service recovers or gives up."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from model_core.arrays import Batch, Logits
+from service import watchdog
+from service.app import create_app
+from service.engine import Engine
+from service.settings import Settings
+from tests.pictures import encode, lesion
+from tests.service.reloading import served
+from tests.service.slow_backend import HeldBackend, put_into
+from tests.service.waiting import wait_until
+
+PNG = encode(lesion(48, 64))
+
+
+class BrokenBackend:
+    """Raises, as a GPU does that has fallen off its bus."""
+
+    name = "broken"
+    streams = batch = 1
+
+    def run(self, batch: Batch) -> Logits:
+        raise RuntimeError("an illegal memory access was encountered")
+
+
+def break_(engine: Engine) -> None:
+    put_into(engine, engine.watchdog.watched(BrokenBackend()))
+
+
+@pytest.fixture
+def app(registry_root: Path) -> FastAPI:
+    return create_app(
+        Settings(model_registry=registry_root, deadline_seconds=0.3, stuck_seconds=0.6)
+    )
+
+
+@pytest.fixture
+def ask() -> Iterator[Callable[[str], tuple[int, str]]]:
+    with httpx2.Client() as client:
+
+        def ask(url: str) -> tuple[int, str]:
+            segment = url.endswith("/segment")
+            response = client.post(url, content=PNG) if segment else client.get(url)
+            problem = "problem" in response.headers["content-type"]
+            slug = response.json()["type"].removeprefix("/problems/") if problem else ""
+            return response.status_code, slug
+
+        yield ask
+
+
+def test_a_stuck_network_is_loaded_anew(
+    app: FastAPI, ask: Callable[[str], tuple[int, str]]
+) -> None:
+    engine = app.state.engine
+    held = HeldBackend(engine)
+    engine.production.predictor.backend = engine.watchdog.watched(held)
+    with served(app) as url:
+        try:
+            assert ask(f"{url}/segment") == (504, "deadline-passed")
+            wait_until(lambda: restarted(url, "stuck"))
+            assert ask(f"{url}/healthz")[0] == 200
+            assert ask(f"{url}/readyz")[0] == 200
+            assert ask(f"{url}/segment")[0] == 200
+        finally:
+            held.released.set()
+    assert engine.watchdog.abandoned == 1
+
+
+def test_a_failing_network_is_loaded_anew(
+    app: FastAPI, ask: Callable[[str], tuple[int, str]]
+) -> None:
+    break_(app.state.engine)
+    with served(app) as url:
+        for _ in range(watchdog.FAILURES):
+            assert ask(f"{url}/segment") == (503, "engine-failed")
+        wait_until(lambda: restarted(url, "failed"))
+        assert ask(f"{url}/segment")[0] == 200
+        assert ask(f"{url}/readyz")[0] == 200
+
+
+def test_a_network_that_fails_now_and_then_is_left_alone(
+    app: FastAPI, ask: Callable[[str], tuple[int, str]]
+) -> None:
+    engine: Engine = app.state.engine
+    good = engine.load_production().predictor.backend
+    with served(app) as url:
+        for _ in range(watchdog.FAILURES + 1):
+            break_(engine)
+            assert ask(f"{url}/segment") == (503, "engine-failed")
+            put_into(engine, good)
+            assert ask(f"{url}/segment")[0] == 200
+        time.sleep(0.5)
+        assert not restarted(url, "failed")
+
+
+def test_where_nothing_helps_the_process_says_so_and_ends(
+    app: FastAPI,
+    ask: Callable[[str], tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = app.state.engine
+    ended: list[int] = []
+    monkeypatch.setattr(watchdog, "LAST_S", 0.5)
+    monkeypatch.setattr("os.kill", lambda _, number: ended.append(number))
+    monkeypatch.setattr(watchdog, "FAILURES", 1)
+    break_(engine)
+
+    def no_version(*_: object, **__: object) -> None:
+        raise OSError("the registry is gone")
+
+    engine.registry.load = no_version
+    with served(app) as url:
+        assert ask(f"{url}/segment") == (503, "engine-failed")
+        wait_until(lambda: ask(f"{url}/readyz") == (503, "not-ready"))
+        assert ask(f"{url}/healthz")[0] == 200
+        wait_until(lambda: ask(f"{url}/healthz") == (503, "dead"))
+        assert ask(f"{url}/readyz") == (503, "not-ready")
+        wait_until(lambda: ended)
+    assert ended == [signal.SIGTERM]
+
+
+def restarted(url: str, reason: str) -> bool:
+    line = f'lesion_engine_restarts_total{{outcome="ok",reason="{reason}"}} 1.0'
+    return line in httpx2.get(f"{url}/metrics").text
