@@ -9,7 +9,7 @@ PYTHON ?=
 # Passed to the program behind the target: make test ARGS="-k rle -x"
 ARGS ?=
 
-.PHONY: help serve demo docs test test-slow check format bench bench-stages clean venv base dev with-page with-peers
+.PHONY: help serve demo docs test test-slow check format bench bench-stages audit clean venv base dev with-page with-peers
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -41,6 +41,10 @@ bench: with-peers ## install what is missing, then measure the service beside it
 
 bench-stages: dev ## time each stage of a request (docs/performance.md)
 	@exec $(PY) -m benchmarks.stages $(ARGS)
+
+audit: venv ## look every pinned package up in the database of known vulnerabilities (needs the internet)
+	@[ -x .venv/audit/bin/pip-audit ] || { $(PY) -m venv .venv/audit && .venv/audit/bin/pip install -q pip-audit==2.10.1; }
+	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r constraints.txt $(ARGS)
 
 clean: ## remove .venv, builds and caches (runs/ and data/ stay)
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -11,8 +11,10 @@ from starlette.testclient import TestClient
 
 from model_core.errors import ConfigError
 from service.app import create_app
+from service.errors import BY_SLUG
 from service.keys import SCOPES, ApiKey, new_key
 from service.settings import Settings, load_settings
+from tests.conftest import REPOSITORY
 from tests.pictures import encode, lesion
 from tests.service.problems import assert_problem
 
@@ -221,3 +223,22 @@ def test_each_key_has_a_rate_of_its_own_and_guesses_share_that_of_their_address(
     assert client.get("/models", headers=keys.bearer("all")).status_code == 200
     assert client.get("/models", headers={"X-API-Key": "a"}).status_code == 401
     assert client.get("/models", headers={"X-API-Key": "b"}).status_code == 429
+
+
+def test_every_promise_names_a_test_that_exists() -> None:
+    text = (REPOSITORY / "docs" / "security.md").read_text("utf-8")
+    promises = text.partition("## Promises")[2].partition("\n## ")[0]
+    file = ""
+    named = re.findall(r"`(tests/[\w/]+\.py)?::(test_\w+)`", promises)
+    assert len(named) > 15
+    for path, name in named:
+        file = path or file
+        assert f"def {name}(" in (REPOSITORY / file).read_text("utf-8"), (file, name)
+
+
+def test_every_limit_names_settings_that_exist() -> None:
+    text = (REPOSITORY / "docs" / "security.md").read_text("utf-8")
+    named = set(re.findall(r"`LESION_(\w+)[`=]", text))
+    assert {name.lower() for name in named} <= set(Settings.model_fields)
+    slugs = re.findall(r"\b[45]\d\d `([\w-]+)`", text)
+    assert set(slugs) <= set(BY_SLUG)
