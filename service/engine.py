@@ -18,11 +18,12 @@ from model_core.arrays import Batch, Image, Logits
 from model_core.backends.choice import gpu_is_usable
 from model_core.cores import usable_cores
 from model_core.errors import ConfigError, CorruptVersionError
-from model_core.predictor import Prediction, Predictor
+from model_core.predictor import Prediction, Predictor, Prepared
 from model_core.registry import PRODUCTION, LoadedVersion, Registry, split_reference
 from service.admission import Admission
 from service.batcher import Batcher
 from service.condition import Condition
+from service.decoders import Decoders
 from service.errors import NotReadyError
 from service.request_record import current_record
 from service.residents import Held, Key, Residents
@@ -62,6 +63,14 @@ class Engine:
         # Apart, so that masks of evaluations that take seconds hold up no photograph's decoding.
         self._scoring = ThreadPoolExecutor(max(1, cores // 2), "scoring")
         self._make_inference()
+        self.decoders: Decoders | None = None
+        if settings.decode_processes:
+            self.decoders = Decoders(
+                settings.decode_processes,
+                max_pixels=settings.max_image_pixels,
+                seconds=settings.decode_seconds,
+                telemetry=telemetry,
+            )
 
     @property
     def production(self) -> LoadedVersion | None:
@@ -147,7 +156,7 @@ class Engine:
         stages = Stages()
         predictor = version.predictor
         with self._batcher.expecting(predictor):
-            prepared = await self._stage(stages, "decode", lambda: predictor.prepare(data))
+            prepared = await self._stage(stages, "decode", lambda: self._prepare(predictor, data))
         logits = await self._infer(stages, predictor, prepared.pixels)
         result = await self._stage(
             stages,
@@ -197,6 +206,8 @@ class Engine:
     def close(self) -> None:
         """Stop the threads, once what they are doing is done; one that is stuck is left."""
         self.production = None
+        if self.decoders is not None:
+            self.decoders.close()
         wait = self.watchdog.trouble() != "stuck"
         for pool in (self._loader, self._io, self._inference, self._scoring):
             pool.shutdown(wait=wait, cancel_futures=True)
@@ -277,6 +288,11 @@ class Engine:
         stages.seconds["queue"] += answer.queue_s
         stages.seconds["infer"] += answer.infer_s
         return answer.logits
+
+    def _prepare(self, predictor: Predictor, data: bytes) -> Prepared:
+        if self.decoders is not None:
+            return self.decoders.prepare(predictor, data)
+        return predictor.prepare(data)
 
     def _run_network(self, predictor: Predictor, batch: Batch) -> Logits:
         self._telemetry.batch_size.observe(len(batch))

@@ -21,6 +21,7 @@ UnavailableError                    the caller can try again later
 ├── OverloadedError                     its turn would come too late
 ├── DeadlineError                       its turn came too late
 ├── EngineFailedError                   the network failed
+├── DecoderFailedError                  the process that decoded was ended from outside
 ├── DeadError                           only another process can answer
 └── NotReadyError                       no model is loaded
 
@@ -163,6 +164,10 @@ class DeadlineError(UnavailableError):
 
 class EngineFailedError(UnavailableError):
     """The network failed; what it was asked is not the reason."""
+
+
+class DecoderFailedError(UnavailableError):
+    """The process that decoded the photograph was ended from outside; the file is not to blame."""
 
 
 class DeadError(UnavailableError):
@@ -418,6 +423,15 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         "After three times in a row it is loaded anew. The log says what happened.",
         "the network failed; it is tried again, or loaded anew",
         retry_after_s=5,
+    ),
+    DecoderFailedError: Problem(
+        503,
+        "decoder-failed",
+        "The decoder was ended",
+        "The process that decoded this photograph was ended from outside, for want of memory or "
+        "by the operator, and another takes its place. A file that breaks it is answered 422.",
+        "the process that decoded the image was ended; try again",
+        retry_after_s=1,
     ),
     DeadError: Problem(
         503,

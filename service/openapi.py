@@ -25,6 +25,7 @@ from service.errors import (
     BodyTooLargeError,
     BodyTooSlowError,
     DeadlineError,
+    DecoderFailedError,
     EngineFailedError,
     Fault,
     InvalidKeyError,
@@ -79,6 +80,7 @@ MODEL_ERRORS = (
     QueueFullError,
     OverloadedError,
     EngineFailedError,
+    DecoderFailedError,
     DeadlineError,
 )
 

@@ -210,6 +210,18 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="Longest wait of a photograph for others that are being decoded, on a GPU.",
     )
+    decode_processes: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Processes that decode photographs, apart from the rest; 0 uses threads.",
+    )
+    decode_seconds: float = Field(
+        default=10,
+        ge=1,
+        le=3600,
+        description="Processor time for one photograph in such a process.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe messages that are logged."
     )

@@ -95,6 +95,11 @@ class Telemetry:
             self.refusals.labels(reason)
         for reason in ("expired", "abandoned"):
             self.dropped.labels(reason)
+        self.decoder_ends = Counter(
+            "lesion_decoder_ends",
+            "Decoding processes that ended at a photograph, and were replaced.",
+            registry=self.registry,
+        )
         self.restarts = Counter(
             "lesion_engine_restarts",
             "Attempts to load a network anew that was stuck or failed.",
