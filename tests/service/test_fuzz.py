@@ -70,10 +70,13 @@ def test_300_mutated_requests_harm_nothing(process: Process) -> None:
 @pytest.mark.slow
 def test_10_000_mutated_requests_harm_nothing_and_memory_stays_flat(process: Process) -> None:
     fuzz = shots(0, 10_000)
-    assert_unharmed(process, fire(process.url, islice(fuzz, 2_000)))
+    # The first thousands find out how large the largest are that each thread ever decodes.
+    assert_unharmed(process, fire(process.url, islice(fuzz, 5_000)))
     before = process.memory_bytes()
     assert_unharmed(process, fire(process.url, fuzz))
-    assert process.memory_bytes() - before < GROWTH_BYTES
+    after = process.memory_bytes()
+    print(f"memory after 5,000: {before / 1e6:.0f} MB, after 10,000: {after / 1e6:.0f} MB")
+    assert after - before < GROWTH_BYTES
 
 
 @pytest.mark.slow

@@ -21,9 +21,9 @@ def ask(port: int, *options: str, folder: Path) -> None:
         [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run",
          f"http://127.0.0.1:{port}/openapi.json", "--checks=all", "--continue-on-failure",
          "--warnings=off", "--generation-database=none", "--no-color", *options],
-        cwd=REPOSITORY, capture_output=True, text=True, errors="replace", check=False,
+        cwd=folder, capture_output=True, text=True, errors="replace", check=False,
         env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.service.schemathesis_hooks",
-             "TMPDIR": str(folder)},
+             "PYTHONPATH": str(REPOSITORY)},
     )  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr
     assert "Tested: 0" not in run.stdout
