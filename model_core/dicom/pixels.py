@@ -1,6 +1,5 @@
 """Samples of a DICOM frame, whatever it is compressed with, before they become colours."""
 
-import logging
 import struct
 from dataclasses import replace
 from itertools import pairwise
@@ -10,16 +9,12 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 
 from model_core.dicom import jpeg, jpeg2000
+from model_core.dicom.decoder_process import decode_apart
 from model_core.dicom.elements import JPEG_2000, JPEG_LS, RLE, DicomFile
 from model_core.dicom.header import Header
 from model_core.errors import ImageTooLargeError, UnreadableImageError, UnsupportedImageError
 
 Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-
-EXTRA = "lesion-segmentation[dicom]"
-
-# The decoder logs what it finds wrong with a frame; the caller learns it, and nobody else has to.
-logging.getLogger("openjpeg").setLevel(logging.CRITICAL + 1)
 
 
 def decode_samples(header: Header, file: DicomFile, *, max_pixels: int) -> tuple[Samples, Header]:
@@ -129,11 +124,9 @@ def _run_lengths(header: Header, pixels: memoryview) -> Samples:
 def _jpeg_ls(header: Header, data: bytes) -> tuple[Samples, Header]:
     frame = jpeg.read_frame(data)
     check_frame(header, frame)
-    try:
-        import jpeg_ls
-    except ImportError as exc:
-        raise _missing("JPEG-LS") from exc
-    return jpeg_ls.jlsread(data), _as_coded(header, frame)
+    if frame.bits > 16:
+        raise UnsupportedImageError(f"the JPEG-LS frame has {frame.bits} bits, expected up to 16")
+    return decode_apart("jpeg-ls", data, frame), _as_coded(header, frame)
 
 
 def _jpeg_2000(header: Header, data: bytes, max_pixels: int) -> tuple[Samples, Header]:
@@ -147,15 +140,10 @@ def _jpeg_2000(header: Header, data: bytes, max_pixels: int) -> tuple[Samples, H
     check_frame(header, frame)
     if frame.bits > 16:
         raise UnsupportedImageError(f"the JPEG 2000 frame has {frame.bits} bits, expected up to 16")
-    try:
-        from openjpeg.utils import decode
-    except ImportError as exc:
-        raise _missing("JPEG 2000") from exc
-    samples = decode(data, j2k_format=0)
     coded = _as_coded(header, frame)
     if frame.rgb or header.photometric in ("YBR_RCT", "YBR_ICT"):
         coded = replace(coded, photometric="RGB")
-    return samples.view(f"u{samples.itemsize}"), coded
+    return decode_apart("jpeg-2000", data, frame), coded
 
 
 def _as_coded(header: Header, frame: jpeg.Frame) -> Header:
@@ -166,11 +154,4 @@ def _as_coded(header: Header, frame: jpeg.Frame) -> Header:
         allocated=8 if frame.bits <= 8 else 16,
         stored=frame.bits,
         high=frame.bits - 1,
-    )
-
-
-def _missing(what: str) -> UnsupportedImageError:
-    return UnsupportedImageError(
-        f"the DICOM file is compressed with {what}, which this installation does not read: "
-        f"pip install '{EXTRA}'"
     )

@@ -1,5 +1,6 @@
 """Small files that would be large, long or deep: refused before anything is built of them."""
 
+import base64
 import struct
 import time
 import tracemalloc
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from pydicom import uid
 
+from model_core.dicom import decoder_process
 from model_core.dicom.elements import MAX_DEPTH, MAX_ELEMENTS
 from model_core.errors import ImageTooLargeError, InputError, UnreadableImageError
 from model_core.image_io import decode_image
@@ -146,6 +148,32 @@ def test_jpeg_2000_may_have_half_the_pixels_of_others() -> None:
     assert decode_image(data, max_pixels=2 * 64 * 96).width == 96
     with pytest.raises(ImageTooLargeError, match="the limit there is 6143"):
         decode_image(data, max_pixels=2 * 64 * 96 - 1)
+
+
+# Found by changing random bytes: CharLS counts zeros far beyond the end of it, for half a minute.
+ENDLESS = base64.b64decode(
+    "/9j/9wARCAA8AFADAREAAhEAAxEA/9oADAMBAAIAAwAIAgAwxb//f/9//3//f/9//3//f/9//3//f/9//3//f/9/"
+    "/3/9/3//f/yMZzf/f/9gAIACAANvmX//f/9//3//f/9/+fc5s/fGxEXXAb91pojbc5v8eIjaGc3yoiNkYZvmRE2B"
+    "hhfOiTXGGF9CSawwwvpSTVGGF9SSaskqyTVklWSagwwvrSTUkleSakkryTUkleSakqvVqVV6tWqqBgYC+rVVq+rV"
+    "Vq+tVTAwMBd9eqiBgYC/fYqngYGN9mSTRRRvtSSWKKN9uSSRRRvuySKKKN/vySCKKN/w5ISKKMT/f/9/wADZAA=="
+)
+
+
+@pytest.mark.slow
+def test_a_decoder_that_does_not_end_is_ended() -> None:
+    picture = lesion(60, 80)
+    started = time.perf_counter()
+    with pytest.raises(UnreadableImageError, match="JPEG-LS frame of the DICOM file is truncated"):
+        decode_image(dicom_around(ENDLESS, picture, uid.JPEGLSLossless))
+    assert time.perf_counter() - started < 14  # 2 s of a core, however busy the machine
+
+
+def test_a_decoder_gets_no_more_memory_than_its_pixels_need(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decoder_process, "_LIBRARY_BYTES", 50_000_000)
+    with pytest.raises(UnreadableImageError, match="truncated or damaged"):
+        decode_image(around(FRAME))
 
 
 def test_run_lengths_never_expand_beyond_the_pixels() -> None:
