@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.__main__ import _GRACE_S
+from service.settings import Settings
 
 yaml = pytest.importorskip("yaml")
 
@@ -45,7 +45,9 @@ def test_only_the_trainer_writes_models() -> None:
 
 
 def test_the_service_is_killed_only_after_its_own_grace_has_run_out() -> None:
-    assert int(SERVICES["service"]["stop_grace_period"].removesuffix("s")) > _GRACE_S
+    settings = Settings()
+    least_s = settings.drain_seconds + settings.grace_seconds
+    assert int(SERVICES["service"]["stop_grace_period"].removesuffix("s")) > least_s
 
 
 def test_a_machine_without_a_gpu_builds_and_starts_the_service_by_default() -> None:
