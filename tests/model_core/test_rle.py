@@ -35,6 +35,13 @@ def test_pycocotools_reads_the_same_mask_area_and_box(mask: Mask) -> None:
 
 
 @given(mask=MASKS)
+def test_masks_of_few_runs_encode_as_pycocotools_does(mask: Mask) -> None:
+    large = mask.repeat(70, axis=0)  # a change in 70 pixels at most
+    expected = coco.encode(np.asfortranarray(large.view(np.uint8)))["counts"].decode()
+    assert encode_rle(large)["counts"] == expected
+
+
+@given(mask=MASKS)
 def test_uncompressed_counts_give_the_same_mask(mask: Mask) -> None:
     flat = mask.T.ravel()
     edges = np.flatnonzero(np.diff(flat)) + 1
