@@ -41,8 +41,8 @@ def draw_photograph(seed: int, *, height: int = HEIGHT, width: int = WIDTH) -> b
     return out.getvalue()
 
 
-def photographs(folder: Path | None) -> list[bytes]:
-    """The photographs of a run: the folder's JPEGs (at most 64, evenly spread), or drawn ones.
+def photographs(folder: Path | None, *, limit: int = MAX_PHOTOGRAPHS) -> list[bytes]:
+    """The photographs of a run: the folder's JPEGs (at most `limit`, evenly spread), or drawn ones.
 
     Raises:
         ConfigError: the folder has none.
@@ -52,8 +52,8 @@ def photographs(folder: Path | None) -> list[bytes]:
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     if not found:
         raise ConfigError(f"{folder} holds no .jpg, expected a folder of photographs")
-    step = max(1, len(found) // MAX_PHOTOGRAPHS)
-    return [path.read_bytes() for path in found[::step][:MAX_PHOTOGRAPHS]]
+    step = max(1, len(found) // limit)
+    return [path.read_bytes() for path in found[::step][:limit]]
 
 
 def multipart(photograph: bytes) -> bytes:

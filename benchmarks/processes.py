@@ -124,6 +124,11 @@ class Server:
                 continue
         return Weight(cpu_s, resident / 1e6, len(tree))
 
+    def rss_mb(self) -> float:
+        """Resident memory of it and all its children; what they share counts for each."""
+        held: float = sum(process.memory_info().rss for process in self._tree()) / 1e6
+        return held
+
     def _tree(self) -> list[psutil.Process]:
         try:
             root = psutil.Process(self._process.pid)
