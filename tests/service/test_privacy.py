@@ -165,6 +165,8 @@ def test_planted_marks_are_found_nowhere(
     settings = {"LESION_LOG_LEVEL": "DEBUG", "LESION_LOG_FORMAT": log_format}
     settings["LESION_AUDIT_LOG"] = str(audit)
     authorization: dict[str, str] = {}
+    if log_format == "json":
+        settings["LESION_DECODE_PROCESSES"] = "1"
     if log_format == "text":  # once with keys, once without
         keys = Keys(tmp_path / "keys.json")
         settings["LESION_API_KEYS_FILE"] = str(keys.path)
