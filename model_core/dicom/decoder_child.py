@@ -11,14 +11,7 @@ import sys
 def main() -> None:
     """Limit this process, decode, and write samples in the order of rows, columns and colours."""
     kind, seconds, memory_bytes = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    try:
-        import resource
-    except ImportError:  # not on Windows, where only the parent's clock limits it
-        pass
-    else:
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _bound(seconds, memory_bytes)
     frame = sys.stdin.buffer.read()
     if kind == "jpeg-ls":
         import jpeg_ls
@@ -29,6 +22,21 @@ def main() -> None:
 
         samples = decode(frame, j2k_format=0)
     sys.stdout.buffer.write(samples.tobytes())
+
+
+def _bound(seconds: int, memory_bytes: int) -> None:
+    try:
+        import resource
+    except ImportError:  # not on Windows, where only the parent's clock limits it
+        return
+    for kind, limit in (
+        (resource.RLIMIT_CPU, seconds),
+        (resource.RLIMIT_AS, memory_bytes),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, hard = resource.getrlimit(kind)  # the parent may be bounded itself
+        most = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(kind, (most, most))
 
 
 if __name__ == "__main__":

@@ -4,9 +4,12 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
+from pydicom import uid
 from starlette.testclient import TestClient
 
 from model_core.outline import draw_outline
+from service.app import create_app
+from service.settings import Settings
 from tests.dicom_files import PATIENT, STUDY_UID, dicom, dicom_jpeg
 from tests.pictures import encode, lesion
 from tests.service.problems import assert_problem
@@ -114,6 +117,17 @@ def test_a_dicom_file_without_identifiers_still_has_a_mask(client: TestClient) -
 def test_a_jpeg_within_dicom(client: TestClient) -> None:
     response = client.post("/segment", files={"image": dicom_jpeg(PICTURE, "YBR_FULL_422")})
     assert mask_of(response.content)[24][32] == 255
+
+
+def test_a_process_that_only_decodes_reads_every_encoding_too(settings: Settings) -> None:
+    apart = settings.model_copy(update={"decode_processes": 1})
+    with TestClient(create_app(apart)) as client:
+        for syntax in (uid.ExplicitVRLittleEndian, uid.JPEG2000Lossless, uid.JPEGLSLossless):
+            data = dicom(PICTURE, syntax, PixelSpacing=[0.5, 0.5])
+            target = "/segment?format=rle&measurements=true"
+            answer = client.post(target, files={"image": data})
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["measurements"]["spacing_mm"] == [0.5, 0.5]
 
 
 def test_frames_are_refused(client: TestClient) -> None:
