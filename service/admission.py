@@ -7,8 +7,8 @@ turn would come. That is also what `Retry-After` says to those who are refused.
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -197,6 +197,25 @@ class Admission:
         except InputError:
             self.done()  # it took a look to see that, however many pixels it announced
             raise
+        finally:
+            self._leave(place)
+
+    @contextmanager
+    def batch_place(self) -> Iterator[None]:
+        """A place for a request whose photographs come one after the other.
+
+        Others wait for a few of these at most, so it counts as one; each is given its own deadline,
+        and its caller is watched, where they are worked on.
+
+        Raises:
+            UnavailableError: as `check`.
+        """
+        self._advance()
+        self.check()
+        place = Place(1)
+        self._enter(place)
+        try:
+            yield
         finally:
             self._leave(place)
 

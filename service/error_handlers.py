@@ -123,6 +123,28 @@ async def _on_client_gone(request: Request, exc: ClientDisconnect) -> Response:
     return Response(status_code=CLIENT_GONE)
 
 
+def error_body(request: Request, exc: Exception) -> dict[str, Any]:
+    """The problem of an error that is part of a longer answer, as JSON; nothing is raised.
+
+    What nobody foresaw is logged, and has no detail, as everywhere.
+    """
+    problem, detail = INTERNAL, ""
+    if isinstance(exc, SegmentationError):
+        problem = problem_of(exc)
+    if problem is not INTERNAL:
+        detail = _DETAILS.get(type(exc)) or str(exc)  # type: ignore[arg-type]
+    else:
+        found = (type(exc), exc, exc.__traceback__)
+        logger.error("request_id=%s failed", request.state.request_id, exc_info=found)
+    return problem_body(
+        problem,
+        detail=detail,
+        instance=_instance(request),
+        request_id=request.state.request_id,
+        faults=exc.faults if isinstance(exc, InvalidRequestError) else (),
+    )
+
+
 def _instance(request: Request) -> str:
     """The request's path where it is a route of ours; the rest of a path is the caller's text."""
     path: str = getattr(request.scope.get("route"), "path", "")

@@ -280,8 +280,9 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         413,
         "body-too-large",
         "Body too large",
-        "The request body has more bytes than `LESION_MAX_BODY_BYTES`. It is refused before it "
-        "is read to its end.",
+        "The request body, or a photograph of a batch, has more bytes than "
+        "`LESION_MAX_BODY_BYTES`, or the body of a batch more than `LESION_MAX_BATCH_BYTES`. It is "
+        "refused before it is read to its end.",
         "the body has more than 20000000 bytes, the limit",
     ),
     HeadTooSlowError: Problem(

@@ -15,6 +15,8 @@ from service.errors import BodyTooLargeError, BodyTooSlowError, QueueFullError
 from service.settings import Settings
 from service.telemetry import Telemetry
 
+STREAMED = "/segment/batch"
+"""The route whose body is never whole in memory: its photographs are cut out as they come."""
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -57,7 +59,7 @@ class Intake:
         try:
             await self.app(scope, body.receive, send)
         finally:
-            self._buffered.bytes -= body.received
+            self.let_go(body.held)
 
     def begin(self, scope: Scope) -> None:
         """See whether a body may come at all.
@@ -68,8 +70,9 @@ class Intake:
         """
         announced = Headers(scope=scope).get("content-length", "0")
         # The server has refused what is no number; one of many digits is too large in any case.
-        if len(announced) > 18 or int(announced) > self._settings.max_body_bytes:
-            raise self._too_large()
+        limit = self.limit_bytes(scope)
+        if len(announced) > 18 or int(announced) > limit:
+            raise _too_large(limit)
         if scope.get("state", {}).get("crowded"):
             self._telemetry.refusals.labels("connections").inc()
             limit = self._settings.max_connections
@@ -77,11 +80,14 @@ class Intake:
         if scope["method"] in _WITH_BODY:
             self._admission.check()
 
+    def limit_bytes(self, scope: Scope) -> int:
+        """The most bytes that a request's body may have."""
+        settings = self._settings
+        return settings.max_batch_bytes if _streams(scope) else settings.max_body_bytes
+
     def add(self, count: int, received: int) -> None:
-        """Count bytes of a body that had `received` before."""
+        """Count bytes of a body of which `received` are in memory already."""
         self._buffered.bytes += count
-        if received + count > self._settings.max_body_bytes:
-            raise self._too_large()
         limit = self._settings.max_buffered_bytes
         others = self._buffered.bytes - received - count
         if others and self._buffered.bytes > limit:
@@ -90,28 +96,30 @@ class Intake:
                 f"{others} bytes of other bodies are in memory, the limit is {limit}"
             )
 
-    def until(self, began: float, now: float) -> float:
+    def let_go(self, count: int) -> None:
+        """Count bytes of a body that are no longer in memory."""
+        self._buffered.bytes -= count
+
+    def until(self, scope: Scope, began: float, now: float) -> float:
         """When at the latest the next bytes must be there."""
+        if _streams(scope):  # it is read no faster than it is worked on
+            return now + self._settings.body_idle_seconds
         return min(began + self._settings.body_seconds, now + self._settings.body_idle_seconds)
 
-    def too_slow(self, began: float, now: float) -> BodyTooSlowError:
+    def too_slow(self, scope: Scope, began: float, now: float) -> BodyTooSlowError:
         """What to say to a body of which nothing came until now."""
         whole_s, idle_s = self._settings.body_seconds, self._settings.body_idle_seconds
-        if now >= began + whole_s:
+        if not _streams(scope) and now >= began + whole_s:
             return BodyTooSlowError(f"the body was not whole after {whole_s:g} s, the limit")
         return BodyTooSlowError(f"no byte of the body came for {idle_s:g} s, the limit")
-
-    def _too_large(self) -> BodyTooLargeError:
-        return BodyTooLargeError(
-            f"the body has more than {self._settings.max_body_bytes} bytes, the limit"
-        )
 
 
 class _Body:
     """One request's body on its way in."""
 
     def __init__(self, intake: Intake, scope: Scope, receive: Receive) -> None:
-        self.received = 0
+        self.held = 0
+        self._received = 0
         self._intake = intake
         self._scope = scope
         self._receive = receive
@@ -127,15 +135,33 @@ class _Body:
             self._began = time()
             self._intake.begin(self._scope)
         try:
-            async with asyncio.timeout_at(self._intake.until(self._began, time())):
+            async with asyncio.timeout_at(self._intake.until(self._scope, self._began, time())):
                 message = await self._receive()
         except TimeoutError as exc:
-            raise self._intake.too_slow(self._began, time()) from exc
+            raise self._intake.too_slow(self._scope, self._began, time()) from exc
         if message["type"] == "http.request":
-            count = len(message.get("body", b""))
-            try:
-                self._intake.add(count, self.received)
-            finally:
-                self.received += count
+            self._count(len(message.get("body", b"")))
         self._whole = message["type"] != "http.request" or not message.get("more_body", False)
         return message
+
+    def _count(self, count: int) -> None:
+        if _streams(self._scope):  # what came before has been cut up and counted by the route
+            self._intake.let_go(self.held)
+            self.held = 0
+        try:
+            self._intake.add(count, self.held)
+        finally:
+            self.held += count
+            self._received += count
+        limit = self._intake.limit_bytes(self._scope)
+        if self._received > limit:
+            raise _too_large(limit)
+
+
+def _streams(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return path == STREAMED
+
+
+def _too_large(limit: int) -> BodyTooLargeError:
+    return BodyTooLargeError(f"the body has more than {limit} bytes, the limit")

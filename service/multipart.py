@@ -35,7 +35,7 @@ def parse_form(body: bytes, content_type: str, *, max_parts: int) -> Form:
         >>> parse_form(head + b"1\r\n--x--\r\n", "multipart/form-data; boundary=x", max_parts=1)
         {'a': [b'1']}
     """
-    delimiter = b"\r\n--" + _boundary(content_type)
+    delimiter = b"\r\n--" + boundary_of(content_type)
     form: Form = {}
     parts = 0
     position = _after_first(body, delimiter)
@@ -43,7 +43,7 @@ def parse_form(body: bytes, content_type: str, *, max_parts: int) -> Form:
         parts += 1
         if parts > max_parts:
             raise InvalidRequestError(Fault("(form)", f"more than {max_parts} parts"))
-        start, name = _head(body, position)
+        start, name = part_head(body, position)
         end = body.find(delimiter, start)
         if end < 0:
             raise MalformedBodyError("the multipart body ends before its closing boundary")
@@ -52,7 +52,8 @@ def parse_form(body: bytes, content_type: str, *, max_parts: int) -> Form:
     return form
 
 
-def _boundary(content_type: str) -> bytes:
+def boundary_of(content_type: str) -> bytes:
+    """The boundary that a Content-Type names; raises as `parse_form`."""
     boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
     if not boundary:
         raise MalformedBodyError("Content-Type names no boundary")
@@ -73,7 +74,7 @@ def _after_first(body: bytes, delimiter: bytes) -> int:
     return found + len(delimiter)
 
 
-def _head(body: bytes, position: int) -> tuple[int, str]:
+def part_head(body: bytes, position: int) -> tuple[int, str]:
     """Where the content of the part begins whose delimiter ends at `position`, and its name."""
     end = body.find(b"\r\n\r\n", position, position + MAX_PART_HEADER_BYTES)
     if end < 0:

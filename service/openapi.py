@@ -1,5 +1,6 @@
 """The OpenAPI document: what FastAPI derives from the routes, and what it cannot."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,7 +41,14 @@ from service.errors import (
     RateLimitedError,
     UnsupportedMediaTypeError,
 )
-from service.schemas import Annotation, Evaluation, FeatureCollection, ProblemDetails
+from service.schemas import (
+    Annotation,
+    BatchLine,
+    BatchProblem,
+    Evaluation,
+    FeatureCollection,
+    ProblemDetails,
+)
 
 Json = dict[str, Any]
 
@@ -84,7 +92,7 @@ MODEL_ERRORS = (
     DeadlineError,
 )
 
-_MODELS = (Annotation, FeatureCollection, Evaluation, ProblemDetails)
+_MODELS = (Annotation, BatchLine, BatchProblem, FeatureCollection, Evaluation, ProblemDetails)
 _REFS = "#/components/schemas/{model}"
 _REQUEST_ID = "0f3c1e6a9d7b4c2f8a5e6d7c8b9a0f1e"
 
@@ -161,6 +169,27 @@ def answers(
     }
 
 
+def batch_answers() -> Json:
+    """The 200 response of a batch: lines that are annotations or problems, or a ZIP."""
+    names = (BatchLine.__name__, BatchProblem.__name__)
+    lines = {
+        "type": "string",
+        "description": f"Lines of JSON, each a `{names[0]}` or a `{names[1]}`.",
+        "x-lines": [{"$ref": _REFS.format(model=name)} for name in names],
+    }
+    return {
+        "description": "One answer a photograph, in the order sent.",
+        "headers": {name: MODEL_HEADERS[name] for name in MODEL_HEADERS if name != "Server-Timing"},
+        "content": {
+            "application/x-ndjson": {"schema": lines},
+            "application/zip": {
+                "schema": file_field("ZIP file."),
+                "example": "(bytes of a ZIP file)",
+            },
+        },
+    }
+
+
 def file_field(description: str) -> Json:
     """Schema of a file in a form, or as a whole body."""
     return {"type": "string", "format": "binary", "description": description}
@@ -189,6 +218,9 @@ def example_of(schema: Json, schemas: Json) -> Any:
         schema: JSON schema of a component or of a part of one.
         schemas: All components, for references.
     """
+    if "x-lines" in schema:
+        lines = (example_of(line, schemas) for line in schema["x-lines"])
+        return "".join(json.dumps(line) + "\n" for line in lines)
     if "$ref" in schema:
         return example_of(schemas[schema["$ref"].rpartition("/")[2]], schemas)
     if "examples" in schema:

@@ -136,15 +136,17 @@ class SegmentQuery(AnswerQuery):
     )
 
 
-def misplaced(query: AnswerQuery, form: AnswerFormat) -> list[Fault]:
+def misplaced(query: AnswerQuery, form: AnswerFormat | Literal["ndjson"]) -> list[Fault]:
     """The parameters that the form of the answer has no use for.
 
     Args:
         query: The caller's wishes.
         form: What `format`, or else `Accept`, came to.
     """
-    forms = set(query.included) if form == "zip" else {form}
-    needs: dict[str, set[AnswerFormat]] = {
+    forms: set[str] = set(query.included) if form == "zip" else {form}
+    if form == "ndjson":  # each line is one
+        forms = {"rle"}
+    needs: dict[str, set[str]] = {
         "tolerance_px": {"polygon", "geojson"},
         "bits": {"probability"},
         "measurements": {"rle", "polygon", "geojson"},
@@ -159,6 +161,17 @@ def misplaced(query: AnswerQuery, form: AnswerFormat) -> list[Fault]:
     if query.spacing_mm is not None and not query.measurements:
         faults.append(Fault("spacing_mm", "only with measurements=true", place="query"))
     return faults
+
+
+class BatchQuery(AnswerQuery):
+    """Parameters of `/segment/batch`."""
+
+    format: Literal["ndjson", "zip"] | None = Field(
+        default=None,
+        description="`ndjson`: one line of JSON a photograph. `zip`: one folder a photograph, see "
+        "`include`. By default `Accept` decides.",
+        examples=["ndjson"],
+    )
 
 
 class EvaluateQuery(_ModelQuery):

@@ -171,6 +171,12 @@ class Annotation(_Strict):
     )
 
 
+class BatchLine(Annotation):
+    """One photograph's line of a batch: its annotation, and where it stood."""
+
+    index: int = Field(ge=0, description="Position in the request, from 0.", examples=[0])
+
+
 class Geometry(_Strict):
     """The outline as RFC 7946 has it: exteriors have a positive area in [x, y], holes a negative.
 
@@ -397,4 +403,14 @@ class ProblemDetails(_Strict):
     )
     errors: list[FieldFault] | None = Field(
         default=None, description="Each fault of an invalid request; absent from other problems."
+    )
+
+
+class BatchProblem(ProblemDetails):
+    """The line of a photograph that cannot be used, or the last line of a request that cannot."""
+
+    index: int | None = Field(
+        ge=0,
+        description="Position in the request, from 0; null where no photograph is meant.",
+        examples=[1],
     )

@@ -96,6 +96,15 @@ class Settings(BaseSettings):
     max_pairs: int = Field(
         default=256, ge=1, le=10_000, description="Pairs of one evaluation at most."
     )
+    max_batch_images: int = Field(
+        default=64, ge=1, le=100_000, description="Photographs of one batch at most."
+    )
+    max_batch_bytes: int = Field(
+        default=500_000_000,
+        ge=1_000,
+        le=100_000_000_000,
+        description="Largest body of a batch, in bytes; each photograph is bound as a body is.",
+    )
     max_queue: int = Field(
         default=64, ge=1, le=10_000, description="Requests being worked on or waiting at most."
     )

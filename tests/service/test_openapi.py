@@ -59,6 +59,7 @@ def test_it_says_that_this_is_no_medical_device(document: Json) -> None:
 def test_every_public_route_is_in_it(document: Json) -> None:
     assert set(document["paths"]) == {
         "/segment",
+        "/segment/batch",
         "/evaluate",
         "/models",
         "/models/{version}",

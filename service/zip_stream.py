@@ -1,0 +1,200 @@
+"""Photographs out of a ZIP while it arrives: entry after entry, by their local headers.
+
+No name is ever used as a path, nor kept. What a ZIP's directory at the end says is not waited for.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+
+from model_core.errors import UnreadableImageError, UnsupportedImageError
+from service.errors import BodyTooLargeError, MalformedBodyError
+from service.part_stream import Content
+
+_LOCAL, _DIRECTORY, _EMPTY = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
+_DESCRIPTOR = b"PK\x07\x08"
+_HEADER = struct.Struct("<4xHHHHHIIIHH")
+_HEADER_BYTES = 30
+_MAX_NAME_BYTES = 4_096
+_STORED, _DEFLATED = 0, 8
+_ENCRYPTED, _SIZES_FOLLOW = 0x0001, 0x0008
+_IN_ZIP64 = 0xFFFFFFFF
+_MAX_RATIO = 200
+"""Photographs hardly get smaller; a plain BMP gets 100 times smaller at most."""
+_CHUNK = 1 << 16
+
+
+class ZipStream:
+    """The files of a ZIP archive, each as soon as it is whole; folders are passed over.
+
+    Args:
+        max_bytes: Limit on a file, unpacked; of a larger one nothing is kept.
+    """
+
+    def __init__(self, *, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._buffer = bytearray()
+        self._step: Callable[[], Content | None] = self._header
+        self._entry = _Entry(0, 0, 0, 0, b"", max_bytes)
+
+    def feed(self, data: bytes) -> Iterator[Content]:
+        """The files that are whole with these bytes.
+
+        Raises:
+            MalformedBodyError: this is no ZIP, or one that cannot be read from front to back.
+        """
+        self._buffer += data
+        while True:
+            before, length = self._step, len(self._buffer)
+            content = self._step()
+            if content is not None:
+                yield content
+            elif self._step == before and len(self._buffer) == length:
+                return
+
+    def close(self) -> None:
+        """See that the archive has come to its end.
+
+        Raises:
+            MalformedBodyError: it has not.
+        """
+        if self._step != self._directory:
+            raise MalformedBodyError("the ZIP ends before its directory")
+
+    def _header(self) -> None:
+        kind = bytes(self._buffer[:4])
+        if len(kind) == 4 and kind in (_DIRECTORY, _EMPTY):
+            self._step = self._directory
+            return
+        if not any(mark.startswith(kind) for mark in (_LOCAL, _DIRECTORY, _EMPTY)):
+            raise MalformedBodyError("the body is no ZIP, or another thing stands within it")
+        if len(self._buffer) < _HEADER_BYTES:
+            return
+        fields = _HEADER.unpack_from(self._buffer)
+        _, flags, method, _, _, checksum, packed, size, name_bytes, extra_bytes = fields
+        if name_bytes > _MAX_NAME_BYTES:
+            raise MalformedBodyError(f"a ZIP entry's name has over {_MAX_NAME_BYTES} bytes")
+        if len(self._buffer) < _HEADER_BYTES + name_bytes + extra_bytes:
+            return
+        name = bytes(self._buffer[_HEADER_BYTES : _HEADER_BYTES + name_bytes])
+        extra = bytes(self._buffer[_HEADER_BYTES + name_bytes :][:extra_bytes])
+        del self._buffer[: _HEADER_BYTES + name_bytes + extra_bytes]
+        if _IN_ZIP64 in (packed, size):
+            packed, size = _zip64_sizes(extra)
+        self._entry = _Entry(flags, method, packed, checksum, name, self._max_bytes)
+        self._step = self._data
+
+    def _data(self) -> Content | None:
+        taken = self._entry.take(self._buffer)
+        del self._buffer[:taken]
+        if not self._entry.whole:
+            return None
+        self._step = self._descriptor if self._entry.flags & _SIZES_FOLLOW else self._header
+        return self._entry.content() if self._step == self._header else None
+
+    def _descriptor(self) -> Content | None:
+        # Checksum and two sizes, 4 bytes each, or 8 in ZIP64; with a mark before them or not.
+        if len(self._buffer) < 28:
+            return None
+        start = 4 if self._buffer.startswith(_DESCRIPTOR) else 0
+        self._entry.checksum = int.from_bytes(self._buffer[start : start + 4], "little")
+        for size in (8, 16):
+            end = start + 4 + size
+            if bytes(self._buffer[end : end + 4]) in (_LOCAL, _DIRECTORY):
+                del self._buffer[:end]
+                self._step = self._header
+                return self._entry.content()
+        raise MalformedBodyError("a ZIP entry does not end where it says")
+
+    def _directory(self) -> None:
+        self._buffer.clear()
+
+
+class _Entry:
+    """One file of an archive, on its way in."""
+
+    def __init__(
+        self, flags: int, method: int, packed: int, checksum: int, name: bytes, max_bytes: int
+    ) -> None:
+        self.flags = flags
+        self.checksum = checksum
+        self.whole = False
+        self._method = method
+        self._left = packed
+        self._max_bytes = max_bytes
+        # Folders, and what macOS lays beside each file, are no photographs.
+        self._skipped = name.endswith(b"/") or name.startswith(b"__MACOSX/")
+        self._taken = 0
+        self._content = bytearray()
+        self._fault: Exception | None = None
+        self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        if flags & _ENCRYPTED:
+            self._fault = UnsupportedImageError("the ZIP entry is encrypted, expected a plain one")
+        elif method not in (_STORED, _DEFLATED):
+            found = f"the ZIP entry is packed by method {method}"
+            self._fault = UnsupportedImageError(f"{found}, expected stored or deflated")
+        if flags & _SIZES_FOLLOW and (method != _DEFLATED or flags & _ENCRYPTED):
+            raise MalformedBodyError(
+                "a ZIP entry does not say how long it is, so that what follows cannot be found"
+            )
+
+    def take(self, data: bytearray) -> int:
+        """How many of these bytes belong to this entry."""
+        known = not self.flags & _SIZES_FOLLOW
+        piece = bytes(data[: min(_CHUNK, self._left) if known else _CHUNK])
+        used = len(piece)
+        if self._method == _DEFLATED and not self._inflate.eof and (not known or not self._fault):
+            unpacked = self._unpack(piece)
+            used = used if known else unpacked
+        elif self._method == _STORED:
+            self._keep(piece)
+        self._taken += used
+        self._left -= used
+        self.whole = self._left == 0 if known else self._inflate.eof
+        return used
+
+    def content(self) -> Content | None:
+        """The whole file, or what is wrong with it; None where it is no photograph's."""
+        if self._skipped:
+            return None
+        if self._method == _DEFLATED and not self._fault and not self._inflate.eof:
+            self._fault = UnreadableImageError("the ZIP entry is damaged: it ends too early")
+        if not self._fault and zlib.crc32(self._content) != self.checksum:
+            self._fault = UnreadableImageError("the ZIP entry is damaged: its checksum differs")
+        return self._fault or bytes(self._content)
+
+    def _unpack(self, piece: bytes) -> int:
+        rest = piece
+        while rest and not self._inflate.eof and not self._fault:
+            try:
+                self._keep(self._inflate.decompress(rest, _CHUNK))
+            except zlib.error as exc:
+                if self.flags & _SIZES_FOLLOW:
+                    raise MalformedBodyError("a ZIP entry is damaged") from exc
+                self._fault = UnreadableImageError("the ZIP entry is damaged")
+                return len(piece)
+            rest = self._inflate.unconsumed_tail
+        return len(piece) - len(self._inflate.unused_data)
+
+    def _keep(self, content: bytes) -> None:
+        if self._skipped or self._fault:
+            return
+        self._content += content
+        size = len(self._content)
+        if size > self._max_bytes or size > _CHUNK + _MAX_RATIO * (self._taken + _CHUNK):
+            limit = f"{self._max_bytes} bytes, or {_MAX_RATIO} times what is sent, the limits"
+            self._fault = BodyTooLargeError(f"the unpacked photograph has more than {limit}")
+            self._content.clear()
+            if self.flags & _SIZES_FOLLOW:  # only unpacking it all would tell where it ends
+                raise self._fault
+
+
+def _zip64_sizes(extra: bytes) -> tuple[int, int]:
+    """Packed and unpacked size out of an entry's extra fields."""
+    while len(extra) >= 4:
+        kind, length = struct.unpack_from("<HH", extra)
+        if kind == 1 and length >= 16 and len(extra) >= 20:
+            size, packed = struct.unpack_from("<QQ", extra, 4)
+            return packed, size
+        extra = extra[4 + length :]
+    raise MalformedBodyError("a ZIP entry announces sizes of ZIP64 and has none")
