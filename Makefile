@@ -9,7 +9,7 @@ PYTHON ?=
 # Passed to the program behind the target: make test ARGS="-k rle -x"
 ARGS ?=
 
-.PHONY: help serve demo docs test test-slow check format bench bench-stages audit clean venv base dev with-page with-peers
+.PHONY: help serve demo docs test test-slow check format bench bench-stages audit clean venv base dev with-page with-site with-peers
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -32,6 +32,9 @@ check: dev ## lint, formatting and types, as CI checks them
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
+docs: with-site ## build docs/ as a site in site/, strictly and offline (read it: open site/index.html)
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet $(ARGS)
+
 format: dev ## format the code and apply the safe lint fixes
 	$(PY) -m ruff check --fix-only .
 	$(PY) -m ruff format .
@@ -47,7 +50,7 @@ audit: venv ## look every pinned package up in the database of known vulnerabili
 	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r constraints.txt $(ARGS)
 
 clean: ## remove .venv, builds and caches (runs/ and data/ stay)
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- set-up ------------------------------------------------------------------------------------
@@ -143,6 +146,13 @@ with-page: base
 	echo "Installing the page."; \
 	pip_install --editable '.[demo]' || failed; \
 	echo "$$sum" > .venv/.installed-demo
+
+with-site: base
+	@$(INSTALLER); \
+	if installed docs || installed dev; then exit 0; fi; \
+	echo "Installing what builds the site."; \
+	pip_install --editable '.[docs]' || failed; \
+	echo "$$sum" > .venv/.installed-docs
 
 with-peers: dev
 	@$(INSTALLER); \

@@ -75,6 +75,21 @@ def pairs_of(form: Form, *, max_pairs: int) -> list[Pair]:
     return [Pair(i, *both) for i, both in enumerate(zip(truths, others, strict=True))]
 
 
+def without_unchosen(form: Form) -> Form:
+    """A form without `image` or `pred` where that is empty and the other is not.
+
+    A browser sends an empty part for each field in which no file was chosen.
+
+    Example:
+        >>> without_unchosen({"image": [b"JPEG"], "pred": [b""], "truth": [b"PNG"]})
+        {'image': [b'JPEG'], 'truth': [b'PNG']}
+    """
+    for name, other in (("pred", "image"), ("image", "pred")):
+        if any(form.get(other, [])) and not any(form.get(name, [])):
+            return {field: parts for field, parts in form.items() if field != name}
+    return form
+
+
 def check_pixels(pairs: Sequence[Pair], *, max_pixels: int) -> None:
     """Refuse pairs whose comparison would take too long.
 

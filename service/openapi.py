@@ -144,11 +144,11 @@ def problems(*errors: type[SegmentationError]) -> dict[int | str, Json]:
     return responses
 
 
-def png_or_json(description: str, model: type[BaseModel], *, headers: Json = MODEL_HEADERS) -> Json:
-    """The 200 response of a route that answers with a picture or with JSON."""
+def json_or_png(description: str, model: type[BaseModel], *, headers: Json = MODEL_HEADERS) -> Json:
+    """The 200 response of a route that answers with JSON, or with a picture if asked to."""
     content: dict[str, str | type[BaseModel]] = {
+        "application/json": model,  # the first is what /docs asks for
         "image/png": "PNG file.",
-        "application/json": model,
     }
     return answers(description, content, headers=headers)
 

@@ -10,14 +10,14 @@ from model_core.errors import InvalidMaskError, InvalidRleError, ShapeMismatchEr
 from service.answers import model_headers
 from service.dependencies import EngineOf, SettingsOf
 from service.errors import Fault, InvalidRequestError, TooManyPixelsError
-from service.evaluation import Evaluator, check_pixels, pairs_of
+from service.evaluation import Evaluator, check_pixels, pairs_of, without_unchosen
 from service.negotiation import negotiate
 from service.openapi import (
     BODY_ERRORS,
     IMAGE_ERRORS,
     MODEL_ERRORS,
     file_field,
-    png_or_json,
+    json_or_png,
     problems,
 )
 from service.queries import EvaluateQuery, EvaluationFormat, parse_spacing
@@ -44,6 +44,8 @@ _BODY = {
                         "type": "array",
                         "items": file_field(text),
                         "description": text,
+                        # Else /docs sends a made-up item of the field that nobody filled in.
+                        "default": [],
                     }
                     for name, text in _FIELDS.items()
                 },
@@ -55,7 +57,7 @@ _BODY = {
     },
 }
 _RESPONSES = {
-    200: png_or_json("Scores, or the picture of one pair.", Evaluation),
+    200: json_or_png("Scores, or the picture of one pair.", Evaluation),
     **problems(
         *BODY_ERRORS,
         *IMAGE_ERRORS,
@@ -91,7 +93,8 @@ async def evaluate(
             'http://127.0.0.1:8000/evaluate?format=png'
     """
     form = query.format or negotiate(request.headers.getlist("accept"), _OFFERS)
-    parts = await read_form(request, fields=_FIELDS, max_parts=2 * settings.max_pairs)
+    sent = await read_form(request, fields=_FIELDS, max_parts=2 * settings.max_pairs)
+    parts = without_unchosen(sent)
     pairs = pairs_of(parts, max_pairs=settings.max_pairs)
     _check_query(query, form, predicts="image" in parts, pairs=len(pairs))
     check_pixels(pairs, max_pixels=settings.max_request_pixels)

@@ -203,3 +203,14 @@ def test_the_picture_of_a_photograph_is_drawn_over_it_at_full_size(client: TestC
     assert picture[150, 200].tolist() == [
         (int(below) + value) // 2 for below, value in zip(middle, FALSE_POSITIVE, strict=True)
     ]
+
+
+def test_a_field_in_which_no_file_was_chosen_is_not_sent_as_far_as_we_care(
+    client: TestClient,
+) -> None:
+    png = encode(lesion(48, 64))
+    mask = client.post("/segment?format=png", files={"image": png}).content
+    for name, other, content in (("image", "pred", png), ("pred", "image", mask)):
+        fields = [(name, content), (other, b""), ("truth", mask)]
+        response = client.post("/evaluate", files=[(f, ("", c)) for f, c in fields])
+        assert response.json()["items"][0]["dice"] == 1.0, response.text
