@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from model_core.errors import ConfigError
 from service.worker import READY, arguments
 
 _LONGEST_PAUSE_S = 30.0
@@ -52,8 +53,17 @@ def supervise(count: int) -> int:
 
     Returns:
         0; what the first worker ended with, where it never was ready.
+
+    Raises:
+        ConfigError: there is no temporary folder for the workers' sockets.
     """
-    with tempfile.TemporaryDirectory(prefix="lesion-workers-") as folder, _told() as told:
+    try:
+        private = tempfile.TemporaryDirectory(prefix="lesion-workers-")
+    except OSError as exc:
+        raise ConfigError(
+            f"LESION_WORKERS needs a temporary folder that can be written to (TMPDIR): {exc}"
+        ) from exc
+    with private as folder, _told() as told:
         return _Supervisor(count, Path(folder), told).run()
 
 

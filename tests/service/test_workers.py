@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,8 +13,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from model_core.errors import ConfigError
 from service.__main__ import main
 from service.shared_metrics import merged
+from service.workers import supervise
 from tests.pictures import encode, lesion
 from tests.service.process import REPOSITORY, START_S, free_port, service
 
@@ -123,6 +126,14 @@ def test_what_keeps_the_first_worker_from_serving_stops_them_all_with_one_line(
     assert ended.returncode == 1
     lines = [line for line in ended.stderr.splitlines() if "lesion-service:" in line]
     assert lines == ["lesion-service: other has no version or alias 'production'; it has none"]
+
+
+def test_without_a_temporary_folder_there_are_no_workers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigError, match="needs a temporary folder that can be written to"):
+        supervise(2)
 
 
 def test_other_arguments_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
