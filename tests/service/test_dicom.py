@@ -1,4 +1,5 @@
 import io
+import zipfile
 
 import numpy as np
 import pydicom
@@ -84,6 +85,15 @@ def test_accept_may_ask_for_the_segmentation(client: TestClient) -> None:
     response = client.post("/segment", content=DICOM, headers=headers)
     ds = pydicom.dcmread(io.BytesIO(response.content))
     assert ds.Modality == "SEG"
+
+
+def test_a_zip_may_hold_them(client: TestClient) -> None:
+    target = "/segment?format=zip&include=png,dicom-seg,dicom-sc"
+    response = client.post(target, files={"image": DICOM})
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+        assert archive.namelist() == ["mask.png", "segmentation.dcm", "outlined.dcm"]
+        for name, modality in (("segmentation.dcm", "SEG"), ("outlined.dcm", "OT")):
+            assert pydicom.dcmread(io.BytesIO(archive.read(name))).Modality == modality
 
 
 def test_no_lesion_is_an_empty_segment(client: TestClient) -> None:
