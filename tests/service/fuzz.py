@@ -92,7 +92,11 @@ def shots(seed: int, count: int) -> Iterator[Shot]:
         if way < 0.70:
             kind = rng.choice(list(seeds))
             data = mutate(rng, seeds[kind], other=rng.choice(list(seeds.values())))
-            if rng.random() < 0.2:
+            form = rng.random()
+            if form < 0.1:
+                images = rng.sample([("images", data), ("images", seeds["png"])], 2)
+                yield Shot(kind, "/segment/batch", *_form(images))
+            elif form < 0.3:
                 yield Shot(kind, "/segment", *_form([("image", data)]))
             else:
                 yield Shot(kind, _query(rng), "application/octet-stream", data)

@@ -117,6 +117,9 @@ def requests() -> Iterator[tuple[str, str, dict[str, str], bytes]]:
         yield "POST", "/segment", raw, photo
     mask = encode(Image.new("1", (80, 60)))
     yield "POST", "/evaluate", form, part("image", jpeg()) + part("truth", mask) + END
+    for answer in ("ndjson", "zip"):
+        several = [part("images", data) for data in (jpeg(), MARK.encode(), dicom(), png())]
+        yield "POST", f"/segment/batch?format={answer}", form, b"".join(several) + END
     for data in hostile_files():
         yield "POST", "/segment", form, part("image", data) + END
         yield "POST", "/segment", raw, data
