@@ -21,7 +21,7 @@ _HALF_LIFE_S = 5.0
 """After so long, what was measured counts half: a machine may become busy with something else."""
 _TRUST_S = 1.0
 """Busy time that must have been seen: the first requests after a start are slow."""
-_SAFETY = 0.8
+_SAFETY = 0.6
 """Part of the deadline that a wait may take by the estimate; the rest is for its error."""
 _LONGEST_RETRY_S = 60
 _WATCH_AFTER_S = 0.05

@@ -25,6 +25,7 @@ from service.batcher import Batcher
 from service.condition import Condition
 from service.decoders import Decoders
 from service.errors import NotReadyError
+from service.heap import LARGE_PX, give_back
 from service.request_record import current_record
 from service.residents import Held, Key, Residents
 from service.settings import Settings
@@ -169,7 +170,10 @@ class Engine:
         )
         for stage, seconds in stages.seconds.items():
             self._telemetry.stage_seconds.labels(stage).observe(seconds)
-        self.admission.done(prepared.geometry.height * prepared.geometry.width)
+        pixels = prepared.geometry.height * prepared.geometry.width
+        self.admission.done(pixels)
+        if pixels > LARGE_PX:
+            self._io.submit(give_back)
         record = current_record()
         if record:
             size = prepared.geometry.height, prepared.geometry.width

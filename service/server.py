@@ -50,7 +50,8 @@ class Server(uvicorn.Server):
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         self._condition: Condition = app.state.condition
-        rules = Rules(settings, app.state.telemetry, self._condition)
+        admission = app.state.engine.admission
+        rules = Rules(settings, app.state.telemetry, self._condition, admission)
         super().__init__(
             uvicorn.Config(
                 app,
