@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 from pydicom import uid
 from pydicom._dicom_dict import DicomDictionary
 from pydicom.datadict import dictionary_keyword
@@ -69,6 +70,7 @@ def files() -> Iterator[bytes]:
     yield dicom(PICTURE, PixelSpacing=[0.25, 0.25], **marked).replace(b"0.25\\0.25 ", MARK[:10])
 
 
+@pytest.mark.slow  # a real process, and some eighty requests that load highdicom
 def test_planted_texts_are_in_no_log_and_in_no_error(registry_root: Path, tmp_path: Path) -> None:
     port, log, audit = free_port(), tmp_path / "log", tmp_path / "audit"
     settings = {"LESION_LOG_LEVEL": "DEBUG", "LESION_AUDIT_LOG": str(audit)}
