@@ -79,7 +79,7 @@ def client() -> Client:
     if st.session_state.get("client_key", "") != (key or ""):
         st.session_state.pop("client", None)
     if "client" not in st.session_state:
-        st.session_state.client = Client(URL, api_key=key, retries=_PATIENCE)
+        st.session_state.client = Client(URL, api_key=key, timeout_s=60, retries=_PATIENCE)
         st.session_state.client_key = key or ""
     found: Client = st.session_state.client
     return found

@@ -31,6 +31,7 @@ pytestmark = pytest.mark.slow
 
 EXAMPLE, TRUTH = REPOSITORY / "docs" / "example.png", REPOSITORY / "docs" / "example_truth.png"
 START_S = 90
+PATIENT = {"LESION_DEADLINE_SECONDS": "60"}  # a busy machine takes its time to load a version
 expect.set_options(timeout=30_000)
 
 
@@ -69,7 +70,8 @@ def wait_for(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a service with the shipped versions."""
     port = free_port()
-    with service(port, REPOSITORY / "models", tmp_path_factory.mktemp("service") / "log"):
+    log = tmp_path_factory.mktemp("service") / "log"
+    with service(port, REPOSITORY / "models", log, PATIENT):
         yield f"http://127.0.0.1:{port}"
 
 
@@ -235,7 +237,7 @@ def test_the_page_brings_a_service_and_says_when_it_is_away(page: Page, tmp_path
 
 def test_a_service_that_went_away_is_missed_and_found_again(page: Page, tmp_path: Path) -> None:
     port = free_port()
-    running = service(port, REPOSITORY / "models", tmp_path / "log")
+    running = service(port, REPOSITORY / "models", tmp_path / "log", PATIENT)
     with running as process, demo(f"http://127.0.0.1:{port}", tmp_path / "demo-log") as address:
         page.goto(address)
         expect(page.get_by_text("Drop one photograph")).to_be_visible()
@@ -244,7 +246,7 @@ def test_a_service_that_went_away_is_missed_and_found_again(page: Page, tmp_path
         upload(page, "Photographs", EXAMPLE)
         expect(page.get_by_text("The service is away")).to_be_visible()
         expect(page.get_by_test_id("stAlert")).to_contain_text(f"http://127.0.0.1:{port}")
-        with service(port, REPOSITORY / "models", tmp_path / "log"):
+        with service(port, REPOSITORY / "models", tmp_path / "log", PATIENT):
             page.get_by_role("button", name="Try again").click()
             expect(page.get_by_alt_text("with the lesion's outline")).to_be_visible()
 

@@ -7,6 +7,7 @@ import sys
 import tomllib
 from importlib import import_module
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from model_core.mask_png import decode_mask, encode_mask
 from model_core.rle import encode_rle
 from service.cli import main
 from service.cli_files import UsageError, find_files, outputs_of, pair_up, shown
+from service.cli_segment import SUFFIXES
+from service.queries import AnswerFormat
 from tests.conftest import REPOSITORY
 from tests.pictures import encode, lesion
 from tests.service.process import free_port
@@ -228,6 +231,11 @@ def test_pairs_need_names_that_say_which() -> None:
 def test_a_name_cannot_steer_the_terminal() -> None:
     assert shown(Path("a\x1b[2Jb\nc.jpg")) == r"a\x1b[2Jb\nc.jpg"
     assert shown("Läsion 1.jpg") == "Läsion 1.jpg"
+
+
+def test_every_format_of_the_service_has_an_ending() -> None:
+    forms = {form for options in get_args(AnswerFormat) for form in get_args(options) or [options]}
+    assert set(SUFFIXES) == forms
 
 
 def test_the_command_is_installed_and_needs_no_torch() -> None:
