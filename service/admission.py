@@ -126,6 +126,7 @@ class Admission:
         self._telemetry = telemetry
         self._places: set[Place] = set()
         self._units = 0.0
+        self._working = 0
         self._pace: Pace | None = None
 
     @property
@@ -219,8 +220,19 @@ class Admission:
         finally:
             self._leave(place)
 
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Count the time with a photograph in work, for the pace; masks are compared apart."""
+        self._advance()
+        self._working += 1
+        try:
+            yield
+        finally:
+            self._advance()
+            self._working -= 1
+
     def done(self, pixels: int = 0) -> None:
-        """Count a photograph or a pair of masks as done, for the pace."""
+        """Count a photograph as done, for the pace."""
         self._advance().done(1 + pixels / _UNIT_PX)
 
     def _enter(self, place: Place) -> None:
@@ -238,7 +250,7 @@ class Admission:
         now = asyncio.get_running_loop().time()
         if self._pace is None:
             self._pace = Pace(now)
-        self._pace.advance(now, busy=bool(self._places))
+        self._pace.advance(now, busy=self._working > 0)
         return self._pace
 
     def _wait_s(self, units: float) -> float:

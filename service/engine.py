@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -156,22 +157,24 @@ class Engine:
         """
         stages = Stages()
         predictor = version.predictor
-        with self._batcher.expecting(predictor):
-            prepared = await self._stage(stages, "decode", lambda: self._prepare(predictor, data))
-        logits = await self._infer(stages, predictor, prepared.pixels)
-        result = await self._stage(
-            stages,
-            "encode",
-            lambda: then(
-                predictor.finish(
-                    logits, prepared.geometry, threshold=threshold, pixels=prepared.pixels
-                )
-            ),
-        )
+        with self.admission.working():
+            with self._batcher.expecting(predictor):
+                prepare = partial(self._prepare, predictor, data)
+                prepared = await self._stage(stages, "decode", prepare)
+            logits = await self._infer(stages, predictor, prepared.pixels)
+            result = await self._stage(
+                stages,
+                "encode",
+                lambda: then(
+                    predictor.finish(
+                        logits, prepared.geometry, threshold=threshold, pixels=prepared.pixels
+                    )
+                ),
+            )
+            pixels = prepared.geometry.height * prepared.geometry.width
+            self.admission.done(pixels)
         for stage, seconds in stages.seconds.items():
             self._telemetry.stage_seconds.labels(stage).observe(seconds)
-        pixels = prepared.geometry.height * prepared.geometry.width
-        self.admission.done(pixels)
         if pixels > LARGE_PX:
             self._io.submit(give_back)
         record = current_record()

@@ -179,9 +179,7 @@ class Evaluator:
 
         try:
             if self.version is None:
-                scored = await self.engine.score(with_sent_mask)
-                self.engine.admission.done(pair.pixels)
-                return scored, Stages()
+                return await self.engine.score(with_sent_mask), Stages()
             (mask, spacing_mm), stages = await self.engine.predict(
                 self.version,
                 pair.other,

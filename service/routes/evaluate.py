@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from model_core.errors import InvalidMaskError, InvalidRleError, ShapeMismatchError
+from model_core.image_size import announced_pixels
 from service.answers import model_headers
 from service.dependencies import EngineOf, SettingsOf
 from service.errors import Fault, InvalidRequestError, TooManyPixelsError
@@ -98,7 +99,9 @@ async def evaluate(
     pairs = pairs_of(parts, max_pairs=settings.max_pairs)
     _check_query(query, form, predicts="image" in parts, pairs=len(pairs))
     check_pixels(pairs, max_pixels=settings.max_request_pixels)
-    largest, deadline_s = max(pair.pixels for pair in pairs), settings.evaluation_seconds
+    # Of photographs, one after the other; masks are compared apart, and nobody waits for them.
+    largest = max(announced_pixels(image) for image in parts.get("image", [b""]))
+    deadline_s = settings.evaluation_seconds
     place = engine.admission.place(request, pixels=largest, deadline_s=deadline_s)
     asked = engine.version(query.model) if "image" in parts else nullcontext()
     async with place, asked as version:

@@ -243,3 +243,24 @@ def test_an_evaluation_has_a_time_of_its_own(make: Serve) -> None:
         assert CLIENT.post(f"{url}/evaluate", files=fields).status_code == 200
         response = CLIENT.post(f"{url}/evaluate", files=fields * 3)
         assert (response.status_code, slug(response)) == (504, "deadline-passed")
+
+
+def test_no_photograph_waits_for_masks_that_are_compared(make: Serve) -> None:
+    app = make(max_pixels_in_flight=10_000)
+    held, released = threading.Event(), threading.Event()
+
+    def hold(*_: object) -> None:
+        held.set()
+        assert released.wait(TIMEOUT_S)
+
+    app.state.engine._scoring.submit(hold)
+    fields = [("truth", TRUTH), ("pred", TRUTH)] * 8
+    with served(app) as url, ThreadPoolExecutor(1) as caller:
+        evaluation = caller.submit(CLIENT.post, f"{url}/evaluate", files=fields)
+        assert held.wait(TIMEOUT_S)
+        try:
+            wait_until(lambda: app.state.engine.admission.depth == 1)
+            assert [post(url).status_code for _ in range(3)] == [200] * 3
+        finally:
+            released.set()
+        assert evaluation.result().status_code == 200
