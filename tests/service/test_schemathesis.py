@@ -38,7 +38,7 @@ def test_whatever_the_document_allows_is_answered_as_it_says(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_so_it_is_over_many_drawn_requests_with_keys(
     registry_root: Path, tmp_path: Path, seed: int
 ) -> None:
@@ -46,5 +46,5 @@ def test_so_it_is_over_many_drawn_requests_with_keys(
     settings = {"LESION_API_KEYS_FILE": str(keys.path)}
     authorization = f"Authorization: {keys.bearer('all')['Authorization']}"
     with service(port, registry_root, tmp_path / "log", settings):
-        ask(port, f"--seed={seed}", "--max-examples=200", "--header", authorization,
+        ask(port, f"--seed={seed}", "--max-examples=50", "--header", authorization,
             folder=tmp_path)  # fmt: skip
