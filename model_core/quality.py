@@ -58,9 +58,9 @@ _LIT_L = 20.0
 _SKIN_HUE, _SKIN_CHROMA = (-25.0, 95.0), (4.0, 70.0)
 _FOREIGN_HUE, _FOREIGN_CHROMA = (-60.0, 110.0), 12.0
 _SKIN_SHARE, _FOREIGN_SHARE = 0.05, 0.30
-_EDGE_L, _EDGE_SHARE = 12.0, 0.15
-"""Not skin: hardly any pixel of a skin's hue (degrees in the plane of a* and b*), many far from
-it, or edges everywhere."""
+_EDGE_L, _EDGE_SHARE, _SKIN_AMONG_EDGES = 12.0, 0.15, 0.5
+"""Not skin: hardly any pixel of a skin's hue (degrees in the plane of a* and b*), or many far from
+it; where edges are everywhere, half of the pixels must have it, as under dense hair they do."""
 _STEP = 2
 """Every second row and column tells the hues as well as all."""
 _UNCERTAIN = logit(0.25), logit(0.75)
@@ -153,7 +153,7 @@ def _of_picture(pixels: Image) -> list[Reason]:
         reasons.append("underexposed")
     elif (white[..., 0] & white[..., 1] & white[..., 2]).mean() > _WHITE_SHARE:
         reasons.append("overexposed")
-    elif _has_edges_everywhere(light) or not _has_hues_of_skin(pixels):
+    elif not _looks_like_skin(pixels, light):
         reasons.append("not_skin")  # colours say little where the exposure is wrong
     if _laplacian(light).std() < _SHARPNESS:
         reasons.append("blurred")
@@ -167,13 +167,7 @@ def _laplacian(light: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return second
 
 
-def _has_edges_everywhere(light: npt.NDArray[np.float32]) -> bool:
-    across = np.abs(np.diff(light, axis=1, append=light[:, -1:]))
-    down = np.abs(np.diff(light, axis=0, append=light[-1:]))
-    return bool((across + down > _EDGE_L).mean() > _EDGE_SHARE)
-
-
-def _has_hues_of_skin(pixels: Image) -> bool:
+def _looks_like_skin(pixels: Image, light: npt.NDArray[np.float32]) -> bool:
     lab = to_lab(pixels[::_STEP, ::_STEP])
     a, b = lab[lab[..., 0] > _LIT_L][:, 1:].T
     if not a.size:
@@ -182,7 +176,14 @@ def _has_hues_of_skin(pixels: Image) -> bool:
     skin = (hue > _SKIN_HUE[0]) & (hue < _SKIN_HUE[1])
     skin &= (chroma > _SKIN_CHROMA[0]) & (chroma < _SKIN_CHROMA[1])
     foreign = ((hue < _FOREIGN_HUE[0]) | (hue > _FOREIGN_HUE[1])) & (chroma > _FOREIGN_CHROMA)
-    return bool(skin.mean() >= _SKIN_SHARE and foreign.mean() <= _FOREIGN_SHARE)
+    least = _SKIN_AMONG_EDGES if _has_edges_everywhere(light) else _SKIN_SHARE
+    return bool(skin.mean() >= least and foreign.mean() <= _FOREIGN_SHARE)
+
+
+def _has_edges_everywhere(light: npt.NDArray[np.float32]) -> bool:
+    across = np.abs(np.diff(light, axis=1, append=light[:, -1:]))
+    down = np.abs(np.diff(light, axis=0, append=light[-1:]))
+    return bool((across + down > _EDGE_L).mean() > _EDGE_SHARE)
 
 
 def _second_region(found: Mask) -> float:

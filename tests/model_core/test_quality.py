@@ -88,6 +88,13 @@ def test_other_scenes_and_noise_are_not_skin(seed: int) -> None:
         assert judged(small, disc(40)).advice == "reject"
 
 
+def test_skin_under_dense_hair_is_skin() -> None:
+    pixels, mask = lesion()
+    pixels = pixels.copy()
+    pixels[:, ::6] = (60, 40, 30)
+    assert "not_skin" not in judged(pixels, mask).reasons
+
+
 def test_nothing_found_is_rejected() -> None:
     pixels, mask = lesion()
     quality = judged(pixels, np.zeros_like(mask))
