@@ -36,12 +36,6 @@ NOTES: frozenset[Reason] = frozenset({"cut_by_frame"})
 """Reasons that change no advice: the mask may be as right as any, it only does not show the whole
 lesion. All others ask for a review."""
 
-ACCEPT_SCORES = {
-    # lesion-unet@1.0.0
-    "307a3b11264fb31e61b70e6598236b30d4c8e77ca4bed5c170b61e011594f0dd": 0.82,
-}
-"""Least predicted Jaccard to accept, by the card's SHA-256, of versions published without one."""
-
 _DARK_L = 33.0
 """Underexposed where the brightest twentieth of the picture is darker: even very dark skin has
 reflections that are lighter."""
@@ -130,13 +124,6 @@ def assess(
     if _frame_contact(mask) >= _CONTACT:
         seen.append("cut_by_frame")
     return Quality(_advice(seen), tuple(seen), _band(logits, mask, spacing))
-
-
-def accept_score_of(card_sha256: str, on_card: float | None) -> float | None:
-    """The least score to accept of a version: its card's, else the one in the table here."""
-    if on_card is not None:
-        return on_card
-    return ACCEPT_SCORES.get(card_sha256)
 
 
 def _advice(reasons: list[Reason]) -> Advice:

@@ -7,7 +7,6 @@ from model_core.colours import colour_spread
 from model_core.distances import PIXELS
 from model_core.measurements import Shape, measure
 from model_core.predictor import Prediction
-from model_core.quality import accept_score_of
 from service.queries import parse_spacing
 from service.schemas import Measurements, QualityReport, UncertainBand
 from service.segmented import Segmented
@@ -36,8 +35,7 @@ def measurements_of(answer: Segmented) -> Measurements:
 
 def quality_of(answer: Segmented) -> QualityReport:
     """Advice, reasons and uncertainty."""
-    version = answer.version
-    found = answer.prediction.quality(accept_score_of(version.sha256, version.card.accept_score))
+    found = answer.prediction.quality(answer.version.card.accept_score)
     band = None if found.band is None else UncertainBand(**asdict(found.band))
     return QualityReport(advice=found.advice, reasons=found.reasons, uncertainty=band)
 
