@@ -93,7 +93,7 @@ def measure(mask: Mask, spacing: Spacing = PIXELS) -> Shape | None:
         ),
         orientation_deg=None if angle is None else _seen(angle),
         compactness=4 * math.pi * area / length**2,
-        solidity=pixels / float(hull.volume),
+        solidity=min(1.0, pixels / float(hull.volume)),  # a rectangle's hull is a bit off
         asymmetry=_asymmetry(shape, spacing, angle or 0.0, centre),
         border_irregularity=length / _hull_perimeter(corners, spacing),
     )

@@ -1,7 +1,7 @@
 """`lesion evaluate`: scores of photographs or masks against experts' masks, pair or folder.
 
-Photographs are segmented one by one, so that a set may be of any size and a bad file costs only
-its own pair; all masks then go to `/evaluate` in one request, as run lengths.
+Photographs are segmented one by one, so that a bad file costs only its own pair; all masks then go
+to `/evaluate` in one request. They are kept as run lengths: hundreds of large masks are gigabytes.
 """
 
 import json
@@ -37,8 +37,8 @@ _COLUMNS = {
 @dataclass(frozen=True)
 class _Pair:
     other: Path
-    truth: Mask
-    pred: Mask
+    truth: bytes
+    pred: bytes
     model: ModelRef | None
 
 
@@ -70,8 +70,8 @@ def evaluate(args: Namespace, client: Client) -> int:
             return 3
         raise UsageError("no pair of files can be scored")
     found = client.evaluate(
-        [_rle(pair.truth) for pair in read],
-        preds=[_rle(pair.pred) for pair in read],
+        [pair.truth for pair in read],
+        preds=[pair.pred for pair in read],
         spacing_mm=args.spacing_mm,
     )
     models = list(dict.fromkeys(pair.model for pair in read if pair.model))
@@ -99,7 +99,7 @@ def _read_all(
             return Outcome(culprit, problem=explained(exc), error=exc)
         if truth.shape != pred.shape:
             return Outcome(other, problem=f"is {pred.shape}, its truth is {truth.shape}")
-        return _Pair(other, truth, pred, found.model if found else None)
+        return _Pair(other, _rle(truth), _rle(pred), found.model if found else None)
 
     with ThreadPoolExecutor(args.jobs) as pool:
         yield from pool.map(one, pairs)

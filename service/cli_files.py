@@ -30,7 +30,7 @@ def find_files(paths: Sequence[Path], suffixes: frozenset[str]) -> list[Path]:
     for path in paths:
         inside = sorted(_below(path, suffixes)) if path.is_dir() else [path]
         if not inside:
-            raise UsageError(f"{path} holds no file named {', '.join(sorted(suffixes))}")
+            raise UsageError(f"{shown(path)} holds no file named {', '.join(sorted(suffixes))}")
         for file in inside:
             found.setdefault(os.path.realpath(file), file)
     return list(found.values())

@@ -39,6 +39,9 @@ SUFFIXES = {
 }
 """What is added to a photograph's name, by format; the service says which formats it offers."""
 
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)
+"""Read once: it belongs to the process, and two threads that read it at a time would change it."""
 _NOT_TRIED = "not tried: the service had stopped answering"
 
 
@@ -152,18 +155,12 @@ def write_whole(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        part.chmod(0o666 & ~_umask())
+        part.chmod(0o666 & ~_UMASK)
         part.replace(path)
     except BaseException:
         with suppress(OSError):
             part.unlink()
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def _is_fatal(error: Exception | None) -> bool:

@@ -50,6 +50,12 @@ def test_a_rectangle_is_known_by_hand() -> None:
     assert shape.perimeter == pytest.approx(140, rel=0.06)
 
 
+def test_no_rectangle_fills_more_than_its_convex_hull() -> None:
+    # Qhull's area of one is a little short for some of these, and no answer may say over 1.
+    sizes = [(86, 40), *((height, width) for height in range(1, 40) for width in range(1, 40))]
+    assert all(shape_of(np.ones(size, bool)).solidity <= 1 for size in sizes)
+
+
 @pytest.mark.parametrize("degrees", [0, 17, 45, 72, 90, -30, -89])
 def test_an_ellipse_at_any_angle(degrees: float) -> None:
     shape = shape_of(ellipse(200, 110, degrees))

@@ -17,7 +17,7 @@ from model_core.mask_png import decode_mask, encode_mask
 from model_core.rle import encode_rle
 from service.cli import main
 from service.cli_files import UsageError, find_files, outputs_of, pair_up, shown
-from service.cli_segment import SUFFIXES
+from service.cli_segment import SUFFIXES, write_whole
 from service.queries import AnswerFormat
 from tests.conftest import REPOSITORY
 from tests.pictures import encode, lesion
@@ -96,6 +96,17 @@ def test_results_are_replaced_only_when_asked_to(
     assert main([*command, "--overwrite"]) == 0
     assert (out / "y.png.png").read_bytes().startswith(b"\x89PNG")
     assert files_below(out) == {"y.png.png"}
+
+
+def test_a_result_may_be_read_by_whom_the_umask_lets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, result = tmp_path / "plain", tmp_path / "result"
+    plain.touch()
+    # The process's umask is not touched meanwhile: other threads make files and folders under it.
+    monkeypatch.delattr(os, "umask")
+    write_whole(result, b"")
+    assert result.stat().st_mode == plain.stat().st_mode
 
 
 def test_no_photograph_is_ever_overwritten(tmp_path: Path, capsys: Output) -> None:
