@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model_core.registry import Registry
 from tests.conftest import REPOSITORY
 from trainer.commands import main
 from trainer.config import parse_config
 from trainer.loop import train
-from trainer.reproduce import dump_toml
+from trainer.reproduce import describe, dump_toml
 from trainer.samples import read_samples, write_samples
 
 KEYS = st.from_regex(r"[a-z_]{1,8}", fullmatch=True)
@@ -70,6 +71,13 @@ def test_the_card_says_what_made_it_and_how_to_make_it_again(
     assert f"python -m trainer reproduce {place} --data data/skin" in said
     assert "python -m trainer train again.toml --data data/skin --out runs/again" in said
     assert "python -m trainer calibrate runs/again --data data/skin" in said
+    assert "trainer quality" not in said  # it has no `accept_score`
+
+
+def test_a_limit_for_the_advice_is_chosen_again_too(models: Path) -> None:
+    card, sha256 = Registry(models).card("disc-unet", "1.0.0")
+    said = describe(replace(card, accept_score=0.8), sha256, "models/disc-unet/1.0.0")
+    assert "python -m trainer quality runs/again --data data/skin" in said
 
 
 @pytest.mark.parametrize("name", ["1.0.0", "production", "disc-unet@1.0.0", "disc-unet@production"])
