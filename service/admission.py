@@ -27,6 +27,8 @@ _LONGEST_RETRY_S = 60
 _WATCH_AFTER_S = 0.05
 """A request that takes longer is worth a look whether its caller is still there."""
 _UNIT_PX = 1_000_000
+_BATCHES = 4
+"""One place in so many may be a batch's, whose caller decides how long it lasts."""
 
 
 class Pace:
@@ -125,6 +127,7 @@ class Admission:
         self._settings = settings
         self._telemetry = telemetry
         self._places: set[Place] = set()
+        self._batches = 0
         self._units = 0.0
         self._working = 0
         self._pace: Pace | None = None
@@ -206,18 +209,26 @@ class Admission:
         """A place for a request whose photographs come one after the other.
 
         Others wait for a few of these at most, so it counts as one; each is given its own deadline,
-        and its caller is watched, where they are worked on.
+        and its caller is watched, where they are worked on. A body that trickles may last for
+        hours, so batches get a part of the places only.
 
         Raises:
-            UnavailableError: as `check`.
+            UnavailableError: as `check`, or because of other batches.
         """
         self._advance()
         self.check()
+        limit = max(1, self._settings.max_queue // _BATCHES)
+        if self._batches >= limit:
+            self._telemetry.refusals.labels("queue").inc()
+            found = f"{self._batches} batches are being worked on, the limit is {limit}"
+            raise QueueFullError(found, retry_after_s=self._until_idle_s())
         place = Place(1)
         self._enter(place)
+        self._batches += 1
         try:
             yield
         finally:
+            self._batches -= 1
             self._leave(place)
 
     @contextmanager

@@ -79,8 +79,9 @@ class AuditLog:
 
     def _append(self, line: bytes) -> None:
         if self._target != STDOUT and _moved(self._file, self._target):
-            os.close(self._file)
-            self._file = _open(self._target)
+            # In this order: a number that is closed already is soon another file's or caller's.
+            former, self._file = self._file, _open(self._target)
+            os.close(former)
         if os.write(self._file, line) != len(line):
             raise OSError(0, "only part of a line could be written")
 

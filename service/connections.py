@@ -66,7 +66,7 @@ class Connection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._in_head = True
-        self._begun = self._ended = False
+        self._begun = self._advanced = False
         self._chunks_bytes = self._head_bytes = self._headers = 0
         self._refusal: InputError | None = None
 
@@ -91,15 +91,17 @@ class Connection(HttpToolsProtocol):
         """Count what comes before a request is there."""
         if self._in_head and self._timer is None:
             self._start_timer(self._rules.settings.header_seconds, self._too_slow)
-        self._ended = False
+        self._advanced = False
         super().data_received(data)
-        # The parser tells of a header once it is whole, which one without end never is. Of a chunk
-        # that ends a request it is not known how much belongs to the next.
-        self._chunks_bytes = 0 if self._ended else self._chunks_bytes + len(data)
-        if self._in_head and not self.transport.is_closing():
+        # The parser tells of a header or a trailer once it is whole, which one without end never
+        # is. Of a chunk that ends something it is not known how much belongs to what comes next.
+        self._chunks_bytes = 0 if self._advanced else self._chunks_bytes + len(data)
+        if not self.transport.is_closing():
             self._refuse_over_limit(self._chunks_bytes)
-            if self._refusal:
+            if self._refusal and self._in_head:
                 self.send_400_response("")
+            elif self._refusal:
+                self.transport.abort()
 
     def on_message_begin(self) -> None:
         """Begin with the next request."""
@@ -124,6 +126,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Pass the request on; its body is `service.intake`'s."""
         self._in_head = False
+        self._advanced = True
         self._stop_timer()
         app = self.app
         if self.parser.get_method() == b"POST":
@@ -138,10 +141,15 @@ class Connection(HttpToolsProtocol):
         if self._rules.condition.draining or self.app_state.get("crowded"):
             self.cycle.keep_alive = False
 
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body; its size is `service.intake`'s."""
+        super().on_body(body)
+        self._advanced = True
+
     def on_message_complete(self) -> None:
         """The body is whole: what comes next is another request."""
         super().on_message_complete()
-        self._in_head = self._ended = True
+        self._in_head = self._advanced = True
         self._begun = False
         self._stop_timer()
         if self.cycle.response_complete:  # uvicorn's own timer ended with the bytes thrown away

@@ -9,12 +9,13 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from multiprocessing.connection import Connection
 
 import numpy as np
 
 from model_core import errors
-from model_core.errors import InputError, UnreadableImageError
+from model_core.errors import ConfigError, InputError, UnreadableImageError
 from model_core.predictor import Predictor, Prepared
 from model_core.preprocess import Geometry
 from service.decoder import memory_bytes
@@ -22,6 +23,8 @@ from service.errors import DecoderFailedError
 from service.telemetry import Telemetry
 
 _START_S = 60.0
+_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
+"""Between two attempts to put another process in the place of one that ended."""
 _CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE})
 """Signals that a file brings about; any other came from outside."""
 _WALL = 6
@@ -40,6 +43,9 @@ class Decoders:
         seconds: Processor time that a photograph may take.
         telemetry: Where ends are counted.
         memory: Bytes that a photograph may take; by default what the largest needs.
+
+    Raises:
+        ConfigError: not all of them could be started.
     """
 
     def __init__(
@@ -61,20 +67,23 @@ class Decoders:
             start.start()
         for start in starts:
             start.join()
+        if (found := self._idle.qsize()) < count:
+            self.close()
+            raise ConfigError(f"of {count} processes that decode only {found} could be started")
 
     def prepare(self, predictor: Predictor, data: bytes) -> Prepared:
         """As `Predictor.prepare`, in another process; for any number of threads at once.
 
         Raises:
             InputError: the photograph cannot be used, or broke its process.
-            DecoderFailedError: its process was ended from outside.
+            DecoderFailedError: its process was ended from outside, or there is none.
         """
         config = predictor.preprocess_config
         head = json.dumps({"size": config.size, "fit": config.fit}).encode()
-        decoder = self._idle.get(timeout=_START_S)
+        decoder = self._take()
         while decoder.process.poll() is not None:  # it ended while it had nothing to do
             self._ended(decoder)
-            decoder = self._idle.get(timeout=_START_S)
+            decoder = self._take()
         try:
             wait_s = max(_LEAST_WALL_S, _WALL * self._limits["seconds"])
             answer = decoder.ask(head + b"\n" + data, wait_s)
@@ -96,21 +105,34 @@ class Decoders:
         while not self._idle.empty():
             self._idle.get().end()
 
-    def _start(self) -> None:
+    def _start(self) -> bool:
+        """Start a process, if that can be done now."""
         try:
             decoder = _Decoder(self._limits)
         except (EOFError, OSError):
             logger.exception("decoder=none")
-            return
+            return False
+        self._idle.put(decoder)
         if self._closed:
-            decoder.end()
-        else:
-            self._idle.put(decoder)
+            self.close()
+        return True
+
+    def _replace(self) -> None:
+        pause_s = _PAUSE_S
+        while not self._closed and not self._start():
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _take(self) -> "_Decoder":
+        try:
+            return self._idle.get(timeout=_START_S)
+        except queue.Empty as exc:
+            raise DecoderFailedError(f"no process to decode it within {_START_S:g} s") from exc
 
     def _ended(self, decoder: "_Decoder") -> Exception:
         """What to say of a process that has ended; another takes its place."""
         code = decoder.end()
-        threading.Thread(target=self._start, daemon=True).start()
+        threading.Thread(target=self._replace, daemon=True).start()
         self._telemetry.decoder_ends.inc()
         logger.error("decoder=%d ended=%d", decoder.process.pid, code)
         if code == -signal.SIGXCPU:
@@ -128,7 +150,7 @@ class _Decoder:
 
     def __init__(self, limits: dict[str, float]) -> None:
         ours, theirs = socket.socketpair()
-        with theirs:
+        with ours, theirs:
             # Whatever a library prints of a file is for nobody; its threads would cost memory.
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "service.decoder", str(theirs.fileno())],
@@ -138,7 +160,7 @@ class _Decoder:
                 stderr=subprocess.DEVNULL,
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
             )
-        self._connection = Connection(ours.detach())
+            self._connection = Connection(ours.detach())
         try:
             self._connection.send_bytes(json.dumps(limits).encode())
             self._receive(_START_S)

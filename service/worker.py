@@ -1,5 +1,6 @@
 """One of several server processes: what `workers` gives it on its way, and how it ends."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -45,8 +46,9 @@ class Worker:
 
     def _outlive_nobody(self) -> None:
         """End once the parent has, as if it had said so."""
-        while self._line.recv(1):
-            pass
+        with contextlib.suppress(ConnectionError):  # a parent killed before it heard `ready`
+            while self._line.recv(1):
+                pass
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(_LAST_S)
         os._exit(1)

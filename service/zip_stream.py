@@ -76,9 +76,10 @@ class ZipStream:
             raise MalformedBodyError(f"a ZIP entry's name has over {_MAX_NAME_BYTES} bytes")
         if len(self._buffer) < _HEADER_BYTES + name_bytes + extra_bytes:
             return
-        name = bytes(self._buffer[_HEADER_BYTES : _HEADER_BYTES + name_bytes])
-        extra = bytes(self._buffer[_HEADER_BYTES + name_bytes :][:extra_bytes])
-        del self._buffer[: _HEADER_BYTES + name_bytes + extra_bytes]
+        head = bytes(self._buffer[: _HEADER_BYTES + name_bytes + extra_bytes])
+        del self._buffer[: len(head)]
+        name = head[_HEADER_BYTES : _HEADER_BYTES + name_bytes]
+        extra = head[_HEADER_BYTES + name_bytes :]
         if _IN_ZIP64 in (packed, size):
             packed, size = _zip64_sizes(extra)
         self._entry = _Entry(flags, method, packed, checksum, name, self._max_bytes)

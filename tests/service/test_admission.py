@@ -15,7 +15,7 @@ from starlette.types import Message
 
 from service.admission import Admission, Pace
 from service.app import create_app
-from service.errors import OverloadedError
+from service.errors import OverloadedError, QueueFullError
 from service.settings import Settings
 from service.telemetry import Telemetry
 from tests.pictures import encode, lesion
@@ -264,3 +264,18 @@ def test_no_photograph_waits_for_masks_that_are_compared(make: Serve) -> None:
         finally:
             released.set()
         assert evaluation.result().status_code == 200
+
+
+def test_batches_never_have_all_places(settings: Settings) -> None:
+    few = settings.model_copy(update={"max_queue": 8})
+
+    async def fill() -> None:
+        admission = Admission(few, Telemetry())
+        with admission.batch_place(), admission.batch_place():
+            with pytest.raises(QueueFullError, match="2 batches"):
+                admission.batch_place().__enter__()
+            admission.check()  # a photograph still finds one
+        with admission.batch_place():
+            assert admission.depth == 1
+
+    asyncio.run(fill())

@@ -128,6 +128,23 @@ def test_lines_are_added_to_a_file_that_is_there_and_a_moved_one_is_made_anew(pa
     assert (len(lines(path.with_suffix(".1"))), len(lines(path))) == (2, 1)
 
 
+def test_while_no_new_file_can_be_made_no_descriptor_is_closed_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    audit = AuditLog(str(folder / "audit.jsonl"), Telemetry())
+    folder.rename(tmp_path / "moved")
+    closed: list[int] = []
+    monkeypatch.setattr("service.audit.os.close", closed.append)
+    write(audit)
+    write(audit)
+    assert closed == []
+    folder.mkdir()
+    write(audit)
+    assert len(closed) == len(lines(folder / "audit.jsonl")) == 1
+
+
 def test_a_file_that_cannot_be_opened_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^LESION_AUDIT_LOG is .*: Is a directory"):
         AuditLog(str(tmp_path), Telemetry())

@@ -141,6 +141,27 @@ def test_a_malformed_chunk_ends_the_connection(url: str) -> None:
         assert caller.is_closed()
 
 
+@pytest.mark.parametrize("start", [b"0\r\nX-A: ", b"5;x="], ids=["trailer", "extension"])
+def test_what_is_no_body_is_not_kept_without_end(url: str, start: bytes) -> None:
+    with raw(url) as caller:
+        caller.head("/segment", "Content-Type: image/png", "Transfer-Encoding: chunked")
+        caller.send(b"5\r\nhello\r\n", start)
+        began = time.monotonic()
+        with suppress(OSError):
+            while time.monotonic() - began < 0.3:  # no time that a body may take is over by then
+                caller.send(b"a" * 1_000)
+                time.sleep(0.01)
+        assert caller.is_closed()
+        assert time.monotonic() - began < 0.3
+
+
+def test_a_trailer_is_passed_over(url: str) -> None:
+    with raw(url) as caller:
+        caller.head("/segment", "Content-Type: image/png", "Transfer-Encoding: chunked")
+        caller.send(b"%x\r\n" % len(PNG) + PNG + b"\r\n0\r\nX-A: b\r\n\r\n")
+        assert caller.answer()[0] == 200
+
+
 def test_what_comes_after_a_refusal_is_thrown_away_and_not_for_long(url: str) -> None:
     with raw(url) as caller:
         caller.head("/segment", "Content-Length: 99999999", "Content-Type: image/png")

@@ -2,10 +2,12 @@
 
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import numpy as np
@@ -13,7 +15,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from model_core.errors import ImageTooLargeError, InputError, UnreadableImageError
+from model_core.errors import ConfigError, ImageTooLargeError, InputError, UnreadableImageError
 from model_core.preprocess import PreprocessConfig
 from service.app import create_app
 from service.decoders import Decoders
@@ -146,3 +148,40 @@ def test_beside_a_decoder_that_is_killed_no_other_request_fails(registry_root: P
     assert set(statuses) <= {200, 503}
     assert statuses.count(503) <= len(killed)
     wait_until(lambda: not any(psutil.pid_exists(pid) for pid in killed))
+
+
+def test_another_process_comes_even_where_none_can_be_started_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("service.decoders._PAUSE_S", 0.05)
+    make, attempts = subprocess.Popen, 0
+
+    def fail_twice(*args: Any, **options: Any) -> object:
+        nonlocal attempts
+        attempts += 1
+        if attempts <= 2:
+            raise BlockingIOError("no process to spare")
+        return make(*args, **options)
+
+    with running() as decoders:
+        (pid,) = decoders.pids()
+        monkeypatch.setattr("service.decoders.subprocess.Popen", fail_twice)
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not psutil.pid_exists(pid) or is_zombie(pid))
+        assert decoders.prepare(PREDICTOR, PNG).geometry.width == 64
+    assert attempts == 3
+
+
+def is_zombie(pid: int) -> bool:
+    return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+
+
+def test_where_none_can_be_started_the_service_does_not_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise BlockingIOError("no process to spare")
+
+    monkeypatch.setattr("service.decoders.subprocess.Popen", fail)
+    with pytest.raises(ConfigError, match="only 0 could be started"), running():
+        pass
