@@ -36,6 +36,7 @@ class ZipStream:
         self._buffer = bytearray()
         self._step: Callable[[], Content | None] = self._header
         self._entry = _Entry(0, 0, 0, 0, b"", max_bytes)
+        self._passed_over = 0
 
     def feed(self, data: bytes) -> Iterator[Content]:
         """The files that are whole with these bytes.
@@ -82,7 +83,10 @@ class ZipStream:
         extra = head[_HEADER_BYTES + name_bytes :]
         if _IN_ZIP64 in (packed, size):
             packed, size = _zip64_sizes(extra)
-        self._entry = _Entry(flags, method, packed, checksum, name, self._max_bytes)
+        self._passed_over += self._entry.size if self._entry.skipped else 0
+        # All that is passed over shares one limit: there may be any number of such entries.
+        left = self._max_bytes - self._passed_over if _is_skipped(name) else self._max_bytes
+        self._entry = _Entry(flags, method, packed, checksum, name, left)
         self._step = self._data
 
     def _data(self) -> Content | None:
@@ -120,11 +124,11 @@ class _Entry:
         self.flags = flags
         self.checksum = checksum
         self.whole = False
+        self.skipped = _is_skipped(name)
+        self.size = 0  # of what was unpacked
         self._method = method
         self._left = packed
         self._max_bytes = max_bytes
-        # Folders, and what macOS lays beside each file, are no photographs.
-        self._skipped = name.endswith(b"/") or name.startswith(b"__MACOSX/")
         self._taken = 0
         self._content = bytearray()
         self._fault: Exception | None = None
@@ -144,7 +148,9 @@ class _Entry:
         known = not self.flags & _SIZES_FOLLOW
         piece = bytes(data[: min(_CHUNK, self._left) if known else _CHUNK])
         used = len(piece)
-        if self._method == _DEFLATED and not self._inflate.eof and (not known or not self._fault):
+        if known and (self._fault or self.skipped):
+            pass  # where it ends is known without looking into it
+        elif self._method == _DEFLATED and not self._inflate.eof:
             unpacked = self._unpack(piece)
             used = used if known else unpacked
         elif self._method == _STORED:
@@ -156,7 +162,7 @@ class _Entry:
 
     def content(self) -> Content | None:
         """The whole file, or what is wrong with it; None where it is no photograph's."""
-        if self._skipped:
+        if self.skipped:
             return None
         if self._method == _DEFLATED and not self._fault and not self._inflate.eof:
             self._fault = UnreadableImageError("the ZIP entry is damaged: it ends too early")
@@ -178,16 +184,22 @@ class _Entry:
         return len(piece) - len(self._inflate.unused_data)
 
     def _keep(self, content: bytes) -> None:
-        if self._skipped or self._fault:
+        if self._fault:
             return
-        self._content += content
-        size = len(self._content)
-        if size > self._max_bytes or size > _CHUNK + _MAX_RATIO * (self._taken + _CHUNK):
+        self.size += len(content)
+        if not self.skipped:
+            self._content += content
+        if self.size > self._max_bytes or self.size > _CHUNK + _MAX_RATIO * (self._taken + _CHUNK):
             limit = f"{self._max_bytes} bytes, or {_MAX_RATIO} times what is sent, the limits"
             self._fault = BodyTooLargeError(f"the unpacked photograph has more than {limit}")
             self._content.clear()
             if self.flags & _SIZES_FOLLOW:  # only unpacking it all would tell where it ends
                 raise self._fault
+
+
+def _is_skipped(name: bytes) -> bool:
+    """Folders, and what macOS lays beside each file, are no photographs."""
+    return name.endswith(b"/") or name.startswith(b"__MACOSX/")
 
 
 def _zip64_sizes(extra: bytes) -> tuple[int, int]:

@@ -120,6 +120,19 @@ def test_a_bomb_is_not_unpacked(pipe: bool) -> None:
     assert other == b"B"
 
 
+def test_bombs_that_are_passed_over_are_not_unpacked_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bomb = ("__MACOSX/bomb", bytes(60_000_000))
+    with pytest.raises(BodyTooLargeError):  # only unpacking it would tell where it ends
+        files_of(zipped(bomb, pipe=True), max_bytes=100_000_000)
+    many = [(f"{index}/", bytes(50_000)) for index in range(30)]
+    with pytest.raises(BodyTooLargeError):  # each is small
+        files_of(zipped(*many, pipe=True))
+    monkeypatch.setattr("service.zip_stream._Entry._unpack", None)
+    assert files_of(zipped(bomb, *many)) == []
+
+
 def test_a_file_that_is_too_large_harms_no_other() -> None:
     large, other = files_of(
         zipped(("a", bytes(range(256)) * 8), ("b", b"B"), method=STORED), max_bytes=1_000
