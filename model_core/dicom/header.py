@@ -60,6 +60,8 @@ PIXEL_TAGS = frozenset({
     _FRAMES, _ROWS, _COLUMNS, _SPACING, _ALLOCATED, _STORED, _HIGH, _SIGNED, _CENTRE, _WIDTH,
     _INTERCEPT, _SLOPE, _FUNCTION,
 })  # fmt: skip
+_FINEST_MM, _COARSEST_MM = 1e-6, 1e6
+"""Sides of a pixel that are believed: squares of others leave the range of numbers."""
 _LIMITS = {ICC_PROFILE: 4_000_000} | dict.fromkeys(PALETTE_DATA, 131_072)
 
 
@@ -150,7 +152,7 @@ def read_header(
     _refuse_lookup_tables(file, window)
     slopes, intercepts = fields.numbers(_SLOPE), fields.numbers(_INTERCEPT)
     spacing = fields.numbers(_SPACING)
-    usable = len(spacing) == 2 and min(spacing) > 0
+    usable = len(spacing) == 2 and all(_FINEST_MM <= side <= _COARSEST_MM for side in spacing)
     header = Header(
         sop_class=sop_class,
         rows=rows,

@@ -340,6 +340,8 @@ def test_spacing_comes_of_pixel_spacing_alone() -> None:
         {"ImagerPixelSpacing": [0.02, 0.02]},
         {"NominalScannedPixelSpacing": [0.02, 0.02]},
         {"PixelSpacing": [0, 0]},
+        {"PixelSpacing": ["1e-200", "1e-200"]},
+        {"PixelSpacing": ["0.02", "1e200"]},
     ):
         assert decode_image(dicom(PICTURE, **elements)).spacing_mm is None
 
