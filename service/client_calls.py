@@ -137,9 +137,9 @@ def ready() -> Call[None]:
 
 def options(url: str, api_key: str | None, timeout_s: float) -> dict[str, Any]:
     """Arguments of either httpx client."""
-    headers = {"User-Agent": "lesion-client"}
-    if api_key:
-        headers["Authorization"] = f"Bearer {api_key}"
+    headers: dict[str, str | bytes] = {"User-Agent": "lesion-client"}
+    if api_key:  # as bytes: whether letters beyond ASCII are a key is for the service to say
+        headers["Authorization"] = f"Bearer {api_key}".encode(errors="surrogateescape")
     return {
         "base_url": url,
         "headers": headers,

@@ -247,6 +247,18 @@ def test_a_file_s_name_stays_here_and_the_key_is_sent(tmp_path: Path) -> None:
         assert not any("Muster" in text for text in sent)
 
 
+@pytest.mark.parametrize("key", ["schlüssel", "ключ", "\udcff"])
+def test_a_key_of_any_letters_is_for_the_service_to_refuse(key: str) -> None:
+    body = b'{"type": "/problems/invalid-key", "title": "No", "status": 401}'
+    answer = Answer(401, body, {"Content-Type": "application/problem+json"})
+    with (
+        scripted(answer) as (url, _),
+        Client(url, api_key=key) as client,
+        pytest.raises(AccessError),
+    ):
+        client.models()
+
+
 def test_what_a_newer_service_adds_is_kept_and_what_is_missing_is_named() -> None:
     body = {
         "segmentation": {"size": [2, 2], "counts": "22"},
