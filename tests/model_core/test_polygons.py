@@ -123,6 +123,12 @@ def test_a_hole_is_a_hole_in_geojson_and_stays_empty_in_coco() -> None:
     assert np.array_equal(filled_by_coco(polygons, mask), mask)
 
 
+def test_a_thousand_holes_in_a_row_are_cut_apart() -> None:
+    mask = np.ones((3, 2403), bool)
+    mask[1, 1:2402:2] = False
+    assert np.array_equal(filled_by_coco(coco_polygons(polygons_of(mask, 0)), mask), mask)
+
+
 @pytest.mark.parametrize(
     ("drawing", "kind", "parts"),
     [
