@@ -3,9 +3,11 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 from model_core.errors import ConfigError
 from service.__main__ import main
 from service.shared_metrics import merged
+from service.worker import Worker
 from service.workers import supervise
 from tests.pictures import encode, lesion
 from tests.service.process import REPOSITORY, START_S, free_port, service
@@ -147,3 +150,18 @@ def test_metrics_of_several_workers_name_each_family_once() -> None:
     assert merged([first, second]) == (
         '# HELP a b\n# TYPE a gauge\na{worker="0"} 1\na{worker="1"} 2\n# HELP c d\n# TYPE c gauge\n'
     )
+
+
+def test_a_worker_ends_whose_parent_was_killed_before_it_heard_that_it_is_ready(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ended = threading.Event()
+    monkeypatch.setattr("service.worker._LAST_S", 0)
+    monkeypatch.setattr("service.worker.os.kill", lambda *_: None)
+    monkeypatch.setattr("service.worker.os._exit", lambda _: ended.set())
+    parents, workers = socket.socketpair()
+    worker = Worker(["0", "1", str(tmp_path), str(workers.detach())])
+    with worker._line:
+        worker.ready()
+        parents.close()
+        assert ended.wait(10)
