@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import queue
 import signal
 import socket
@@ -15,6 +14,7 @@ from multiprocessing.connection import Connection
 import numpy as np
 
 from model_core import errors
+from model_core.bare_environment import bare_environment
 from model_core.errors import ConfigError, InputError, UnreadableImageError
 from model_core.predictor import Predictor, Prepared
 from model_core.preprocess import Geometry
@@ -151,14 +151,14 @@ class _Decoder:
     def __init__(self, limits: dict[str, float]) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            # Whatever a library prints of a file is for nobody; its threads would cost memory.
+            # Whatever a library prints of a file is for nobody.
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "service.decoder", str(theirs.fileno())],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                env=bare_environment(),
             )
             self._connection = Connection(ours.detach())
         try:

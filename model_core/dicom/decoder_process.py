@@ -5,7 +5,6 @@ held one for half a minute: the whole service would have stood still. Apart, a d
 time and memory, and if it crashes, it is one answer that is lost. It costs about 0.2 s a frame.
 """
 
-import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -15,6 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from model_core.bare_environment import bare_environment
 from model_core.dicom.jpeg import Frame
 from model_core.errors import UnreadableImageError, UnsupportedImageError
 
@@ -64,8 +64,7 @@ def decode_apart(
             stderr=subprocess.DEVNULL,
             timeout=_WAIT_S + seconds,
             check=True,
-            # One thread: each of numpy's would reserve memory.
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            env=bare_environment(),
         )
     except subprocess.SubprocessError as exc:
         raise UnreadableImageError(
