@@ -21,6 +21,8 @@ def run(monkeypatch: pytest.MonkeyPatch, work: Path, **settings: str) -> str:
     for name, value in {"WORK": str(work), **settings}.items():
         monkeypatch.setenv(f"LESION_NOTEBOOK_{name}", value)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    # Streamlit sets it, once a test has imported that; the kernel would then show no pictures.
+    monkeypatch.delenv("MPLBACKEND", raising=False)
     monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     notebook = nbformat.read(PATH, as_version=4)
     where = {"metadata": {"path": str(REPOSITORY)}}
