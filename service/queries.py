@@ -2,9 +2,9 @@
 
 import math
 import re
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from model_core.distances import Spacing
 from service.errors import Fault
@@ -33,6 +33,33 @@ REFERENCE = (
     r"|(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){2}(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?)$"
 )
 """What `split_reference` takes, for the document alone: its own errors say more than a pattern."""
+
+
+def parse_spacing(text: str) -> Spacing:
+    """Height and width of `row,col`, mm.
+
+    Raises:
+        ValueError: not two finite numbers above 0.
+
+    Example:
+        >>> parse_spacing("0.02,0.025")
+        (0.02, 0.025)
+    """
+    sizes = [float(part) if _NUMBER.fullmatch(part) else 0.0 for part in text.split(",")]
+    if len(sizes) != 2 or not all(0 < size < math.inf for size in sizes):
+        raise ValueError(
+            "expected the height and width of a pixel in mm, both above 0, such as 0.02,0.02"
+        )
+    return sizes[0], sizes[1]
+
+
+def _checked_spacing(text: str) -> str:
+    parse_spacing(text)
+    return text
+
+
+SpacingText = Annotated[str, AfterValidator(_checked_spacing)]
+"""What `parse_spacing` reads."""
 
 
 class _ModelQuery(BaseModel):
@@ -85,19 +112,12 @@ class AnswerQuery(_ModelQuery):
         description="Add measurements of the lesion. Only with `rle`, `polygon` and `geojson`.",
         examples=[True],
     )
-    spacing_mm: str | None = Field(
+    spacing_mm: SpacingText | None = Field(
         default=None,
         description="Height and width of a pixel in mm, `row,col`. Only with `measurements`; adds "
         "them in mm.",
         examples=["0.02,0.02"],
     )
-
-    @field_validator("spacing_mm")
-    @classmethod
-    def _two_sizes(cls, value: str | None) -> str | None:
-        if value is not None:
-            parse_spacing(value)
-        return value
 
     @field_validator("bits", mode="before")
     @classmethod
@@ -182,34 +202,9 @@ class EvaluateQuery(_ModelQuery):
         description="Scores as JSON, or a picture of one pair; by default `Accept` decides.",
         examples=["json"],
     )
-    spacing_mm: str | None = Field(
+    spacing_mm: SpacingText | None = Field(
         default=None,
         description="Height and width of a pixel in mm, `row,col`; adds distances in mm. By "
         "default a DICOM photograph's own Pixel Spacing.",
         examples=["0.02,0.02"],
     )
-
-    @field_validator("spacing_mm")
-    @classmethod
-    def _two_sizes(cls, value: str | None) -> str | None:
-        if value is not None:
-            parse_spacing(value)
-        return value
-
-
-def parse_spacing(text: str) -> Spacing:
-    """Height and width of `row,col`, mm.
-
-    Raises:
-        ValueError: not two finite numbers above 0.
-
-    Example:
-        >>> parse_spacing("0.02,0.025")
-        (0.02, 0.025)
-    """
-    sizes = [float(part) if _NUMBER.fullmatch(part) else 0.0 for part in text.split(",")]
-    if len(sizes) != 2 or not all(0 < size < math.inf for size in sizes):
-        raise ValueError(
-            "expected the height and width of a pixel in mm, both above 0, such as 0.02,0.02"
-        )
-    return sizes[0], sizes[1]
