@@ -100,18 +100,15 @@ class Intake:
         """Count bytes of a body that are no longer in memory."""
         self._buffered.bytes -= count
 
-    def until(self, scope: Scope, began: float, now: float) -> float:
-        """When at the latest the next bytes must be there."""
-        if _streams(scope):  # it is read no faster than it is worked on
-            return now + self._settings.body_idle_seconds
-        return min(began + self._settings.body_seconds, now + self._settings.body_idle_seconds)
-
-    def too_slow(self, scope: Scope, began: float, now: float) -> BodyTooSlowError:
-        """What to say to a body of which nothing came until now."""
+    def patience(self, scope: Scope, began: float, now: float) -> tuple[float, BodyTooSlowError]:
+        """When at the latest the next bytes must be there, and what to say if they are not."""
         whole_s, idle_s = self._settings.body_seconds, self._settings.body_idle_seconds
-        if not _streams(scope) and now >= began + whole_s:
-            return BodyTooSlowError(f"the body was not whole after {whole_s:g} s, the limit")
-        return BodyTooSlowError(f"no byte of the body came for {idle_s:g} s, the limit")
+        # Which limit it is must not be read off the clock afterwards: a timer may be a little early.
+        if not _streams(scope) and began + whole_s <= now + idle_s:
+            error = BodyTooSlowError(f"the body was not whole after {whole_s:g} s, the limit")
+            return began + whole_s, error
+        # A batch's body has no limit as a whole: it is read no faster than it is worked on.
+        return now + idle_s, BodyTooSlowError(f"no byte of the body came for {idle_s:g} s, the limit")
 
 
 class _Body:
@@ -134,11 +131,12 @@ class _Body:
         if self._began is None:
             self._began = time()
             self._intake.begin(self._scope)
+        until, too_slow = self._intake.patience(self._scope, self._began, time())
         try:
-            async with asyncio.timeout_at(self._intake.until(self._scope, self._began, time())):
+            async with asyncio.timeout_at(until):
                 message = await self._receive()
         except TimeoutError as exc:
-            raise self._intake.too_slow(self._scope, self._began, time()) from exc
+            raise too_slow from exc
         if message["type"] == "http.request":
             self._count(len(message.get("body", b"")))
         self._whole = message["type"] != "http.request" or not message.get("more_body", False)
