@@ -103,12 +103,13 @@ class Intake:
     def patience(self, scope: Scope, began: float, now: float) -> tuple[float, BodyTooSlowError]:
         """When at the latest the next bytes must be there, and what to say if they are not."""
         whole_s, idle_s = self._settings.body_seconds, self._settings.body_idle_seconds
-        # Which limit it is must not be read off the clock afterwards: a timer may be a little early.
+        # Not to be read off the clock afterwards: a timer may be a little early.
         if not _streams(scope) and began + whole_s <= now + idle_s:
             error = BodyTooSlowError(f"the body was not whole after {whole_s:g} s, the limit")
             return began + whole_s, error
         # A batch's body has no limit as a whole: it is read no faster than it is worked on.
-        return now + idle_s, BodyTooSlowError(f"no byte of the body came for {idle_s:g} s, the limit")
+        error = BodyTooSlowError(f"no byte of the body came for {idle_s:g} s, the limit")
+        return now + idle_s, error
 
 
 class _Body:
