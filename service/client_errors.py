@@ -121,8 +121,14 @@ def error_of(response: httpx.Response, retry_after_s: float | None = None) -> Cl
     )
 
 
+def is_problem(response: httpx.Response) -> bool:
+    """Whether an error is the service's own, and not that of a proxy before it."""
+    kind: str = response.headers.get("content-type", "")
+    return kind.startswith("application/problem+json")
+
+
 def _problem_of(response: httpx.Response) -> dict[str, Any] | None:
-    if not response.headers.get("content-type", "").startswith("application/problem+json"):
+    if not is_problem(response):
         return None
     try:
         body = response.json()

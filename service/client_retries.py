@@ -7,7 +7,11 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
+from service.client_errors import is_problem
+
 _AGAIN = (429, 503)
+_PROXY_AGAIN = (500, 502)
+"""Where no problem of ours comes with it, a proxy says that the service behind it broke off."""
 _BROKEN = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -49,7 +53,7 @@ class Retries:
             return None
         told = None
         if response is not None:
-            if response.status_code not in _AGAIN:
+            if not _is_passing(response):
                 return None
             told = retry_after_s(response)
         elif not isinstance(error, _BROKEN):
@@ -61,6 +65,16 @@ class Retries:
 
 
 ONCE = Retries(attempts=1)
+
+
+def _is_passing(response: httpx.Response) -> bool:
+    """Whether the same request may succeed soon; none changes a thing, so asking twice is no harm.
+
+    A 504 is not among them, for the reason that a read that timed out is not.
+    """
+    if response.status_code in _PROXY_AGAIN:
+        return not is_problem(response)
+    return response.status_code in _AGAIN
 
 
 def retry_after_s(response: httpx.Response) -> float | None:

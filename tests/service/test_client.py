@@ -183,6 +183,14 @@ def test_what_does_not_go_away_is_not_asked_again(status: int, kind: type[Proble
         assert len(received) == 1
 
 
+@pytest.mark.parametrize("status", [500, 502])
+def test_a_proxy_that_lost_the_service_is_asked_again(status: int) -> None:
+    words = Answer(status, b"Internal Server Error", {"Content-Type": "text/plain"})
+    with scripted(words, READY) as (url, received), Client(url, retries=QUICK) as client:
+        assert client.segment_as(PHOTO, "png") == READY.body
+        assert [request.body for request in received] == [PHOTO] * 2
+
+
 def test_a_broken_connection_is_made_anew() -> None:
     with scripted(Answer(0), READY) as (url, _), Client(url, retries=QUICK) as client:
         assert client.segment_as(PHOTO, "png") == READY.body
