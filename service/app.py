@@ -57,7 +57,9 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     app.state.metrics = SharedMetrics(app.state.telemetry.registry, worker)
     app.state.engine = Engine(settings, app.state.telemetry)
     app.state.condition = app.state.engine.condition
-    app.state.reloader = Reloader(app.state.engine, app.state.telemetry, settings.model_name)
+    app.state.reloader = Reloader(
+        app.state.engine, app.state.telemetry, settings.model_name, settings.model_version
+    )
     add_error_handlers(app)
     app.add_middleware(HeadAsGet)
     if settings.cors_origins:

@@ -20,7 +20,7 @@ from model_core.backends.choice import gpu_is_usable
 from model_core.cores import usable_cores
 from model_core.errors import ConfigError, CorruptVersionError
 from model_core.predictor import Prediction, Predictor, Prepared
-from model_core.registry import PRODUCTION, LoadedVersion, Registry, split_reference
+from model_core.registry import LoadedVersion, Registry, split_reference
 from service.admission import Admission
 from service.batcher import Batcher
 from service.condition import Condition
@@ -76,7 +76,10 @@ class Engine:
 
     @property
     def production(self) -> LoadedVersion | None:
-        """The version that answers where a request names none; None until it is loaded."""
+        """The version that answers where a request names none; None until it is loaded.
+
+        It is the one that the alias `production` points to, where no setting names another.
+        """
         held = self._residents.production
         return held.version if held else None
 
@@ -95,7 +98,8 @@ class Engine:
         if loaded is None:
             self._check_settings()
             name = self._settings.model_name
-            loaded = self._load(name, self.registry.resolve(name, PRODUCTION))
+            version = self.registry.resolve(name, self._settings.model_version)
+            loaded = self._load(name, version)
             self.production = loaded
             self._announce(loaded)
         return loaded
@@ -273,9 +277,9 @@ class Engine:
         self._telemetry.model.info(labels | {"sha256": loaded.sha256, "backend": backend})
 
     async def _held(self, reference: str | None) -> Held:
-        default = self._settings.model_name
-        name, version = split_reference(reference or PRODUCTION, default)
-        if (name, version) == (default, PRODUCTION):
+        default, pinned = self._settings.model_name, self._settings.model_version
+        name, version = split_reference(reference or pinned, default)
+        if (name, version) == (default, pinned):
             if self._residents.production is None:
                 raise NotReadyError("no model is loaded yet")
             return self._residents.production

@@ -1,4 +1,4 @@
-"""Follows the alias `production`: what it points to goes live, or the reason why not is told."""
+"""Follows the alias of production: what it points to goes live, or the reason why not is told."""
 
 import asyncio
 import logging
@@ -48,10 +48,14 @@ class Reloader:
         engine: Whose production version follows the alias.
         telemetry: Where attempts are counted.
         name: Model whose alias it is.
+        reference: The alias; or a version, whose card may be made anew.
     """
 
-    def __init__(self, engine: Engine, telemetry: Telemetry, name: str) -> None:
+    def __init__(
+        self, engine: Engine, telemetry: Telemetry, name: str, reference: str = PRODUCTION
+    ) -> None:
         self.failure: Failure | None = None
+        self.reference = reference
         self._engine = engine
         self._telemetry = telemetry
         self._name = name
@@ -97,8 +101,8 @@ class Reloader:
     def _read(self) -> _Target:
         registry = self._engine.registry
         self._wanted = None
-        self._wanted = registry.aliases(self._name).get(PRODUCTION)
-        version = registry.resolve(self._name, PRODUCTION)
+        self._wanted = registry.aliases(self._name).get(self.reference)
+        version = registry.resolve(self._name, self.reference)
         return _Target(version, registry.card(self._name, version)[1])
 
     def _serving(self) -> _Target | None:

@@ -60,7 +60,12 @@ class Settings(BaseSettings):
     model_name: str = Field(
         default="lesion-unet",
         pattern=r"^[a-z0-9][a-z0-9-]{0,62}$",
-        description="Model whose production version answers when a request names none.",
+        description="Model that answers when a request names none.",
+    )
+    model_version: str = Field(
+        default="production",
+        pattern=r"^[0-9a-z][0-9A-Za-z.+-]{0,62}$",
+        description="Version of it that answers then, or the alias to follow.",
     )
     resident_versions: int = Field(
         default=2, ge=2, le=16, description="Versions kept loaded at most, production among them."

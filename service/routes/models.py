@@ -8,12 +8,12 @@ from fastapi import APIRouter, Path
 
 from model_core.card import dump_card
 from model_core.errors import CorruptVersionError, RegistryUnavailableError, VersionNotFoundError
-from model_core.registry import PRODUCTION, Registry, split_reference
+from model_core.registry import Registry, split_reference
 from service.annotations import model_ref
 from service.dependencies import EngineOf, ReloaderOf, SettingsOf
 from service.engine import Resident
 from service.errors import InvalidRequestError
-from service.hot_reload import Failure
+from service.hot_reload import Reloader
 from service.openapi import problems
 from service.queries import REFERENCE
 from service.schemas import ReloadFailure, VersionDetail, VersionEntry, VersionList
@@ -39,8 +39,8 @@ Reference = Annotated[
 async def list_versions(engine: EngineOf, reloader: ReloaderOf) -> VersionList:
     """Every published version of every model, oldest first, and which one serves.
 
-    While the one that `production` points to cannot be loaded, the former one goes on serving, and
-    `reload` says why.
+    While the one that should serve (by default that of `production`) cannot be loaded, the former
+    one goes on serving, and `reload` says why.
     """
     try:
         models = await engine.run(_entries, engine.registry, engine.resident)
@@ -49,7 +49,7 @@ async def list_versions(engine: EngineOf, reloader: ReloaderOf) -> VersionList:
             raise
         models = []  # what cannot be read is known already, and `reload` tells of it
     serving = model_ref(engine.production) if engine.production else None
-    return VersionList(models=models, serving=serving, reload=_reload(reloader.failure))
+    return VersionList(models=models, serving=serving, reload=_reload(reloader))
 
 
 @router.get(
@@ -65,8 +65,9 @@ async def read_version(version: Reference, engine: EngineOf, settings: SettingsO
     return await engine.run(_detail, engine.registry, engine.resident, name, reference)
 
 
-def _reload(failure: Failure | None) -> ReloadFailure | None:
-    return ReloadFailure(alias=PRODUCTION, **asdict(failure)) if failure else None
+def _reload(reloader: Reloader) -> ReloadFailure | None:
+    failure = reloader.failure
+    return ReloadFailure(alias=reloader.reference, **asdict(failure)) if failure else None
 
 
 def _entries(registry: Registry, resident: Resident) -> list[VersionEntry]:

@@ -26,8 +26,8 @@ PNG = encode(lesion(48, 64))
 LOOK_S = 0.02
 
 
-def app_of(root: Path) -> FastAPI:
-    return create_app(Settings(model_registry=root, reload_seconds=LOOK_S))
+def app_of(root: Path, version: str = "production") -> FastAPI:
+    return create_app(Settings(model_registry=root, reload_seconds=LOOK_S, model_version=version))
 
 
 @contextmanager

@@ -97,6 +97,25 @@ def test_of_two_changes_in_quick_succession_the_last_one_holds(root: Path) -> No
         assert models(client)["reload"] is None
 
 
+def test_a_version_that_the_settings_name_serves_whatever_production_points_to(root: Path) -> None:
+    with TestClient(app_of(root, NEW)) as client:
+        assert serving(client) == NEW
+        Registry(root).promote(NAME, NEWER)
+        answer = client.post("/segment?model=production", files={"image": PNG})
+        assert answer.headers["X-Model-Version"] == f"{NAME}@{NEWER}"
+        assert serving(client) == NEW
+        assert models(client)["reload"] is None
+
+
+def test_another_alias_than_production_can_be_followed(root: Path) -> None:
+    registry = Registry(root)
+    registry.promote(NAME, NEW, alias="canary")
+    with TestClient(app_of(root, "canary")) as client:
+        assert serving(client) == NEW
+        registry.promote(NAME, NEWER, alias="canary")
+        wait_for(client, NEWER)
+
+
 def test_a_change_is_told_by_the_log_the_metrics_and_the_list_of_models(
     root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
