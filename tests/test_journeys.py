@@ -18,12 +18,13 @@ from model_core.registry import PRODUCTION, LoadedVersion, Registry
 from service.app import create_app
 from service.settings import Settings
 from tests.conftest import REPOSITORY
+from trainer.archive.job import Job
 from trainer.cache import open_cache
 from trainer.datasets import prepare
 from trainer.drawn import write_drawn
 from trainer.evaluate import score
 from trainer.layouts import Listing, Pair, read_manifest
-from trainer.predict import mask_path, predict_folder
+from trainer.predict import on_this_machine, predict_archive
 from trainer.samples import Sample, read_photo, read_truth
 
 MODELS = REPOSITORY / "models"
@@ -78,13 +79,15 @@ def assert_one_mask_everywhere(
     (folder / "photographs").mkdir()
     for number, sample in enumerate(samples):
         (folder / "photographs" / f"{number}.png").write_bytes(read_photo(sample))
-    predict_folder(folder / "photographs", folder / "out", shipped.predictor, model=shipped.label)
+    job = Job(str(folder / "out"), {"model": shipped.label}, ("png",), shard_size=500)
+    predict_archive(str(folder / "photographs"), job, on_this_machine(lambda: shipped.predictor))
     for number, (sample, by_trainer) in enumerate(zip(samples, scored, strict=True)):
         data = read_photo(sample)
         mask = shipped.predictor.predict(data).mask
-        by_folder = mask_path(folder / "out", f"{number}.png").read_bytes()
+        by_folder = (folder / "out" / "masks" / f"{number}.png.png").read_bytes()
         assert np.array_equal(decode_mask(by_folder), mask)
         png = client.post("/segment", content=data, headers={"Accept": "image/png"})
+        assert by_folder == png.content
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(png.content))), mask * np.uint8(255))
         rle = client.post("/segment?format=rle", files={"image": data}).json()
         assert np.array_equal(coco.decode(rle["segmentation"]).astype(bool), mask)

@@ -10,6 +10,7 @@ EXTRA = {
     "onnx": "export",
     "onnxscript": "export",
     "openvino": "export",
+    "pyarrow": "parquet",
 }
 """Packages that only some commands need, and the extra that brings each."""
 

@@ -8,7 +8,13 @@ import sys
 from collections.abc import Sequence
 
 from model_core.errors import SegmentationError
-from trainer import data_commands, finish_commands, model_commands, registry_commands
+from trainer import (
+    data_commands,
+    finish_commands,
+    model_commands,
+    predict_command,
+    registry_commands,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,7 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.set_defaults(after_interrupt="nothing half-written is left")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for room in (data_commands, model_commands, finish_commands, registry_commands):
+    for room in (
+        data_commands,
+        model_commands,
+        predict_command,
+        finish_commands,
+        registry_commands,
+    ):
         room.add_commands(commands)
     options = parser.parse_args(arguments)
     try:

@@ -1,20 +1,17 @@
-"""The commands on runs: train, evaluate and predict."""
+"""The commands on runs: train and evaluate."""
 
 import argparse
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_core.errors import ConfigError, DatasetError
-from model_core.predictor import Predictor
-from model_core.registry import Registry
 from trainer import registry_commands
 from trainer.config import load_config
 from trainer.leaks import Fingerprint, describe, require_unseen, seen_among
-from trainer.run import CONFIG, read_json, trained_on
+from trainer.run import read_json, trained_on
 from trainer.samples import SAMPLES_CSV, Sample, digest, read_samples
 
 if TYPE_CHECKING:
@@ -58,14 +55,6 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     registry_commands.add_registry(evaluate)
     evaluate.set_defaults(command=_evaluate)
-
-    predict = commands.add_parser("predict", help="masks of a whole folder")
-    predict.add_argument("source", type=Path, help="folder of photographs")
-    predict.add_argument("--out", type=Path, required=True, help="folder for the masks")
-    predict.add_argument("--model", default="production", help="run folder, version or alias")
-    predict.add_argument("--threshold", type=float, help="0 to 1 (default: the model's own)")
-    registry_commands.add_registry(predict)
-    predict.set_defaults(command=_predict, after_interrupt="the same command goes on")
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -214,35 +203,6 @@ def _write_failures(scored: "list[Scored]", target: "Target", out: Path) -> None
     print(f"strata: {written}")
     sheet, page = write_worst(scored, target.predictor, out, part="val")
     print(f"worst images: {sheet}, {page}")
-
-
-def _predict(options: argparse.Namespace) -> int:
-    from trainer.predict import predict_folder
-
-    predictor, model = _predictor(options)
-    if options.threshold is not None:
-        config = replace(predictor.postprocess_config, threshold=options.threshold)
-        predictor = Predictor(predictor.backend, predictor.preprocess_config, config)
-    outcome = predict_folder(options.source, options.out, predictor, model=model)
-    for name, problem in outcome.skipped:
-        print(f"skipped: {name}: {problem}", file=sys.stderr)
-    listed = f", listed in {options.out / 'skipped.csv'}" if outcome.skipped else ""
-    print(f"{outcome.masks} masks in {options.out}; {len(outcome.skipped)} images skipped{listed}")
-    return 1 if outcome.skipped else 0
-
-
-def _predictor(options: argparse.Namespace) -> tuple[Predictor, str]:
-    """The predictor of a run or a version, and what to call it."""
-    from trainer.evaluate import run_target
-    from trainer.targets import resolve
-
-    run = Path(options.model)
-    if (run / CONFIG).is_file():
-        target = run_target(run)
-        return target.predictor, f"weights {target.weights_sha256}"
-    registry = Registry(options.registry)
-    loaded = registry.load(*resolve(registry, options.model, options.name))
-    return loaded.predictor, f"{loaded.label} {loaded.sha256}"
 
 
 def _spacing(text: str) -> tuple[float, float]:

@@ -1,208 +1,117 @@
-"""Masks of a whole folder: PNG files, and one COCO JSON that COCO tools read as it stands.
+"""Masks of a whole archive: PNG files, COCO JSON, or Parquet of run lengths and measurements.
 
     python -m trainer predict photographs --model production --out masks
+    python -m trainer predict s3://archive/2024 --out s3://masks/2024 --form parquet
 
-leaves in --out: masks/ (the folder's own tree, a PNG an image), predictions.json (COCO) and
-skipped.csv (images that could not be used, and why). Stopped, it goes on where it was.
+docs/archives.md says what lies in --out. Stopped, the same command goes on where it was.
 """
 
-import hashlib
-import json
-from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from pathlib import Path
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 from tqdm import tqdm
 
-from model_core.errors import ConfigError, DatasetError, InputError
-from model_core.mask_png import encode_mask
+from model_core.errors import ConfigError
 from model_core.predictor import Predictor
-from model_core.rle import area_and_bbox, encode_rle
-from trainer.run import held, write_json
-from trainer.tables import replace_text, write_table
+from trainer.archive.forms import COCO, SKIPPED, joined_coco, read_skipped, skipped_table
+from trainer.archive.job import Job, claim
+from trainer.archive.places import Place, absolute
+from trainer.archive.shards import Report, Shard, cut, left_to_do, sweep
+from trainer.archive.sources import list_photographs
+from trainer.archive.worker import Worker
+from trainer.run import held
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm"})
-CATEGORY = {"id": 1, "name": "skin lesion"}
-_JOURNAL = "progress.jsonl"
-_IN_FLIGHT = 8
+JOINED = 20_000
+"""Images up to which one COCO file is made of those of the shards: its readers load it whole."""
+
+Runner = Callable[[Job, list[Shard], Callable[[int], Any]], Iterator[Report]]
+"""Does shards, in any order, and calls its last argument with the number of photographs done."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a folder's prediction ended.
+    """How an archive's prediction ended.
 
     Attributes:
-        masks: Number of masks there are.
-        skipped: (path within the folder, reason) of each image that could not be used.
+        images: Photographs of the source.
+        skipped: (name, reason) of each that could not be used.
+        done_now: Photographs of this start; the others were done before.
+        seconds: Of the clock, from the first shard's start to the last one's end.
+        processor_s: Processor time of all workers, without their start.
     """
 
-    masks: int
+    images: int
     skipped: list[tuple[str, str]]
+    done_now: int
+    seconds: float
+    processor_s: float
 
 
-def predict_folder(source: Path, out: Path, predictor: Predictor, *, model: str) -> Outcome:
-    """Predict every image below a folder.
+def predict_archive(source: str, job: Job, run: Runner) -> Outcome:
+    """Predict every photograph of a source that has no result yet.
 
     Args:
-        source: Folder of JPEG, PNG, TIFF, BMP, WebP or DICOM (.dcm) files, in sub-folders too.
-        out: Folder for the results, made where absent; must not lie within `source`.
-        predictor: Makes the masks.
-        model: Says which weights these are: a folder of results is of one model alone.
+        source: As `list_photographs`.
+        job: What to write, and where; not within a folder that is the source.
+        run: Does the shards.
 
     Raises:
-        DatasetError: no such folder, or no image in it.
-        ConfigError: `out` lies within `source`, or holds another model's results.
+        DatasetError: no such source, or no photograph in it.
+        ConfigError: `job.out` lies within the source, holds other results, or is in use.
     """
-    images = _images(source, out)
-    with held(out):
-        return _predict_all(images, source, out, predictor, model)
+    _check_apart(source, job.out)
+    photographs = list_photographs(source)
+    out = Place(job.out)
+    # Two at once on an object store do each other no harm: they write the same bytes.
+    with nullcontext() if out.folder is None else held(out.folder):
+        claim(job, out)
+        shards = cut(photographs, job.shard_size)
+        sweep(shards, out)
+        reports, seconds = _run(left_to_do(shards, out), len(photographs), job, run)
+        skipped = _join(shards, out, job, len(photographs))
+    images = sum(report.images for report in reports)
+    return Outcome(
+        len(photographs), skipped, images, seconds, sum(report.processor_s for report in reports)
+    )
 
 
-def _predict_all(
-    images: list[str], source: Path, out: Path, predictor: Predictor, model: str
-) -> Outcome:
-    journal = out / _JOURNAL
-    rules = {**asdict(predictor.preprocess_config), **asdict(predictor.postprocess_config)}
-    header = json.loads(json.dumps({"model": model, **rules}))
-    done = _read_journal(journal, header)
-    todo = [
-        name
-        for name in images
-        if _is_new(source / name, done.get(name)) or not mask_path(out, name).is_file()
-    ]
-    with (
-        journal.open("a", encoding="utf-8") as file,
-        ThreadPoolExecutor(3) as pool,
-        tqdm(total=len(images), initial=len(images) - len(todo), desc="predict") as bar,
-    ):
-        for entry in _entries(todo, source, out, predictor, pool):
-            file.write(json.dumps(entry) + "\n")
-            file.flush()
-            done[entry["file_name"]] = entry
-            bar.update()
-    entries = [done[name] for name in images]
-    skipped = [(e["file_name"], e["problem"]) for e in entries if "problem" in e]
-    write_json(out / "predictions.json", _coco(entries, header))
-    write_table(out / "skipped.csv", ("file_name", "problem"), skipped)
-    return Outcome(len(entries) - len(skipped), skipped)
+def _run(todo: list[Shard], total: int, job: Job, run: Runner) -> tuple[list[Report], float]:
+    done = total - sum(len(shard.photographs) for shard in todo)
+    started = time.perf_counter()
+    with tqdm(total=total, initial=done, desc="predict", unit="image") as bar:
+        reports = list(run(job, todo, bar.update)) if todo else []
+    return reports, time.perf_counter() - started
 
 
-def mask_path(out: Path, name: str) -> Path:
-    """Where the mask of an image lies: its own name with `.png` added, so that none collide."""
-    return out / "masks" / f"{name}.png"
+def on_this_machine(open_predictor: Callable[[], Predictor]) -> Runner:
+    """The runner that does one shard after another in this process."""
+
+    def run(job: Job, shards: list[Shard], progress: Callable[[int], Any]) -> Iterator[Report]:
+        worker = Worker(job, open_predictor(), lambda: progress(1))
+        return map(worker.run, shards)
+
+    return run
 
 
-def _images(source: Path, out: Path) -> list[str]:
-    if not source.is_dir():
-        raise DatasetError(f"no folder at {source}, expected one with photographs")
-    for inner, outer in ((out, source), (source, out)):
-        if inner.resolve().is_relative_to(outer.resolve()):
-            raise ConfigError(f"{inner} lies within {outer}: masks would be read as photographs")
-    paths = (path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
-    names = sorted(path.relative_to(source).as_posix() for path in paths if path.is_file())
-    if not names:
-        raise DatasetError(f"{source} holds no image ({', '.join(sorted(SUFFIXES))})")
-    return names
+def _join(shards: list[Shard], out: Place, job: Job, total: int) -> list[tuple[str, str]]:
+    """Write the tables of the whole archive; gives the photographs that could not be used."""
+    bad = sorted(out.names(SKIPPED))
+    skipped = [row for name in bad for row in read_skipped(out.read(f"{SKIPPED}/{name}"))]
+    out.write("skipped.csv", skipped_table(skipped))
+    if COCO in job.forms and total <= JOINED:
+        parts = (out.read(f"{COCO}/{shard.key}.json") for shard in shards)
+        out.write("predictions.json", joined_coco(parts))
+    else:
+        out.remove("predictions.json")
+    return skipped
 
 
-def _entries(
-    names: list[str], source: Path, out: Path, predictor: Predictor, pool: Executor
-) -> Iterator[dict[str, Any]]:
-    """One entry an image, in order: decoding and encoding run beside the network."""
-    decoding: list[tuple[str, Future[Any]]] = []
-    encoding: list[Future[dict[str, Any]]] = []
-
-    def read(name: str) -> Any:
-        state, data = _state(source / name), (source / name).read_bytes()
-        known = {"file_name": name, "sha256": hashlib.sha256(data).hexdigest(), **state}
-        return known, predictor.prepare(data)
-
-    def write(known: dict[str, Any], logits: Any, geometry: Any) -> dict[str, Any]:
-        mask = predictor.finish(logits, geometry).mask
-        path = mask_path(out, known["file_name"])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(path.name + ".part")
-        beside.write_bytes(encode_mask(mask))
-        beside.replace(path)
-        rle = encode_rle(mask)
-        area, bbox = area_and_bbox(rle)
-        size = dict(zip(("height", "width"), mask.shape, strict=True))
-        found = {"segmentation": rle, "area": area, "bbox": bbox}
-        return {**known, **size, **found}
-
-    def infer(name: str, decoded: Future[Any]) -> Future[dict[str, Any]]:
-        try:
-            known, prepared = decoded.result()
-        except (InputError, OSError) as exc:
-            mask_path(out, name).unlink(missing_ok=True)  # of the file as it once was
-            return pool.submit(dict, file_name=name, problem=str(exc))
-        logits = predictor.infer(prepared.pixels[None])[0]
-        return pool.submit(write, known, logits, prepared.geometry)
-
-    for name in [*names, None]:
-        if name is not None:
-            decoding.append((name, pool.submit(read, name)))
-        while decoding and (name is None or len(decoding) > _IN_FLIGHT):
-            encoding.append(infer(*decoding.pop(0)))
-            while len(encoding) > _IN_FLIGHT:
-                yield encoding.pop(0).result()
-    for written in encoding:
-        yield written.result()
-
-
-def _read_journal(path: Path, header: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Entries written by a run before this one; a file of this model's header where there is none.
-
-    Images that could not be used are tried again: they may have been put right.
-    """
-    if not path.exists():
-        path.write_text(json.dumps(header) + "\n", encoding="utf-8")
-        return {}
-    text = path.read_text(encoding="utf-8")
-    # Without its line end the last entry was cut off by a kill, and its image comes again.
-    lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
-    try:
-        stored, *entries = [json.loads(line) for line in lines] or [header]
-        former = stored["model"]
-    except (ValueError, LookupError, TypeError) as exc:
-        raise ConfigError(f"{path} is damaged ({exc}): choose another --out") from exc
-    if stored != header:
+def _check_apart(source: str, out: str) -> None:
+    one, other = absolute(source).rstrip("/") + "/", absolute(out).rstrip("/") + "/"
+    if one.startswith(other) or other.startswith(one):
         raise ConfigError(
-            f"{path.parent} holds results of {former} (or of other rules: {stored}), not of "
-            f"{header}: choose another --out"
+            f"one of {source} and {out} lies within the other: masks would be read as photographs"
         )
-    replace_text(path, "".join([json.dumps(header) + "\n", *lines[1:]]))
-    return {entry["file_name"]: entry for entry in entries if "problem" not in entry}
-
-
-def _state(path: Path) -> dict[str, int]:
-    """By what a file that was changed is told from one that was not, without reading it."""
-    found = path.stat()
-    return {"bytes": found.st_size, "mtime_ns": found.st_mtime_ns}
-
-
-def _is_new(path: Path, entry: dict[str, Any] | None) -> bool:
-    return entry is None or any(entry.get(key) != value for key, value in _state(path).items())
-
-
-def _coco(entries: list[dict[str, Any]], header: dict[str, Any]) -> dict[str, Any]:
-    """The results in COCO's format for objects; no annotation where no lesion was found."""
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for number, entry in enumerate(entries, start=1):
-        if "problem" in entry:
-            continue
-        kept = {key: entry[key] for key in ("file_name", "height", "width", "sha256")}
-        images.append({"id": number, **kept})
-        if entry["area"]:
-            found = {key: entry[key] for key in ("segmentation", "area", "bbox")}
-            place = {"id": len(annotations) + 1, "image_id": number, "category_id": 1, "iscrowd": 0}
-            annotations.append(place | found)
-    return {
-        "info": {"description": "Skin-lesion masks; not for diagnosis", **header},
-        "images": images,
-        "annotations": annotations,
-        "categories": [CATEGORY],
-    }

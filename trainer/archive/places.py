@@ -1,0 +1,106 @@
+"""Where photographs are read from and results written to: a folder, or any fsspec URL."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from model_core.errors import ConfigError, DatasetError
+
+
+def open_url(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a path or URL, and what it calls the place.
+
+    Raises:
+        ConfigError: no such protocol, or what it needs is not installed.
+    """
+    from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+
+    try:
+        fs, root = url_to_fs(url)
+    except ImportError as exc:
+        extra = '; install the extra "s3" of this package' if url.startswith("s3") else ""
+        raise ConfigError(f"{url} cannot be opened: {exc}{extra}") from exc
+    except ValueError as exc:
+        raise ConfigError(f"{url} cannot be opened: {exc}") from exc
+    return fs, str(root).rstrip("/")
+
+
+@contextmanager
+def reaching(url: str) -> Iterator[None]:
+    """What the libraries of remote file systems raise becomes an error of ours.
+
+    Raises:
+        DatasetError: the place cannot be reached.
+    """
+    try:
+        yield
+    except (OSError, DatasetError, ConfigError):
+        raise
+    except Exception as exc:  # each library has errors of its own
+        reason = " ".join(f"{type(exc).__name__}: {exc}".split())
+        raise DatasetError(f"{url} cannot be reached: {reason}") from exc
+
+
+def absolute(url: str) -> str:
+    """A path from the root, so that it means the same in every process; a URL as it is."""
+    return url if "://" in url else str(Path(url).resolve())
+
+
+class Place:
+    """A folder or URL in which files appear whole or not at all.
+
+    On an object store a file appears when its upload has ended; in a folder it is written beside
+    and renamed.
+
+    Args:
+        url: Path or URL; folders are made where absent.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.folder = None if "://" in url else Path(url)
+        self._fs, self._root = open_url(url)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file whole, replacing one of that name."""
+        if self.folder is None:
+            with reaching(self.url):
+                self._fs.pipe_file(self._key(name), data)
+            return
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A name of its own: a worker that was thought dead may still be writing the same file.
+        beside = path.with_name(f".{uuid4().hex}.part")
+        try:
+            with beside.open("wb") as file:
+                file.write(data)
+            beside.replace(path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+
+    def read(self, name: str) -> bytes:
+        """A file's bytes; FileNotFoundError where there is none."""
+        self._fs.invalidate_cache()
+        with reaching(self.url):
+            return bytes(self._fs.cat_file(self._key(name)))
+
+    def names(self, folder: str) -> set[str]:
+        """Names of the files directly in a folder of it; none where that is not there."""
+        self._fs.invalidate_cache()
+        with reaching(self.url), suppress(FileNotFoundError):
+            found = self._fs.ls(self._key(folder), detail=False)
+            names = (os.path.basename(path) for path in found)  # noqa: PTH119 (a URL's)
+            return {name for name in names if not name.startswith(".")}
+        return set()
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        with reaching(self.url), suppress(FileNotFoundError):
+            self._fs.rm_file(self._key(name))
+
+    def _key(self, name: str) -> str:
+        return f"{self._root}/{name}"

@@ -1,0 +1,96 @@
+"""An archive in shards: so many photographs each, done whole or not at all."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from trainer.archive.forms import FOLDERS
+from trainer.archive.places import Place
+from trainer.archive.sources import Photograph
+
+DONE = "done"
+"""Folder of the notes that say which shards there are; a shard's is its last file."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Neighbouring photographs of the sorted list.
+
+    Attributes:
+        number: From 0 on.
+        start: Place of its first photograph in the list of all.
+        photographs: At least one.
+    """
+
+    number: int
+    start: int
+    photographs: list[Photograph]
+
+    @property
+    def key(self) -> str:
+        """Name of its files: its number, and a digest of what it holds.
+
+        A photograph that was added, changed or removed gives another key, so that the files of a
+        key never go out of date.
+        """
+        text = json.dumps([self.start, self.photographs])
+        return f"{self.number:06}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a worker says of a shard that it has finished.
+
+    Attributes:
+        key: The shard's.
+        images: Its photographs.
+        skipped: Those that could not be used.
+        processor_s: Processor time of the worker.
+    """
+
+    key: str
+    images: int
+    skipped: int
+    processor_s: float
+
+
+def cut(photographs: Sequence[Photograph], size: int) -> list[Shard]:
+    """Shards of `size` photographs, the last one smaller."""
+    starts = range(0, len(photographs), size)
+    return [
+        Shard(number, start, list(photographs[start : start + size]))
+        for number, start in enumerate(starts)
+    ]
+
+
+def left_to_do(shards: Sequence[Shard], out: Place) -> list[Shard]:
+    """The shards that are not there yet."""
+    done = {name.removesuffix(".json") for name in out.names(DONE)}
+    return [shard for shard in shards if shard.key not in done]
+
+
+def sweep(shards: Sequence[Shard], out: Place) -> None:
+    """Remove what earlier runs left of shards that have changed since: no photograph is twice."""
+    keys = {shard.key for shard in shards}
+    stale = {name for name in out.names(DONE) if name.removesuffix(".json") not in keys}
+    if stale:
+        _remove_masks(stale, shards, out)
+    for folder in (*FOLDERS, DONE):  # the notes last: a kill in between leaves them to be swept
+        for name in out.names(folder):
+            if name.partition(".")[0] not in keys:
+                out.remove(f"{folder}/{name}")
+
+
+def _remove_masks(stale: Iterable[str], shards: Sequence[Shard], out: Place) -> None:
+    """Masks of photographs that no shard has any more."""
+    names = {photograph.name for shard in shards for photograph in shard.photographs}
+    for note in stale:
+        for name in json.loads(out.read(f"{DONE}/{note}"))["names"]:
+            if name not in names:
+                out.remove(mask_name(name))
+
+
+def mask_name(name: str) -> str:
+    """Where a photograph's mask lies: its own name with `.png` added, so that none collide."""
+    return f"masks/{name}.png"

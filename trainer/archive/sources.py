@@ -1,0 +1,200 @@
+"""The photographs of a folder, a CSV manifest, Parquet, or any of them at an fsspec URL.
+
+Listing reads names only; `Reader` fetches the bytes where they are needed.
+"""
+
+import csv
+import io
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import PurePosixPath
+from threading import Lock
+from typing import Any, NamedTuple
+
+from model_core.errors import ConfigError, DatasetError
+from trainer.archive.places import absolute, open_url, reaching
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm"})
+COLUMN = "image"
+_NAME = "name"
+_SCHEMES = ("://", "::")
+
+
+class Photograph(NamedTuple):
+    """One photograph of a source; small, for an archive has millions.
+
+    Attributes:
+        name: Unique in the source, `/` between parts, without `..`: its mask's name.
+        url: The file that it is, or that it is in.
+        row: Its row in that Parquet file; None where the file is the photograph.
+        state: By what a changed file is told from an unchanged one; empty where nobody can tell.
+    """
+
+    name: str
+    url: str
+    row: int | None
+    state: str
+
+
+def list_photographs(source: str) -> list[Photograph]:
+    """Every photograph of a source, sorted by name.
+
+    Args:
+        source: A folder of photographs or of Parquet files, a `.csv` or a `.parquet` file; a path
+            or a URL. A table's column `image` holds paths (relative ones are beside the table) or,
+            in Parquet, the photographs' own bytes; their names are then in a column `name`, or
+            file and row.
+
+    Raises:
+        DatasetError: there is no such source, no photograph in it, or one name twice.
+        ConfigError: the URL's protocol is not known here.
+    """
+    with reaching(source):
+        found = sorted(_found(absolute(source)), key=lambda photograph: photograph.name)
+    if not found:
+        raise DatasetError(f"{source} holds no image ({', '.join(sorted(SUFFIXES))})")
+    for before, after in pairwise(found):
+        if before.name == after.name:
+            raise DatasetError(f"{source} names {after.name} twice")
+    return found
+
+
+def _found(source: str) -> Iterator[Photograph]:
+    fs, root = open_url(source)
+    fs.invalidate_cache()
+    suffix = PurePosixPath(root).suffix.lower()
+    if suffix in (".csv", ".parquet"):
+        if not fs.isfile(root):
+            raise DatasetError(f"no file at {source}, expected a table of photographs")
+        return _in_csv(fs, root) if suffix == ".csv" else _in_parquet(fs, root, root)
+    files = fs.find(root, detail=True) if fs.isdir(root) else None
+    if files is None:
+        raise DatasetError(f"no folder at {source}, expected one with photographs")
+    return _in_folder(fs, root, files)
+
+
+def _in_folder(fs: Any, root: str, files: dict[str, Any]) -> Iterator[Photograph]:
+    images = {path for path in files if PurePosixPath(path).suffix.lower() in SUFFIXES}
+    tables = {path for path in files if path.endswith(".parquet")}
+    if images and tables:
+        raise DatasetError(f"{root} holds photographs and Parquet files: name one of the two")
+    for path in images:
+        yield Photograph(path[len(root) + 1 :], _url(fs, path), None, _state(files[path]))
+    for path in tables:
+        yield from _in_parquet(fs, path, root)
+
+
+def _in_csv(fs: Any, path: str) -> Iterator[Photograph]:
+    with fs.open(path, "rb") as file:
+        rows = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
+        if COLUMN not in (rows.fieldnames or ()):
+            raise DatasetError(f"{path} has no column {COLUMN}; it has {rows.fieldnames}")
+        for row in rows:
+            yield _listed(fs, path, row[COLUMN])
+
+
+def _in_parquet(fs: Any, path: str, root: str) -> Iterator[Photograph]:
+    from pyarrow import parquet, types
+
+    with fs.open(path, "rb") as file:
+        table = parquet.ParquetFile(file)
+        columns = table.schema_arrow.names
+        if COLUMN not in columns:
+            raise DatasetError(f"{path} has no column {COLUMN}; it has {columns}")
+        kind = table.schema_arrow.field(COLUMN).type
+        if not (types.is_binary(kind) or types.is_large_binary(kind)):
+            for batch in table.iter_batches(columns=[COLUMN]):
+                yield from (_listed(fs, path, image.as_py()) for image in batch.column(0))
+            return
+        state = _state(fs.info(path))
+        inner = path[len(root) + 1 :] or PurePosixPath(path).name
+        count = table.metadata.num_rows
+        if _NAME in columns:
+            names = table.read(columns=[_NAME]).column(0).to_pylist()
+        else:
+            names = [f"{inner}/{row:08}" for row in range(count)]
+    for row, name in enumerate(names):
+        yield Photograph(_checked(str(name), path), _url(fs, path), row, state)
+
+
+def _listed(fs: Any, table: str, image: str | None) -> Photograph:
+    """The photograph that a row of a table names."""
+    if not image:
+        raise DatasetError(f"{table} has a row without {COLUMN}")
+    if any(mark in image for mark in _SCHEMES):
+        return Photograph(_checked(image.split("://")[-1], table), image, None, "")
+    path = image if image.startswith("/") else f"{table.rpartition('/')[0]}/{image}"
+    url = _url(fs, path)
+    # A request for each file of a bucket would take hours; there a change goes unnoticed.
+    state = "" if "://" in url else _state(fs.info(path) if fs.exists(path) else {})
+    return Photograph(_checked(image.lstrip("/"), table), url, None, state)
+
+
+def _checked(name: str, table: str) -> str:
+    if not name or ".." in PurePosixPath(name).parts or name.startswith("/"):
+        raise DatasetError(f"{table} holds {name!r}, expected a path without ..")
+    return name
+
+
+def _url(fs: Any, path: str) -> str:
+    protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
+    return path if protocol in ("file", "local") else str(fs.unstrip_protocol(path))
+
+
+def _state(info: dict[str, Any]) -> str:
+    mark = info.get("ETag") or info.get("mtime") or info.get("LastModified") or ""
+    return f"{info.get('size', '')}:{mark}"
+
+
+class Reader:
+    """Fetches the bytes of photographs, for several threads at once.
+
+    Of a Parquet file it keeps the last row group, as neighbours are asked for one after another.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._group: tuple[str, range, Any] = ("", range(0), None)
+
+    def __call__(self, photograph: Photograph) -> bytes:
+        """A photograph's bytes.
+
+        Raises:
+            FileNotFoundError, PermissionError: it is not to be had.
+            OSError, DatasetError: its place cannot be reached.
+        """
+        if photograph.row is not None:
+            with self._lock:
+                return self._from_table(photograph.url, photograph.row)
+        if not any(mark in photograph.url for mark in _SCHEMES):
+            with open(photograph.url, "rb") as file:  # noqa: PTH123 (faster for millions)
+                return file.read()
+        with reaching(photograph.url):
+            fs, path = open_url(photograph.url)
+            return bytes(fs.cat_file(path))
+
+    def _from_table(self, url: str, row: int) -> bytes:
+        held, rows, column = self._group
+        if held != url or row not in rows:
+            with reaching(url):
+                rows, column = _row_group(url, row)
+            self._group = (url, rows, column)
+        data = column[row - rows.start].as_py()
+        if data is None:
+            raise FileNotFoundError(f"row {row} of {url} is empty")
+        return bytes(data)
+
+
+def _row_group(url: str, row: int) -> tuple[range, Any]:
+    from pyarrow import parquet
+
+    fs, path = open_url(url)
+    with fs.open(path, "rb") as file:
+        table = parquet.ParquetFile(file)
+        start = 0
+        for number in range(table.num_row_groups):
+            rows = range(start, start + table.metadata.row_group(number).num_rows)
+            if row in rows:
+                return rows, table.read_row_group(number, columns=[COLUMN]).column(0)
+            start = rows.stop
+    raise ConfigError(f"{url} has {start} rows, asked for row {row}: it was changed meanwhile")

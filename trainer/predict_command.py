@@ -1,0 +1,87 @@
+"""The command `predict`: its options, and what it prints."""
+
+import argparse
+import sys
+from typing import get_args
+
+from model_core.backends.protocol import Choice, Device
+from model_core.errors import ConfigError
+from trainer import registry_commands
+
+Commands = argparse._SubParsersAction  # what add_subparsers gives, which has no public name
+_SHOWN = 20
+"""Bad images named on the terminal; the table has all of them."""
+
+
+def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add the command of this file to the program's."""
+    predict = commands.add_parser("predict", help="masks of a folder or a whole archive")
+    predict.add_argument(
+        "source", help="folder of photographs or Parquet files, .csv or .parquet; path or URL"
+    )
+    predict.add_argument("--out", required=True, help="folder or URL for the results")
+    predict.add_argument(
+        "--form", default="png,coco", help="png, coco, parquet; comma-separated (png,coco)"
+    )
+    predict.add_argument("--model", default="production", help="run folder, version or alias")
+    predict.add_argument("--threshold", type=float, help="0 to 1 (default: the model's own)")
+    predict.add_argument(
+        "--backend", default="pytorch-fp32", choices=_choices(Choice), help="engine (pytorch-fp32)"
+    )
+    predict.add_argument("--device", default="auto", choices=get_args(Device), help="(auto)")
+    predict.add_argument(
+        "--batch", type=_positive, help="photographs the network gets at once (what pays)"
+    )
+    predict.add_argument(
+        "--shard-size", type=_positive, default=500, help="photographs of a shard (500)"
+    )
+    registry_commands.add_registry(predict)
+    predict.set_defaults(command=_predict, after_interrupt="the same command goes on")
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from trainer.archive.forms import FORMS
+    from trainer.archive.job import Job, Model
+    from trainer.archive.places import absolute
+    from trainer.predict import on_this_machine, predict_archive
+
+    forms = tuple(form for form in FORMS if form in options.form.split(","))
+    if len(forms) != len(set(options.form.split(","))):
+        raise ConfigError(f"--form is {options.form!r}, expected some of {', '.join(FORMS)}")
+    model = Model(
+        options.model,
+        options.registry,
+        options.name,
+        options.threshold,
+        options.backend,
+        options.device,
+    ).pinned()
+    job = Job(absolute(options.out), model.rules(), forms, options.shard_size, options.batch)
+    outcome = predict_archive(options.source, job, on_this_machine(model.open))
+    for name, problem in outcome.skipped[:_SHOWN]:
+        print(f"skipped: {name}: {problem}", file=sys.stderr)
+    listed = f", listed in {options.out}/skipped.csv" if outcome.skipped else ""
+    masks = outcome.images - len(outcome.skipped)
+    print(f"{masks} masks in {options.out}; {len(outcome.skipped)} images skipped{listed}")
+    if outcome.done_now:
+        print(
+            f"{outcome.done_now} images in {outcome.seconds:.1f} s with the workers' start: "
+            f"{outcome.done_now / outcome.seconds:.1f} images/s; workers' processor time "
+            f"{1000 * outcome.processor_s / outcome.done_now:.1f} ms an image"
+        )
+    return 1 if outcome.skipped else 0
+
+
+def _choices(literal: object) -> list[str]:
+    """The texts of a union of Literals."""
+    parts = get_args(literal)
+    return [
+        text for part in parts for text in ([part] if isinstance(part, str) else _choices(part))
+    ]
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(f"found {text}, expected 1 or more")
+    return number
