@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import cycle
 from pathlib import Path
+from typing import TypeVar
 
 import aiohttp
 
@@ -28,6 +29,7 @@ from benchmarks.latency import arrivals, percentile
 TIMEOUT_S = 60.0
 _PNG = b"\x89PNG\r\n\x1a\n"
 
+T = TypeVar("T")
 Ask = Callable[[], Awaitable[None]]
 """Sends one request; raises a `WrongAnswerError` or what the client raises."""
 
@@ -199,11 +201,12 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> int:
     """Print one JSON object, a `Seen`."""
-    json.dump(asdict(_run(generate(parse()))), sys.stdout)
+    json.dump(asdict(run(generate(parse()))), sys.stdout)
     return 0
 
 
-def _run(work: Coroutine[None, None, Seen]) -> Seen:
+def run(work: Coroutine[None, None, T]) -> T:
+    """What `asyncio.run` gives, on the fastest loop that the system has."""
     if os.name == "posix":
         import uvloop
 

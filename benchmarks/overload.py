@@ -15,14 +15,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
-import aiohttp
-
-from benchmarks.bodies import MULTIPART, multipart
+from benchmarks.bodies import multipart
 from benchmarks.latency import arrivals, percentile
+from benchmarks.load import run as run_loop
+from benchmarks.one_call import post
 from benchmarks.processes import free_port, serving
 
 _CALLERS = 8
@@ -44,6 +45,7 @@ class Overload:
         refused_p50_ms: Latency of the answers 503.
         refused_p99_ms: The same.
         retry_after_s: The least and the most that the refused were told to wait.
+        generator_cores: Processor time of the generator itself, which the server does not have.
         generator_lag_p99_ms: How much later than due a request was sent; part of all latencies.
     """
 
@@ -57,6 +59,7 @@ class Overload:
     refused_p50_ms: float
     refused_p99_ms: float
     retry_after_s: tuple[int, int]
+    generator_cores: float
     generator_lag_p99_ms: float
 
 
@@ -68,25 +71,31 @@ class _Answer:
     retry_after_s: int
 
 
-async def _ask(session: aiohttp.ClientSession, url: str, body: bytes, due: float) -> _Answer:
-    lag_s = time.perf_counter() - due
-    try:
-        async with session.post(url, data=body, headers={"Content-Type": MULTIPART}) as response:
-            await response.read()
-            status, retry = str(response.status), int(response.headers.get("Retry-After", 0))
-    except (aiohttp.ClientError, TimeoutError) as exc:
-        status, retry = type(exc).__name__, 0
-    return _Answer(status, time.perf_counter() - due, lag_s, retry)
+Ask = Callable[[float], Coroutine[None, None, _Answer]]
+"""Sends one request that was due then, by `perf_counter`."""
 
 
-async def _peak(session: aiohttp.ClientSession, url: str, body: bytes, seconds: float) -> float:
+def _asking(url: str, photograph: bytes) -> Ask:
+    parts, body = urlsplit(url), multipart(photograph)
+    host, port = parts.hostname or "", parts.port or 80
+
+    async def ask(due: float) -> _Answer:
+        lag_s = time.perf_counter() - due
+        reply = await post(host, port, parts.path, body, timeout_s=_TIMEOUT_S)
+        seconds = time.perf_counter() - due
+        return _Answer(reply.status, seconds, lag_s, reply.retry_after_s)
+
+    return ask
+
+
+async def _peak(ask: Ask, seconds: float) -> float:
     until = time.perf_counter() + seconds
     done = 0
 
     async def call() -> None:
         nonlocal done
         while time.perf_counter() < until:
-            answer = await _ask(session, url, body, time.perf_counter())
+            answer = await ask(time.perf_counter())
             done += answer.status == "200"
 
     started = time.perf_counter()
@@ -94,15 +103,13 @@ async def _peak(session: aiohttp.ClientSession, url: str, body: bytes, seconds: 
     return done / (time.perf_counter() - started)
 
 
-async def _open(
-    session: aiohttp.ClientSession, url: str, body: bytes, rate: float, seconds: float
-) -> tuple[list[_Answer], float]:
+async def _open(ask: Ask, rate: float, seconds: float) -> tuple[list[_Answer], float]:
     loop = asyncio.get_running_loop()
     started, looped = time.perf_counter(), loop.time()
     tasks = []
     for due in arrivals(rate, seconds):
         await asyncio.sleep(max(0.0, looped + due - loop.time()))
-        tasks.append(asyncio.create_task(_ask(session, url, body, started + due)))
+        tasks.append(asyncio.create_task(ask(started + due)))
     answers = await asyncio.gather(*tasks)
     return answers, time.perf_counter() - started
 
@@ -111,13 +118,12 @@ async def measure(
     url: str, photograph: bytes, *, seconds: float, factor: float, deadline_s: float
 ) -> Overload:
     """Find the peak, then offer so many times as much."""
-    body = multipart(photograph)
-    connector = aiohttp.TCPConnector(limit=0)
-    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-        await _peak(session, url, body, 1)
-        peak = await _peak(session, url, body, min(10, seconds))
-        answers, took = await _open(session, url, body, factor * peak, seconds)
+    ask = _asking(url, photograph)
+    await _peak(ask, 1)
+    peak = await _peak(ask, min(10, seconds))
+    began = time.process_time()
+    answers, took = await _open(ask, factor * peak, seconds)
+    cores = (time.process_time() - began) / took
     good = [each.seconds for each in answers if each.status == "200"]
     refused = [each for each in answers if each.status == "503"]
     return Overload(
@@ -134,6 +140,7 @@ async def measure(
             min((each.retry_after_s for each in refused), default=0),
             max((each.retry_after_s for each in refused), default=0),
         ),
+        generator_cores=cores,
         generator_lag_p99_ms=1000 * percentile([each.lag_s for each in answers], 99),
     )
 
@@ -154,7 +161,7 @@ def run(
     url = f"http://127.0.0.1:{port}/segment"
     with serving([sys.executable, "-m", "service"], environment, url, log, photograph):
         work = measure(url, photograph, seconds=seconds, factor=factor, deadline_s=deadline_s)
-        return asyncio.run(work)
+        return run_loop(work)
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 from starlette.requests import ClientDisconnect, Request
 
 from model_core.errors import InputError
+from service.arrival import Arrival
 from service.errors import DeadlineError, OverloadedError, QueueFullError
 from service.settings import Settings
 from service.telemetry import Telemetry
@@ -27,6 +28,12 @@ _LONGEST_RETRY_S = 60
 _WATCH_AFTER_S = 0.05
 """A request that takes longer is worth a look whether its caller is still there."""
 _UNIT_PX = 1_000_000
+_COMING_S = 1.0
+"""A body that takes longer is its caller's: others are let in before it."""
+_HOPS = 6
+"""Times that a request waits for the event loop until its answer is written."""
+_USUAL = 0.1
+"""Weight of the latest request in what one usually costs."""
 _BATCHES = 4
 """One place in so many may be a batch's, whose caller decides how long it lasts."""
 
@@ -86,10 +93,17 @@ class Place:
             self._timeout.reschedule(asyncio.get_running_loop().time())
 
     @asynccontextmanager
-    async def within(self, request: Request, deadline_s: float) -> AsyncIterator[None]:
+    async def within(
+        self, request: Request, deadline_s: float, waited_s: float = 0.0
+    ) -> AsyncIterator[None]:
         """Work that is cancelled once its time is over or its caller has left.
 
         What waits for a thread is taken back; what a thread has begun comes to its end unheard.
+
+        Args:
+            request: It is watched for its caller to leave.
+            deadline_s: Its time.
+            waited_s: How much of that is over.
 
         Raises:
             DeadlineError: it was late.
@@ -98,7 +112,7 @@ class Place:
         loop = asyncio.get_running_loop()
         starting = loop.call_later(_WATCH_AFTER_S, self._start_watch, request)
         try:
-            async with asyncio.timeout(deadline_s) as self._timeout:
+            async with asyncio.timeout(deadline_s - waited_s) as self._timeout:
                 yield
         except TimeoutError as exc:
             if self._timeout is None or not self._timeout.expired():
@@ -127,8 +141,11 @@ class Admission:
         self._settings = settings
         self._telemetry = telemetry
         self._places: set[Place] = set()
+        self._coming: dict[Arrival, None] = {}
         self._batches = 0
         self._units = 0.0
+        self._usual_units = 1.0
+        self._lag_s = 0.0
         self._working = 0
         self._pace: Pace | None = None
 
@@ -137,30 +154,60 @@ class Admission:
         """Requests being worked on or waiting."""
         return len(self._places)
 
-    def check(self, pixels: int = 0) -> None:
-        """Refuse a request that would not be answered in time.
-
-        Args:
-            pixels: Of its photograph; unknown before its body was read.
+    def check(self) -> None:
+        """Refuse a request of which only the head is there, if it would not be answered in time.
 
         Raises:
             QueueFullError: as many requests or pixels as allowed are there.
             OverloadedError: by the pace of late its turn would come too late.
         """
-        depth, limits = len(self._places), self._settings
+        while self._coming and (first := next(iter(self._coming))).began < _now() - _COMING_S:
+            del self._coming[first]
+        self._check(self._usual_units, 0.0)
+
+    def expect(self, waited_s: float) -> Arrival:
+        """Let a request's body come, and count it among those that others wait for.
+
+        Otherwise all who come until it is whole would find its place free, and their bodies would
+        be read in vain.
+
+        Args:
+            waited_s: How long its head had lain in the socket.
+
+        Raises:
+            UnavailableError: as `check`.
+        """
+        self._check(self._usual_units, waited_s)
+        arrival = Arrival(units=self._usual_units, began=_now())
+        arrival.waited_s = waited_s
+        self._coming[arrival] = None
+        return arrival
+
+    def forget(self, arrival: Arrival | None) -> None:
+        """It has a place now, or needs none any more."""
+        if arrival is not None:
+            self._coming.pop(arrival, None)
+
+    def lagged(self, seconds: float) -> None:
+        """Note how much later than asked for the event loop came back."""
+        self._lag_s = max(seconds, 0.7 * self._lag_s)
+        self._telemetry.loop_lag_seconds.set(seconds)
+
+    def _check(self, units: float, waited_s: float, pixels: int = 0) -> None:
+        depth, limits = len(self._places) + len(self._coming), self._settings
         if not depth:
             return  # alone, a request is always tried
         if depth >= limits.max_queue:
             self._telemetry.refusals.labels("queue").inc()
             found = f"{depth} requests are being worked on, the limit is {limits.max_queue}"
             raise QueueFullError(found, retry_after_s=self._until_idle_s())
-        in_flight = self._units - depth + pixels / _UNIT_PX
+        in_flight = self._units - len(self._places) + pixels / _UNIT_PX
         if in_flight * _UNIT_PX > limits.max_pixels_in_flight:
             self._telemetry.refusals.labels("pixels").inc()
             found = f"{in_flight:.1f} megapixels would be in flight, the limit is "
             found += f"{limits.max_pixels_in_flight / _UNIT_PX:g}"
             raise QueueFullError(found, retry_after_s=self._until_idle_s())
-        wait_s = self._wait_s(self._units + 1 + pixels / _UNIT_PX)
+        wait_s = waited_s + _HOPS * self._lag_s + self._wait_s(self._ahead() + units)
         if wait_s > _SAFETY * limits.deadline_seconds:
             self._telemetry.refusals.labels("deadline").inc()
             raise OverloadedError(
@@ -169,6 +216,10 @@ class Admission:
                 retry_after_s=self._until_idle_s(),
             )
 
+    def _ahead(self) -> float:
+        """Units that whoever comes now has to wait for."""
+        return self._units + sum(arrival.units for arrival in self._coming)
+
     @asynccontextmanager
     async def place(
         self, request: Request, *, pixels: int = 0, deadline_s: float | None = None
@@ -176,7 +227,8 @@ class Admission:
         """A place among the requests being worked on or waiting, to be left in time.
 
         Args:
-            request: Its body is read, and it is watched for its caller to leave.
+            request: Its body is read, and it is watched for its caller to leave. What it has
+                waited in its socket counts.
             pixels: Of its photograph.
             deadline_s: Instead of the setting's.
 
@@ -185,12 +237,14 @@ class Admission:
             DeadlineError: as `Place.within`.
             ClientDisconnect: as `Place.within`.
         """
-        self._advance()
-        self.check(pixels)
+        waited_s = self._arrived(request)
         place = Place(1 + pixels / _UNIT_PX)
+        self._check(place.units, waited_s, pixels)
+        self._usual_units += _USUAL * (place.units - self._usual_units)
         self._enter(place)
+        deadline_s = deadline_s or self._settings.deadline_seconds
         try:
-            async with place.within(request, deadline_s or self._settings.deadline_seconds):
+            async with place.within(request, deadline_s, waited_s):
                 yield place
         except DeadlineError:
             self._telemetry.dropped.labels("expired").inc()
@@ -205,7 +259,7 @@ class Admission:
             self._leave(place)
 
     @contextmanager
-    def batch_place(self) -> Iterator[None]:
+    def batch_place(self, request: Request) -> Iterator[None]:
         """A place for a request whose photographs come one after the other.
 
         Others wait for a few of these at most, so it counts as one; each is given its own deadline,
@@ -215,8 +269,7 @@ class Admission:
         Raises:
             UnavailableError: as `check`, or because of other batches.
         """
-        self._advance()
-        self.check()
+        self._check(1, self._arrived(request))
         limit = max(1, self._settings.max_queue // _BATCHES)
         if self._batches >= limit:
             self._telemetry.refusals.labels("queue").inc()
@@ -246,6 +299,12 @@ class Admission:
         """Count a photograph as done, for the pace."""
         self._advance().done(1 + pixels / _UNIT_PX)
 
+    def _arrived(self, request: Request) -> float:
+        """The request has come whole; how long it had lain in its socket, s."""
+        arrival: Arrival | None = request.scope.get("state", {}).get("arrival")
+        self.forget(arrival)
+        return arrival.waited_s if arrival else 0.0
+
     def _enter(self, place: Place) -> None:
         self._places.add(place)
         self._units += place.units
@@ -258,7 +317,7 @@ class Admission:
         self._telemetry.queue_depth.set(len(self._places))
 
     def _advance(self) -> Pace:
-        now = asyncio.get_running_loop().time()
+        now = _now()
         if self._pace is None:
             self._pace = Pace(now)
         self._pace.advance(now, busy=self._working > 0)
@@ -273,4 +332,8 @@ class Admission:
 
     def _until_idle_s(self) -> int:
         """When all that is there now will be done, in whole seconds."""
-        return math.ceil(min(max(self._wait_s(self._units), 1), _LONGEST_RETRY_S))
+        return math.ceil(min(max(self._wait_s(self._ahead()), 1), _LONGEST_RETRY_S))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -18,7 +18,7 @@ from service.hot_reload import Reloader
 from service.intake import Intake
 from service.openapi import DESCRIPTION
 from service.request_log import RequestLog
-from service.response_headers import AnswerHeaders, Cors, HeadAsGet
+from service.response_headers import AnswerHeaders, HeadAsGet, Preflights
 from service.routes import batch, docs, evaluate, health, models, segment
 from service.security import Doorkeeper
 from service.settings import Settings
@@ -62,8 +62,9 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     )
     add_error_handlers(app)
     app.add_middleware(HeadAsGet)
-    if settings.cors_origins:
-        app.add_middleware(Cors, origins=tuple(settings.cors_origins.replace(",", " ").split()))
+    origins = settings.origins()
+    if origins:
+        app.add_middleware(Preflights, origins=origins)
     admission = app.state.engine.admission
     app.add_middleware(
         Intake, settings=settings, admission=admission, telemetry=app.state.telemetry
@@ -71,7 +72,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     target = settings.audit_log
     audit = AuditLog(target, app.state.telemetry) if target else None
     app.add_middleware(RequestLog, telemetry=app.state.telemetry, audit=audit)
-    app.add_middleware(AnswerHeaders)  # the outermost, for answers to crashes too
+    app.add_middleware(AnswerHeaders, origins=origins)  # the outermost, for answers to crashes too
     for room in (segment, batch, evaluate, models, health, docs):
         app.include_router(room.router)
     return app

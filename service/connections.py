@@ -5,41 +5,38 @@ nor how long a caller may take to read its answer, nor how much it may still sen
 """
 
 import asyncio
-import json
-import logging
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
-from http import HTTPStatus
+from dataclasses import dataclass, field
 from typing import Any
 
-from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 
 from model_core.errors import InputError, SegmentationError
 from service.admission import Admission
+from service.arrival import Arrival, waited_s
 from service.condition import Condition
-from service.error_handlers import PROBLEM_JSON, problem_body
 from service.errors import (
-    PROBLEMS,
     HeadTooLargeError,
     HeadTooSlowError,
     MalformedRequestError,
+    QueueFullError,
     UnavailableError,
 )
-from service.response_headers import HEADERS
+from service.lingering import Lingering
+from service.refusals import Refusals
 from service.settings import Settings
 from service.telemetry import Telemetry
 
 _MAX_HEADERS = 100
+_HEAD_END = b"\r\n\r\n"
 _SPARE = 64
 """Connections beyond the limit that are told so; further ones are closed at once."""
 _LINGER_S = 2.0
 """How long what is still sent is thrown away after the answer, so that the answer can be read."""
 _LAST_CALL_S = 0.5
 """How long an idle connection is kept when the server stops: a request may be on its way."""
-
-logger = logging.getLogger("service.connections")
 
 
 @dataclass(frozen=True)
@@ -50,6 +47,13 @@ class Rules:
     telemetry: Telemetry
     condition: Condition
     admission: Admission
+    refusals: Refusals = field(init=False)
+    lingering: Lingering = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make what all connections share."""
+        object.__setattr__(self, "refusals", Refusals(self.settings, self.telemetry))
+        object.__setattr__(self, "lingering", Lingering(self.settings.max_connections))
 
 
 class Connection(HttpToolsProtocol):
@@ -66,37 +70,47 @@ class Connection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._in_head = True
-        self._begun = self._advanced = False
+        self._begun = self._advanced = self._crowded = self._given_up = False
+        self._arrival: Arrival | None = None
         self._chunks_bytes = self._head_bytes = self._headers = 0
         self._refusal: InputError | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the head of the first request."""
-        super().connection_made(transport)
-        beyond = len(self.connections) - self._rules.settings.max_connections
+        # As uvicorn's, but for the names of both ends, a tenth of what it costs to refuse someone.
+        self.transport, self.flow, self.scheme = transport, FlowControl(transport), "http"
+        self.connections.add(self)
+        others = len(self.connections) - len(self._rules.lingering)
+        beyond = others - self._rules.settings.max_connections
         if beyond > _SPARE:
             self._rules.telemetry.refusals.labels("connections").inc()
             transport.abort()
-        elif beyond > 0:  # service.intake refuses its photographs, and lets its probes through
-            self.app_state = {**self.app_state, "crowded": True}
+        self._crowded = beyond > 0
         self._start_timer(self._rules.settings.header_seconds, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
         self._stop_timer()
         self.resume_writing()
+        self._rules.lingering.forget(self.transport)
+        self._rules.admission.forget(self._arrival)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Count what comes before a request is there."""
+        if self._given_up:
+            self._rules.lingering.received(self.transport)
+            return
+        if self._arrival and not self._in_head:
+            self._arrival.waited_s += waited_s(self.transport)
         if self._in_head and self._timer is None:
             self._start_timer(self._rules.settings.header_seconds, self._too_slow)
         self._advanced = False
-        super().data_received(data)
+        self._feed(data)
         # The parser tells of a header or a trailer once it is whole, which one without end never
         # is. Of a chunk that ends something it is not known how much belongs to what comes next.
         self._chunks_bytes = 0 if self._advanced else self._chunks_bytes + len(data)
-        if not self.transport.is_closing():
+        if not (self._given_up or self.transport.is_closing()):
             self._refuse_over_limit(self._chunks_bytes)
             if self._refusal and self._in_head:
                 self.send_400_response("")
@@ -128,26 +142,36 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         self._advanced = True
         self._stop_timer()
-        app = self.app
-        if self.parser.get_method() == b"POST":
+        if self.parser.get_method() == b"POST" and not self._is_answering():
             try:
-                self._rules.admission.check()
+                self._arrival = self._let_in()
             except UnavailableError as exc:
-                # A tenth of the cost of asking the application, which says the same: under ten
-                # times its load, a server does little else.
-                self.app = self._refusing(exc)
+                # A twentieth of what it costs to ask the application: under ten times its load, a
+                # server does little else.
+                self._give_up(exc)
+                return
+            self.scope["state"]["arrival"] = self._arrival
+        if self.server is None:
+            self.server, self.client = (
+                get_local_addr(self.transport),
+                get_remote_addr(self.transport),
+            )
+        self.scope["server"], self.scope["client"] = self.server, self.client
         super().on_headers_complete()
-        self.app = app
-        if self._rules.condition.draining or self.app_state.get("crowded"):
+        if self._rules.condition.draining or self._crowded:
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body; its size is `service.intake`'s."""
+        if self._given_up:
+            return
         super().on_body(body)
         self._advanced = True
 
     def on_message_complete(self) -> None:
         """The body is whole: what comes next is another request."""
+        if self._given_up:
+            return
         super().on_message_complete()
         self._in_head = self._advanced = True
         self._begun = False
@@ -158,17 +182,18 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Wait for the next request, or for the rest of a body that nobody wants any more."""
         super().on_response_complete()
+        self._rules.admission.forget(self._arrival)
         if self.cycle.response_complete and not self._in_head:
             self._start_timer(_LINGER_S, self.transport.close)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no request with a problem, and close."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._given_up:
+            return
+        if self._is_answering():
             self.transport.abort()  # an answer would end up in the one that is being written
             return
-        error = self._refusal or MalformedRequestError("the bytes are no HTTP/1.1 request")
-        self.transport.write(self._problem(error))
-        self.transport.close()
+        self._give_up(self._refusal or MalformedRequestError("the bytes are no HTTP/1.1 request"))
 
     def pause_writing(self) -> None:
         """The caller does not read its answer: give it some time."""
@@ -185,10 +210,41 @@ class Connection(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """The server stops: end with the request under way, or the one that may be on its way."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._is_answering():
             super().shutdown()
         else:
             self._start_timer(_LAST_CALL_S, self._too_slow)
+
+    def _feed(self, data: bytes) -> None:
+        """Let the parser have it: a head by itself, so that no refused body is ever copied."""
+        rest: Any = data
+        if self._in_head and (end := data.find(_HEAD_END)) >= 0:
+            super().data_received(data[: end + len(_HEAD_END)])
+            rest = memoryview(data)[end + len(_HEAD_END) :]
+        if rest and not (self._given_up or self.transport.is_closing()):
+            super().data_received(rest)
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _let_in(self) -> Arrival:
+        """See whether a body may come; raises an `UnavailableError` if not."""
+        rules = self._rules
+        if self._crowded:
+            rules.telemetry.refusals.labels("connections").inc()
+            limit = rules.settings.max_connections
+            raise QueueFullError(f"{limit} other connections are open, the limit")
+        rules.admission.check()  # before the system is asked for the time, which costs as much
+        return rules.admission.expect(waited_s(self.transport))
+
+    def _give_up(self, error: SegmentationError) -> None:
+        """Answer with a problem, and throw away whatever comes after it."""
+        self._given_up = True
+        self._stop_timer()
+        origins = [value for name, value in self.headers or () if name == b"origin"]
+        origin = origins[0].decode("latin-1") if origins else ""
+        self.transport.write(self._rules.refusals.answer(error, origin))
+        self._rules.lingering.add(self.transport)
 
     def _refuse_over_limit(self, size: int) -> None:
         limit = self._rules.settings.max_header_bytes
@@ -214,38 +270,3 @@ class Connection(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def _problem(self, error: InputError) -> bytes:
-        status, headers, body = self._answer(error)
-        logger.info("problem=%d request_id=%s", status, headers["X-Request-Id"])
-        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", "Connection: close"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        return "\r\n".join([*lines, "", ""]).encode() + body
-
-    def _refusing(self, error: UnavailableError) -> Any:
-        """An application that answers with nothing but this error."""
-        status, headers, body = self._answer(error)
-        headers |= {"Retry-After": str(PROBLEMS[type(error)].retry_after_s), **error.headers}
-        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-
-        async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
-            await send({"type": "http.response.start", "status": status, "headers": raw})
-            await send({"type": "http.response.body", "body": body})
-
-        return refuse
-
-    def _answer(self, error: SegmentationError) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body of a problem for which there is no request yet."""
-        problem, request_id = PROBLEMS[type(error)], uuid.uuid4().hex
-        telemetry = self._rules.telemetry
-        telemetry.problems.labels(problem.slug).inc()
-        telemetry.requests.labels("refused", "other", problem.status).inc()
-        value = problem_body(problem, detail=str(error), instance="/", request_id=request_id)
-        body = json.dumps(value).encode()
-        headers = {
-            "Content-Type": PROBLEM_JSON,
-            "Content-Length": str(len(body)),
-            "X-Request-Id": request_id,
-            **HEADERS,
-        }
-        return problem.status, headers, body

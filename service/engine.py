@@ -27,6 +27,7 @@ from service.condition import Condition
 from service.decoders import Decoders
 from service.errors import NotReadyError
 from service.heap import LARGE_PX, give_back
+from service.priority import step_back
 from service.request_record import current_record
 from service.residents import Held, Key, Residents
 from service.settings import Settings
@@ -59,11 +60,11 @@ class Engine:
         self.watchdog = Watchdog(telemetry, self.condition, stuck_s=settings.stuck_seconds)
         self._residents = Residents(self._load_beside, limit=settings.resident_versions)
         cores = usable_cores()
-        self._io = ThreadPoolExecutor(settings.io_threads or cores, "io")
+        self._io = ThreadPoolExecutor(settings.io_threads or cores, "io", step_back)
         # More than one only where the backend has several streams; otherwise they wait in it.
-        self._loader = ThreadPoolExecutor(1, "loader")
+        self._loader = ThreadPoolExecutor(1, "loader", step_back)
         # Apart, so that masks of evaluations that take seconds hold up no photograph's decoding.
-        self._scoring = ThreadPoolExecutor(max(1, cores // 2), "scoring")
+        self._scoring = ThreadPoolExecutor(max(1, cores // 2), "scoring", step_back)
         self._make_inference()
         self.decoders: Decoders | None = None
         if settings.decode_processes:
@@ -99,7 +100,8 @@ class Engine:
             self._check_settings()
             name = self._settings.model_name
             version = self.registry.resolve(name, self._settings.model_version)
-            loaded = self._load(name, version)
+            # Not in this thread: those that an engine starts are as urgent as the one that does.
+            loaded = self._loader.submit(self._load, name, version).result()
             self.production = loaded
             self._announce(loaded)
         return loaded
@@ -207,7 +209,7 @@ class Engine:
         self._inference.shutdown(wait=False)  # what waits there meets its deadline
         self._make_inference()
         # Not the loader's thread: it may be what is stuck.
-        thread = ThreadPoolExecutor(1, "restart")
+        thread = ThreadPoolExecutor(1, "restart", step_back)
         loop = asyncio.get_running_loop()
         loaded = await loop.run_in_executor(thread, self._load, live.card.name, live.card.version)
         thread.shutdown(wait=False)
@@ -225,7 +227,7 @@ class Engine:
 
     def _make_inference(self) -> None:
         # More than one only where the backend has several streams; otherwise they wait in it.
-        self._inference = ThreadPoolExecutor(usable_cores(), "inference")
+        self._inference = ThreadPoolExecutor(usable_cores(), "inference", step_back)
         self._batcher = Batcher(
             self._inference,
             size=self._settings.batch_size,

@@ -73,11 +73,8 @@ class Intake:
         limit = self.limit_bytes(scope)
         if len(announced) > 18 or int(announced) > limit:
             raise _too_large(limit)
-        if scope.get("state", {}).get("crowded"):
-            self._telemetry.refusals.labels("connections").inc()
-            limit = self._settings.max_connections
-            raise QueueFullError(f"{limit} other connections are open, the limit")
-        if scope["method"] in _WITH_BODY:
+        # What came through `service.connections` was asked there already, and is expected since.
+        if scope["method"] in _WITH_BODY and "arrival" not in scope.get("state", {}):
             self._admission.check()
 
     def limit_bytes(self, scope: Scope) -> int:

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
@@ -30,6 +30,24 @@ _EXPOSED = (
 )
 
 
+def shared_with(origin: str, origins: Sequence[str]) -> Mapping[str, str]:
+    """Headers that let a page of this origin read the answer; none where it is not among these.
+
+    Example:
+        >>> shared_with("https://a.example", ["https://b.example"])
+        {'Vary': 'Origin'}
+    """
+    if not origins:
+        return {}
+    if not origin or (origin not in origins and "*" not in origins):
+        return {"Vary": "Origin"}
+    return {
+        "Access-Control-Allow-Origin": origin,
+        "Access-Control-Expose-Headers": ", ".join(_EXPOSED),
+        "Vary": "Origin",
+    }
+
+
 def page_policy(html: str) -> str:
     """The Content-Security-Policy of one of our pages: its own inline parts and files, no more.
 
@@ -54,23 +72,34 @@ class AnswerHeaders:
 
     Args:
         app: The application inside.
+        origins: Whose pages may read the answers, all of them: those to crashes too.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, origins: Sequence[str] = ()) -> None:
         self.app = app
+        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and complete its answer."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        origin = Headers(scope=scope).get("origin", "")
 
         async def send_complete(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                for name, value in shared_with(origin, self._origins).items():
+                    if name == "Vary":
+                        headers.add_vary_header(value)
+                    else:
+                        headers.setdefault(name, value)
                 more = scope.get("state", {}).get("answer_headers", {})
                 for name, value in {**HEADERS, **more}.items():
                     headers.setdefault(name, value)
             await send(message)
 
-        await self.app(scope, receive, send_complete if scope["type"] == "http" else send)
+        await self.app(scope, receive, send_complete)
 
 
 class HeadAsGet:
@@ -103,8 +132,10 @@ class HeadAsGet:
                 scope["route"] = inner["route"]  # for logs and counters
 
 
-class Cors(CORSMiddleware):
-    """Lets the web pages of some origins call; to all others, preflights included, it is not there.
+class Preflights(CORSMiddleware):
+    """Tells the web pages of some origins what they may send; for others it is not there.
+
+    That they may read the answers is for `AnswerHeaders` to say.
 
     Args:
         app: The application inside.
@@ -117,7 +148,6 @@ class Cors(CORSMiddleware):
             allow_origins=origins,
             allow_methods=_CORS_METHODS,
             allow_headers=("Authorization", "X-API-Key", "X-Request-Id", "traceparent"),
-            expose_headers=_EXPOSED,
         )
 
     def preflight_response(self, request_headers: Headers) -> Response:
@@ -128,8 +158,10 @@ class Cors(CORSMiddleware):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer the preflight of an origin that may call."""
-        origin = Headers(scope=scope).get("origin", "") if scope["type"] == "http" else ""
-        if self.is_allowed_origin(origin):
-            await super().__call__(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
+        if scope["type"] == "http" and scope["method"] == "OPTIONS":
+            headers = Headers(scope=scope)
+            asked = "access-control-request-method" in headers
+            if asked and self.is_allowed_origin(headers.get("origin", "")):
+                await self.preflight_response(headers)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)

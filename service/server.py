@@ -20,6 +20,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from service.admission import Admission
 from service.condition import Condition
 from service.connections import Connection, Rules
 from service.settings import Settings
@@ -27,6 +28,8 @@ from service.settings import Settings
 _HANDSHAKE_S = 0.25
 """How long a connection that has begun may take until it can be accepted: a round trip or two."""
 _BACKLOG_S = 2.0
+_TICK_S = 0.1
+"""Between two calls of `on_tick`, by uvicorn."""
 _SO_ATTACH_FILTER = 26  # asm-generic/socket.h; Python has no name for it
 # A classic BPF program over the TCP header: drop what has SYN and not ACK, let the rest through.
 _NO_NEW_CONNECTIONS = (
@@ -50,8 +53,9 @@ class Server(uvicorn.Server):
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         self._condition: Condition = app.state.condition
-        admission = app.state.engine.admission
-        rules = Rules(settings, app.state.telemetry, self._condition, admission)
+        self._admission: Admission = app.state.engine.admission
+        self._ticked_s: float | None = None
+        rules = Rules(settings, app.state.telemetry, self._condition, self._admission)
         super().__init__(
             uvicorn.Config(
                 app,
@@ -77,7 +81,11 @@ class Server(uvicorn.Server):
             super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: see whether it is time to stop."""
+        """Ten times a second: see whether it is time to stop, and how late the loop is."""
+        now, before = asyncio.get_running_loop().time(), self._ticked_s
+        self._ticked_s = now
+        if before is not None:
+            self._admission.lagged(max(0.0, now - before - _TICK_S))
         if self._condition.draining and self._draining is None:
             logger.info("draining=%gs", self._drain_s)
             self._draining = asyncio.create_task(self._drain())

@@ -247,6 +247,10 @@ class Settings(BaseSettings):
         description="File that the audit log is appended to, `-` for stdout; without it, none.",
     )
 
+    def origins(self) -> tuple[str, ...]:
+        """The origins whose web pages may call."""
+        return tuple((self.cors_origins or "").replace(",", " ").split())
+
     @model_validator(mode="after")
     def _no_strangers_by_accident(self) -> Self:
         if self.api_keys_file or self.allow_anonymous or is_loopback(self.host):

@@ -78,6 +78,11 @@ class Telemetry:
         self.queue_depth = Gauge(
             "lesion_queue_depth", "Requests being worked on or waiting.", registry=self.registry
         )
+        self.loop_lag_seconds = Gauge(
+            "lesion_event_loop_lag_seconds",
+            "How much later than asked for the event loop came back last, ten times a second.",
+            registry=self.registry,
+        )
         self.refusals = Counter(
             "lesion_refusals",
             "Requests refused because of the load.",

@@ -95,7 +95,7 @@ async def segment_batch(
         raise InvalidRequestError(*faults)
     reader = _reader(request, settings.max_body_bytes)
     async with AsyncExitStack() as held:
-        held.enter_context(engine.admission.batch_place())
+        held.enter_context(engine.admission.batch_place(request))
         version = await held.enter_async_context(engine.version(query.model))
         each = _One(request, query, engine, version, settings, form)
         arriving = photographs(request, reader, limit=settings.max_batch_images)

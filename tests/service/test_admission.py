@@ -3,7 +3,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from pathlib import Path
 
 import httpx2
@@ -102,6 +102,52 @@ def test_a_full_queue_is_said_before_a_byte_of_the_body_is_read(make: Serve, pla
         assert (headers["retry-after"], headers["x-content-type-options"]) == ("1", "nosniff")
         assert counted(url, "refusals", "queue") == 1
     assert [answer.status_code for answer in answers] == [200, 200]
+
+
+def test_a_refused_caller_reads_its_answer_though_its_body_is_under_way(make: Serve) -> None:
+    app = make(max_queue=1)
+    with served(app, plain=False) as url, filled(app, url, 1):
+        for _ in range(20):
+            with raw(url) as caller:
+                caller.head("/segment", "Content-Length: 600000")
+                caller.send(b"\0" * 600_000)
+                status, headers, problem = caller.answer()
+                assert (status, problem["type"]) == (503, "/problems/queue-full")
+                assert headers["connection"] == "close"
+                assert caller.is_closed()
+
+
+def test_of_many_who_come_at_once_no_more_bodies_are_read_than_there_are_places(
+    make: Serve,
+) -> None:
+    app = make(max_queue=2)
+    with served(app, plain=False) as url, ExitStack() as stack:
+        for _ in range(2):
+            caller = stack.enter_context(raw(url))
+            caller.head("/segment", f"Content-Length: {len(PNG)}", "Expect: 100-continue")
+            assert caller.socket.recv(100).startswith(b"HTTP/1.1 100 ")
+        with raw(url) as third:
+            third.head("/segment", f"Content-Length: {len(PNG)}", "Expect: 100-continue")
+            assert third.problem() == (503, "queue-full")
+        # Who is slow to send keeps nobody out for long.
+        wait_until(lambda: post(url).status_code == 200)
+
+
+def test_what_a_request_waited_in_its_socket_counts(make: Serve) -> None:
+    app = make(deadline_seconds=1)
+
+    @app.get("/busy")
+    async def busy() -> None:
+        time.sleep(1.5)  # noqa: ASYNC251
+
+    with served(app, plain=False) as url, raw(url) as other, raw(url) as caller:
+        assert post(url).status_code == 200
+        other.send(b"GET /busy HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(0.1)
+        caller.head("/segment", f"Content-Length: {len(PNG)}")
+        caller.send(PNG)
+        assert caller.problem() == (504, "deadline-passed")
+        assert post(url).status_code == 200
 
 
 def test_so_many_pixels_at_once_and_no_more(make: Serve) -> None:
@@ -236,12 +282,12 @@ def test_an_evaluation_of_too_many_pixels_is_refused_before_it_begins(make: Serv
 
 
 def test_an_evaluation_has_a_time_of_its_own(make: Serve) -> None:
-    app = make(deadline_seconds=0.3, evaluation_seconds=1.0)
+    app = make(deadline_seconds=0.3, evaluation_seconds=2.0)
     fields = [("truth", TRUTH), ("image", PNG)]
     with served(app) as url:
         SlowBackend(app.state.engine, 0.5)
         assert CLIENT.post(f"{url}/evaluate", files=fields).status_code == 200
-        response = CLIENT.post(f"{url}/evaluate", files=fields * 3)
+        response = CLIENT.post(f"{url}/evaluate", files=fields * 6)
         assert (response.status_code, slug(response)) == (504, "deadline-passed")
 
 
@@ -271,11 +317,12 @@ def test_batches_never_have_all_places(settings: Settings) -> None:
 
     async def fill() -> None:
         admission = Admission(few, Telemetry())
-        with admission.batch_place(), admission.batch_place():
+        request = Request({"type": "http", "method": "POST", "headers": []})
+        with admission.batch_place(request), admission.batch_place(request):
             with pytest.raises(QueueFullError, match="2 batches"):
-                admission.batch_place().__enter__()
+                admission.batch_place(request).__enter__()
             admission.check()  # a photograph still finds one
-        with admission.batch_place():
+        with admission.batch_place(request):
             assert admission.depth == 1
 
     asyncio.run(fill())

@@ -1,5 +1,8 @@
 import asyncio
+import os
 import shutil
+import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -181,3 +184,14 @@ def test_beyond_the_queue_requests_are_refused_at_once(settings: Settings) -> No
         assert [request.result().status_code for request in waiting] == [200, 200]
         assert client.post("/segment", files={"image": PNG}).status_code == 200
         assert "lesion_queue_depth 0.0" in client.get("/metrics").text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a thread has no priority of its own")
+def test_threads_that_compute_step_back_behind_the_event_loop(engine: Engine) -> None:
+    def urgency() -> int:
+        return -os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    async def asked() -> tuple[int, int]:
+        return await engine.run(urgency), await engine.score(urgency)
+
+    assert max(asyncio.run(asked())) < urgency()

@@ -3,6 +3,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import httpx2
 import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
@@ -13,6 +14,8 @@ from service.settings import Settings
 from tests.pictures import encode, lesion
 from tests.service.problems import assert_problem
 from tests.service.process import free_port, service
+from tests.service.raw import raw
+from tests.service.reloading import served
 
 PNG = encode(lesion(48, 64))
 ORIGIN = "https://tool.example.org"
@@ -104,6 +107,29 @@ def test_the_origins_of_the_setting_may_and_no_others(settings: Settings) -> Non
         )
         assert_problem(stranger, 405, "method-not-allowed")
         assert not cors(stranger)
+
+
+def test_what_is_refused_at_the_connection_or_crashes_can_be_read_by_their_pages_too(
+    settings: Settings,
+) -> None:
+    app = create_app(settings.model_copy(update={"cors_origins": ORIGIN}))
+
+    @app.get("/crash")
+    async def crash() -> None:
+        raise RuntimeError
+
+    with served(app, plain=False) as url:
+        with raw(url) as caller:
+            caller.head("/segment", f"Origin: {ORIGIN}", "X-A: " + "a" * 40_000)
+            status, headers, _ = caller.answer()
+        crashed = httpx2.get(f"{url}/crash", headers={"Origin": ORIGIN})
+        stranger = httpx2.get(f"{url}/crash", headers={"Origin": "https://evil.example.org"})
+    assert (status, crashed.status_code, stranger.status_code) == (431, 500, 500)
+    for each in (headers, crashed.headers):
+        assert each["access-control-allow-origin"] == ORIGIN
+        assert "X-Request-Id" in each["access-control-expose-headers"]
+    assert not cors(stranger)
+    assert stranger.headers["vary"] == "Origin"
 
 
 def cors(response: object) -> list[str]:
