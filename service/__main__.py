@@ -15,6 +15,8 @@ from service.worker import WORD, Worker
 from service.workers import supervise
 
 _BACKLOG = 2048
+GIVEN_UP = 3
+"""Exit code of a process whose network was loaded anew in vain."""
 logger = logging.getLogger("service")
 
 
@@ -26,7 +28,8 @@ def main(arguments: Sequence[str] = ()) -> int:
 
     Returns:
         Exit code: 0; 1 where the registry has no model that can be served, 2 where a setting
-        cannot be used, each with one line on stderr.
+        cannot be used, each with one line on stderr; 3 where the process gave itself up
+        (`service.watchdog`).
     """
     try:
         if arguments:
@@ -41,8 +44,7 @@ def _listen_and_serve() -> int:
     settings = load_settings()
     with _listen(settings) as listener:
         if settings.workers == 1:
-            _serve(settings, listener)
-            return 0
+            return _serve(settings, listener)
     configure_logging(settings.log_level, settings.log_format)
     return supervise(settings.workers)
 
@@ -53,15 +55,13 @@ def _work(arguments: Sequence[str]) -> int:
             f"the first argument is {arguments[0]!r}, expected none: settings are environment "
             "variables (docs/settings.md)"
         )
-    worker = Worker(arguments[1:])
+    settings = load_settings()
+    worker = Worker(arguments[1:], grace_s=settings.drain_seconds + settings.grace_seconds)
     share_cores(worker.count)
-    _serve(load_settings(), None, worker)
-    return 0
+    return _serve(settings, None, worker)
 
 
-def _serve(
-    settings: Settings, listener: socket.socket | None, worker: Worker | None = None
-) -> None:
+def _serve(settings: Settings, listener: socket.socket | None, worker: Worker | None = None) -> int:
     # The parent of workers has no use for them.
     from service.app import create_app
     from service.server import Server
@@ -82,9 +82,11 @@ def _serve(
     logger.info("serving=http://%s:%d docs=http://%s:%d/docs", *(host, settings.port) * 2)
     with contextlib.suppress(KeyboardInterrupt), listener:
         Server(app, settings).run(sockets=[listener])
+    code = GIVEN_UP if app.state.condition.dead else 0
     if app.state.engine.watchdog.abandoned:
         logging.shutdown()
-        os._exit(0)  # Python would wait for threads that never end
+        os._exit(code)  # Python would wait for threads that never end
+    return code
 
 
 def _listen(settings: Settings, *, shared: bool = False) -> socket.socket:

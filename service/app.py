@@ -70,7 +70,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
         Intake, settings=settings, admission=admission, telemetry=app.state.telemetry
     )
     target = settings.audit_log
-    audit = AuditLog(target, app.state.telemetry) if target else None
+    app.state.audit = audit = AuditLog(target, app.state.telemetry) if target else None
     app.add_middleware(RequestLog, telemetry=app.state.telemetry, audit=audit)
     app.add_middleware(AnswerHeaders, origins=origins)  # the outermost, for answers to crashes too
     for room in (segment, batch, evaluate, models, health, docs):
@@ -83,7 +83,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     engine: Engine = app.state.engine
     await asyncio.to_thread(engine.load_production)
     following = app.state.reloader.following(app.state.settings.reload_seconds)
-    watching = engine.watchdog.watching(engine.restart)
+    watching = engine.watchdog.watching(engine.restart, is_live=engine.is_live, drop=engine.drop)
     async with following, watching, app.state.metrics.offered():
         yield
     await asyncio.to_thread(engine.close)
+    if app.state.audit is not None:
+        await asyncio.to_thread(app.state.audit.flush)

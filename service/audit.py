@@ -6,7 +6,9 @@ It holds what `request_record` may hold, and no more: no pixel, no file name, no
 import json
 import logging
 import os
+import queue
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,6 +18,10 @@ from service.request_record import RequestRecord
 from service.telemetry import Telemetry
 
 STDOUT = "-"
+_MAX_WAITING = 100_000
+"""Lines that wait for the disk; beyond, they are lost and counted. Some 60 MB."""
+_FLUSH_S = 10.0
+"""How long the process's end may wait for the disk."""
 _COMPLAINT_S = 60.0
 """Time between two lines in the log about an audit log that cannot be written."""
 
@@ -26,7 +32,7 @@ class AuditLog:
     """Appends to a file, or to standard output.
 
     Each line is one write at the end of the file, so that several workers may share it. A file that
-    is moved away (logrotate) is made anew.
+    is moved away (logrotate) is made anew. A thread of its own writes: a disk may take a second.
 
     Args:
         target: A file's path, or `-` for standard output.
@@ -44,11 +50,20 @@ class AuditLog:
             self._file = _open(target)
         except OSError as exc:
             raise ConfigError(f"LESION_AUDIT_LOG is {target}: {exc.strerror}") from exc
+        self._waiting: queue.Queue[bytes] = queue.Queue(_MAX_WAITING)
+        threading.Thread(target=self._write_on, name="audit", daemon=True).start()
+
+    def flush(self) -> None:
+        """Come back once all lines are written, or have failed, or the disk hangs."""
+        with self._waiting.all_tasks_done:
+            self._waiting.all_tasks_done.wait_for(
+                lambda: not self._waiting.unfinished_tasks, _FLUSH_S
+            )
 
     def write(
         self, record: RequestRecord, *, method: str, route: str, status: int, seconds: float
     ) -> None:
-        """Append the line of a request that has ended; a failure is counted, and stops nobody."""
+        """Note a request that has ended, soon; a failure is counted, and stops nobody."""
         line = json.dumps(
             {
                 "time": utc_text(time.time()),
@@ -70,12 +85,25 @@ class AuditLog:
             }
         )
         try:
-            self._append(f"{line}\n".encode())
-        except OSError as exc:
-            self._telemetry.audit_failures.inc()
-            if time.monotonic() - self._complained_s >= _COMPLAINT_S:
-                self._complained_s = time.monotonic()
-                logger.error("audit=failed reason=%s", exc.strerror)
+            self._waiting.put_nowait(f"{line}\n".encode())
+        except queue.Full:
+            self._fail("the disk is too slow")
+
+    def _write_on(self) -> None:
+        while True:
+            line = self._waiting.get()
+            try:
+                self._append(line)
+            except OSError as exc:
+                self._fail(exc.strerror)
+            finally:
+                self._waiting.task_done()
+
+    def _fail(self, reason: str | None) -> None:
+        self._telemetry.audit_failures.inc()
+        if time.monotonic() - self._complained_s >= _COMPLAINT_S:
+            self._complained_s = time.monotonic()
+            logger.error("audit=failed reason=%s", reason)
 
     def _append(self, line: bytes) -> None:
         if self._target != STDOUT and _moved(self._file, self._target):

@@ -17,6 +17,7 @@ import numpy as np
 
 from model_core.arrays import Batch, Image, Logits
 from model_core.backends.choice import gpu_is_usable
+from model_core.backends.protocol import Backend
 from model_core.cores import usable_cores
 from model_core.errors import ConfigError, CorruptVersionError
 from model_core.predictor import Prediction, Predictor, Prepared
@@ -215,6 +216,15 @@ class Engine:
         thread.shutdown(wait=False)
         if self.production is live:  # else another version has gone live meanwhile
             self.production = loaded
+
+    def is_live(self, backend: Backend) -> bool:
+        """Whether it is the production version's."""
+        live = self.production
+        return live is not None and live.predictor.backend is backend
+
+    def drop(self, backend: Backend) -> None:
+        """Let the version of this backend go, which is not in production."""
+        self._residents.drop(lambda version: version.predictor.backend is backend)
 
     def close(self) -> None:
         """Stop the threads, once what they are doing is done; one that is stuck is left."""

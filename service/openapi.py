@@ -108,7 +108,7 @@ MODEL_HEADERS: Json = {
     "X-Model-Version": {
         "description": "The version that answered.",
         "schema": {"type": "string"},
-        "example": "lesion-unet@1.0.0",
+        "example": "lesion-unet@1.1.0",
     },
     "X-Backend": {
         "description": "Library, device and precision that ran the network.",

@@ -75,6 +75,12 @@ class Residents:
         self._others.move_to_end(key)
         return self._others[key]
 
+    def drop(self, is_meant: Callable[[LoadedVersion], bool]) -> None:
+        """Let a version beside production go; who asks for it next has it loaded anew."""
+        for key, held in list(self._others.items()):
+            if held.version is not None and is_meant(held.version):
+                self._let_go(self._others.pop(key))
+
     @asynccontextmanager
     async def use(self, held: Held) -> AsyncIterator[LoadedVersion]:
         """Work with a version: until then it stays in memory, and takes its place there.

@@ -21,6 +21,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.admission import Admission
+from service.audit import AuditLog
 from service.condition import Condition
 from service.connections import Connection, Rules
 from service.settings import Settings
@@ -53,6 +54,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         self._condition: Condition = app.state.condition
+        self._audit: AuditLog | None = app.state.audit
         self._admission: Admission = app.state.engine.admission
         self._ticked_s: float | None = None
         rules = Rules(settings, app.state.telemetry, self._condition, self._admission)
@@ -98,6 +100,8 @@ class Server(uvicorn.Server):
             self._draining.cancel()
         await _empty(sockets or [])
         await super().shutdown(sockets)
+        if self._audit is not None:  # the application's own end is left out where there is haste
+            await asyncio.to_thread(self._audit.flush)
 
     async def _drain(self) -> None:
         await asyncio.sleep(self._drain_s)

@@ -6,6 +6,7 @@ its own number, as Prometheus expects of a process. With one worker there is no 
 
 import asyncio
 import contextlib
+import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +18,8 @@ from service.worker import Worker
 
 _PATIENCE_S = 1.0
 """How long a worker may take to answer; without it, the scrape has the others."""
+_MAX_PATH_BYTES = 103
+"""Of a socket's path: 107 on Linux, 103 on macOS."""
 _FAMILY = re.compile(r"^(?=# HELP )", re.MULTILINE)
 
 
@@ -75,6 +78,11 @@ class SharedMetrics:
     @staticmethod
     def _path(worker: Worker, index: int) -> Path:
         return worker.folder / f"{index}.sock"
+
+
+def too_long_for_sockets(folder: Path) -> bool:
+    """Whether the system cannot name a worker's socket in this folder."""
+    return len(os.fsencode(folder / "00.sock")) > _MAX_PATH_BYTES
 
 
 def labelled(text: str, worker: int) -> str:

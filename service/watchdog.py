@@ -45,14 +45,16 @@ class Watchdog:
         self._stuck_s = stuck_s
         self._lock = threading.Lock()
         self._began: dict[object, float] = {}
-        self._failures = self._attempts = 0
+        self._failing: set[_Watched] = set()
+        self._attempts = 0
+        self._is_live: Callable[[Backend], bool] = lambda _: True
         self.abandoned = 0
 
     def watched(self, backend: Backend) -> Backend:
         """The backend, its batches watched."""
         return _Watched(backend, self)
 
-    def run(self, backend: Backend, batch: Batch) -> Logits:
+    def run(self, watched: "_Watched", batch: Batch) -> Logits:
         """Run a batch and remember how that went.
 
         Raises:
@@ -62,18 +64,23 @@ class Watchdog:
         with self._lock:
             self._began[token] = time.monotonic()
         try:
-            logits = backend.run(batch)
+            logits = watched.backend.run(batch)
         except Exception as exc:
             with self._lock:
-                self._failures += 1
-            logger.exception("backend=%s failed", backend.name)
+                watched.failures += 1
+                if watched.failures >= FAILURES:
+                    self._failing.add(watched)
+            logger.exception("backend=%s failed", watched.name)
             raise EngineFailedError(
                 "the network failed; it is tried again, or loaded anew"
             ) from exc
         else:
             with self._lock:
                 if token in self._began:  # else it was given up, and another took its place
-                    self._failures = self._attempts = 0
+                    watched.failures = 0
+                    self._failing.discard(watched)
+                    if self._is_live(watched):
+                        self._attempts = 0
             return logits
         finally:
             with self._lock:
@@ -85,16 +92,25 @@ class Watchdog:
             oldest = min(self._began.values(), default=None)
             if oldest is not None and time.monotonic() - oldest > self._stuck_s:
                 return "stuck"
-            return "failed" if self._failures >= FAILURES else None
+            return "failed" if any(map(self._is_live, self._failing)) else None
 
     @asynccontextmanager
-    async def watching(self, restart: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    async def watching(
+        self,
+        restart: Callable[[], Awaitable[None]],
+        *,
+        is_live: Callable[[Backend], bool],
+        drop: Callable[[Backend], None],
+    ) -> AsyncIterator[None]:
         """Look all the time, and restart where need be.
 
         Args:
-            restart: Loads the network anew.
+            restart: Loads the network anew that is in production.
+            is_live: Whether a network is in production.
+            drop: Lets another network go that fails; whoever asks for it next has it loaded anew.
         """
-        watch = asyncio.create_task(self._watch(restart))
+        self._is_live = is_live
+        watch = asyncio.create_task(self._watch(restart, drop))
         try:
             yield
         finally:
@@ -102,9 +118,12 @@ class Watchdog:
             with suppress(asyncio.CancelledError):
                 await watch
 
-    async def _watch(self, restart: Callable[[], Awaitable[None]]) -> None:
+    async def _watch(
+        self, restart: Callable[[], Awaitable[None]], drop: Callable[[Backend], None]
+    ) -> None:
         while self._attempts < ATTEMPTS:
             await asyncio.sleep(min(0.5, self._stuck_s / 4))
+            self._drop_others(drop)
             trouble = self.trouble()
             if trouble or self._condition.trouble:
                 await self._restart(trouble or "failed", restart)
@@ -113,13 +132,22 @@ class Watchdog:
         await asyncio.sleep(LAST_S)
         os.kill(os.getpid(), signal.SIGTERM)
 
+    def _drop_others(self, drop: Callable[[Backend], None]) -> None:
+        """A version that only some ask for fails: that is no reason to disturb the one of all."""
+        with self._lock:
+            others = {each for each in self._failing if not self._is_live(each)}
+            self._failing -= others
+        for watched in others:
+            logger.error("backend=%s of a version beside production is let go", watched.name)
+            drop(watched)
+
     async def _restart(self, trouble: str, restart: Callable[[], Awaitable[None]]) -> None:
         self._condition.trouble = f"the network is {trouble} and loaded anew"
         self._attempts += 1
         with self._lock:
             self.abandoned += len(self._began)
             self._began.clear()
-            self._failures = 0
+            self._failing.clear()
         logger.error("network=%s restart=%d", trouble, self._attempts)
         try:
             async with asyncio.timeout(max(60.0, 2 * self._stuck_s)):
@@ -138,12 +166,13 @@ class _Watched:
 
     def __init__(self, backend: Backend, watchdog: Watchdog) -> None:
         self.streams, self.batch = backend.streams, backend.batch
-        self._backend = backend
+        self.backend = backend
+        self.failures = 0  # in a row
         self._watchdog = watchdog
 
     @property
     def name(self) -> str:
-        return self._backend.name
+        return self.backend.name
 
     def run(self, batch: Batch) -> Logits:
-        return self._watchdog.run(self._backend, batch)
+        return self._watchdog.run(self, batch)

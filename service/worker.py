@@ -13,8 +13,8 @@ READY = b"r"
 WORD = "worker"
 """The first argument of a process that is a worker."""
 
-_LAST_S = 60
-"""How long a worker whose parent has died may take to end."""
+_LAST_S = 30.0
+"""How much longer than it is given a worker whose parent has died may take to end."""
 
 
 def arguments(index: int, count: int, folder: Path, line: socket.socket) -> list[str]:
@@ -27,6 +27,7 @@ class Worker:
 
     Args:
         arguments: As `arguments` made them.
+        grace_s: How long it is given to end, once its parent has died.
 
     Attributes:
         index: Its number, from 0.
@@ -34,7 +35,8 @@ class Worker:
         folder: Where each of them has its socket, for the others' eyes alone.
     """
 
-    def __init__(self, arguments: Sequence[str]) -> None:
+    def __init__(self, arguments: Sequence[str], *, grace_s: float = 0.0) -> None:
+        self._grace_s = grace_s
         index, count, folder, line_fd = arguments
         self.index, self.count, self.folder = int(index), int(count), Path(folder)
         self._line = socket.socket(fileno=int(line_fd))
@@ -50,5 +52,5 @@ class Worker:
             while self._line.recv(1):
                 pass
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(_LAST_S)
+        time.sleep(self._grace_s + _LAST_S)
         os._exit(1)

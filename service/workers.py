@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model_core.errors import ConfigError
+from service.shared_metrics import too_long_for_sockets
 from service.worker import READY, arguments
 
 _LONGEST_PAUSE_S = 30.0
@@ -55,7 +56,7 @@ def supervise(count: int) -> int:
         0; what the first worker ended with, where it never was ready.
 
     Raises:
-        ConfigError: there is no temporary folder for the workers' sockets.
+        ConfigError: there is no temporary folder for the workers' sockets, or its path is too long.
     """
     try:
         private = tempfile.TemporaryDirectory(prefix="lesion-workers-")
@@ -64,6 +65,12 @@ def supervise(count: int) -> int:
             f"LESION_WORKERS needs a temporary folder that can be written to (TMPDIR): {exc}"
         ) from exc
     with private as folder, _told() as told:
+        if too_long_for_sockets(Path(folder)):
+            raise ConfigError(
+                f"the folder for temporary files (TMPDIR) has the path {tempfile.gettempdir()}, "
+                "too long for the sockets through which the workers of LESION_WORKERS meet; "
+                "name a shorter one"
+            )
         return _Supervisor(count, Path(folder), told).run()
 
 
@@ -93,13 +100,28 @@ class _Supervisor:
                 self._stop()
 
     def _start(self, place: _Place) -> None:
-        ours, theirs = socket.socketpair()
+        place.ready = False
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as exc:
+            self._could_not_start(place, exc)
+            return
         mine = arguments(place.index, len(self._places), self._folder, theirs)
         with theirs:
-            place.process = subprocess.Popen(
-                [sys.executable, "-m", "service", *mine], pass_fds=(theirs.fileno(),)
-            )
-        place.line, place.ready = ours, False
+            try:
+                place.process = subprocess.Popen(
+                    [sys.executable, "-m", "service", *mine], pass_fds=(theirs.fileno(),)
+                )
+            except OSError as exc:
+                ours.close()
+                self._could_not_start(place, exc)
+                return
+        place.line = ours
+
+    def _could_not_start(self, place: _Place, exc: OSError) -> None:
+        """No memory, process or file is left: the others serve on, and it is tried again."""
+        logger.error("worker=%d cannot start: %s", place.index, exc.strerror)
+        self._replace(place, 1)
 
     def _until_due(self) -> float | None:
         """Seconds until the next start; None where none is planned."""

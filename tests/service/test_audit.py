@@ -3,8 +3,11 @@
 import io
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +50,15 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def noted(client: TestClient, path: Path) -> list[dict[str, Any]]:
+    """The lines of all that the client has asked."""
+    client.app.state.audit.flush()  # type: ignore[attr-defined]
+    return lines(path)
+
+
 def write(audit: AuditLog) -> None:
     audit.write(begin_record(Headers()), method="GET", route="/models", status=200, seconds=0.1)
+    audit.flush()
 
 
 def test_a_mask_is_one_line_that_says_who_what_and_how_long(
@@ -59,7 +69,7 @@ def test_a_mask_is_one_line_that_says_who_what_and_how_long(
         "traceparent": f"00-{TRACE}-b7ad6b7169203331-01",
     }
     response = audited.post("/segment?format=rle", files={"image": PNG}, headers=headers)
-    (line,) = lines(path)
+    (line,) = noted(audited, path)
     assert line.pop("time").endswith("Z")
     assert line.pop("ms") >= sum(line.pop("stages_ms").values()) * 0.9 > 0
     assert len(PNG) < line.pop("bytes_in") < len(PNG) + 300
@@ -81,7 +91,7 @@ def test_an_evaluation_notes_every_photograph(audited: TestClient, keys: Keys, p
     mask = audited.post("/segment", files={"image": PNG}, headers=keys.bearer("all")).content
     fields = [("image", PNG), ("truth", mask)] * 2
     audited.post("/evaluate", files=fields, headers=keys.bearer("all"))
-    assert lines(path)[-1]["images"] == [{"height": 48, "width": 64}] * 2
+    assert noted(audited, path)[-1]["images"] == [{"height": 48, "width": 64}] * 2
 
 
 @pytest.mark.parametrize(
@@ -97,7 +107,7 @@ def test_a_refusal_is_a_line_too(
     key: str | None,
 ) -> None:  # fmt: skip
     audited.post("/segment", files={"image": PNG}, headers=keys.bearer(name) if name else {})
-    (line,) = lines(path)
+    (line,) = noted(audited, path)
     assert (line["status"], line["problem"], line["key"]) == (status, problem, key)
     assert (line["model_sha256"], line["images"]) == (None, [])
 
@@ -108,9 +118,9 @@ def test_probes_are_no_lines_unless_they_are_refused(
     for probe in ("/healthz", "/readyz"):
         audited.get(probe)
     audited.get("/metrics", headers=keys.bearer("metrics"))
-    assert lines(path) == []
+    assert noted(audited, path) == []
     audited.get("/metrics")
-    assert [line["route"] for line in lines(path)] == ["/metrics"]
+    assert [line["route"] for line in noted(audited, path)] == ["/metrics"]
 
 
 def test_the_file_is_for_its_owner_alone(path: Path) -> None:
@@ -161,6 +171,32 @@ def test_a_full_disk_is_counted_and_told_once_and_stops_nobody(
     assert telemetry.registry.get_sample_value("lesion_audit_failures_total") == 3
     (record,) = caplog.records
     assert record.getMessage() == "audit=failed reason=No space left on device"
+
+
+def test_a_disk_that_takes_no_line_holds_up_no_request_and_none_is_lost(
+    settings: Settings, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    filler = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(filler, b"\n" * 4096)
+    os.close(filler)
+    os.set_blocking(reader, True)
+
+    def read() -> bytes:
+        with os.fdopen(reader, "rb") as end:
+            return end.read()
+
+    app = create_app(settings.model_copy(update={"audit_log": str(pipe)}))
+    with ThreadPoolExecutor(1) as pool:
+        with TestClient(app) as client:
+            assert [client.get("/models").status_code for _ in range(3)] == [200] * 3
+            found = pool.submit(read)
+        os.close(app.state.audit._file)
+        assert found.result().strip().count(b'"/models"') == 3
 
 
 def test_standard_output_takes_it_too(capfd: pytest.CaptureFixture[str]) -> None:

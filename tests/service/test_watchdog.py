@@ -14,6 +14,7 @@ from service import watchdog
 from service.app import create_app
 from service.engine import Engine
 from service.settings import Settings
+from tests.models import NAME
 from tests.pictures import encode, lesion
 from tests.service.reloading import served
 from tests.service.slow_backend import HeldBackend, put_into
@@ -99,6 +100,26 @@ def test_a_network_that_fails_now_and_then_is_left_alone(
             put_into(engine, good)
             assert ask(f"{url}/segment")[0] == 200
         time.sleep(0.5)
+        assert not restarted(url, "failed")
+
+
+def test_a_version_beside_production_that_fails_concerns_that_version_only(
+    app: FastAPI, ask: Callable[[str], tuple[int, str]]
+) -> None:
+    engine: Engine = app.state.engine
+    with served(app) as url, httpx2.Client() as client:
+
+        def other() -> int:
+            return client.post(f"{url}/segment?model=0.9.0", content=PNG).status_code
+
+        assert other() == 200
+        live, broken = engine.production, engine.resident[NAME, "0.9.0"]
+        broken.predictor.backend = engine.watchdog.watched(BrokenBackend())
+        assert [other() for _ in range(watchdog.FAILURES)] == [503] * watchdog.FAILURES
+        assert ask(f"{url}/readyz")[0] == 200
+        wait_until(lambda: other() == 200)
+        assert engine.resident[NAME, "0.9.0"] is not broken
+        assert engine.production is live
         assert not restarted(url, "failed")
 
 

@@ -165,3 +165,60 @@ def test_a_worker_ends_whose_parent_was_killed_before_it_heard_that_it_is_ready(
         worker.ready()
         parents.close()
         assert ended.wait(10)
+
+
+def test_a_worker_whose_parent_was_killed_is_given_its_whole_grace(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    slept: list[float] = []
+    ended = threading.Event()
+    monkeypatch.setattr("service.worker.os.kill", lambda *_: None)
+    monkeypatch.setattr("service.worker.time.sleep", slept.append)
+    monkeypatch.setattr("service.worker.os._exit", lambda _: ended.set())
+    parents, workers = socket.socketpair()
+    with parents:
+        worker = Worker(["0", "1", str(tmp_path), str(workers.detach())], grace_s=3605)
+    with worker._line:
+        assert ended.wait(10)
+    assert slept[0] > 3605
+
+
+def test_a_folder_whose_path_is_too_long_for_sockets_is_said_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / ("long" * 25)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with pytest.raises(ConfigError, match=r"TMPDIR.*too long for the sockets"):
+        supervise(2)
+
+
+def test_where_no_process_can_be_started_the_supervisor_says_so_and_ends(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert supervise(2) == 1
+    assert "worker=0 cannot start: No such file or directory" in caplog.text
+
+
+def test_a_process_that_gave_itself_up_ends_with_a_code_that_says_so(
+    registry_root: Path, port: int
+) -> None:
+    script = """
+import signal, sys
+from service import watchdog
+from service.__main__ import main
+signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as for the first process of a container
+watchdog.ATTEMPTS, watchdog.LAST_S = 0, 0.1
+sys.exit(main())
+"""
+    environment = os.environ | {
+        "LESION_PORT": str(port),
+        "LESION_MODEL_REGISTRY": str(registry_root),
+        "LESION_DRAIN_SECONDS": "0",
+    }
+    command = [sys.executable, "-c", script]
+    ended = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, timeout=START_S, check=False
+    )
+    assert ended.returncode == 3
