@@ -11,6 +11,7 @@ EXTRA = {
     "onnxscript": "export",
     "openvino": "export",
     "pyarrow": "parquet",
+    "ray": "ray",
 }
 """Packages that only some commands need, and the extra that brings each."""
 

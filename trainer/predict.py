@@ -1,7 +1,7 @@
 """Masks of a whole archive: PNG files, COCO JSON, or Parquet of run lengths and measurements.
 
     python -m trainer predict photographs --model production --out masks
-    python -m trainer predict s3://archive/2024 --out s3://masks/2024 --form parquet
+    python -m trainer predict s3://archive/2024 --out s3://masks/2024 --form parquet --runner ray
 
 docs/archives.md says what lies in --out. Stopped, the same command goes on where it was.
 """

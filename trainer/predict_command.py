@@ -1,12 +1,17 @@
 """The command `predict`: its options, and what it prints."""
 
 import argparse
+import os
 import sys
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from model_core.backends.protocol import Choice, Device
 from model_core.errors import ConfigError
 from trainer import registry_commands
+
+if TYPE_CHECKING:
+    from trainer.archive.job import Model
+    from trainer.predict import Runner
 
 Commands = argparse._SubParsersAction  # what add_subparsers gives, which has no public name
 _SHOWN = 20
@@ -35,15 +40,29 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     predict.add_argument(
         "--shard-size", type=_positive, default=500, help="photographs of a shard (500)"
     )
+    _add_ray(predict)
     registry_commands.add_registry(predict)
     predict.set_defaults(command=_predict, after_interrupt="the same command goes on")
+
+
+def _add_ray(predict: argparse.ArgumentParser) -> None:
+    predict.add_argument(
+        "--runner", default="local", choices=("local", "ray"), help="this process, or Ray (local)"
+    )
+    ray = predict.add_argument_group("with --runner ray (needs the extra `ray`)")
+    ray.add_argument("--workers", type=_positive, default=1, help="workers at once (1)")
+    ray.add_argument("--worker-cpus", type=_positive, default=1, help="cores of each (1)")
+    ray.add_argument("--worker-gpus", type=float, default=0.0, help="GPUs of each, as 0.5 (0)")
+    ray.add_argument(
+        "--ray-address", help="of a cluster (RAY_ADDRESS, or a new one on this machine)"
+    )
 
 
 def _predict(options: argparse.Namespace) -> int:
     from trainer.archive.forms import FORMS
     from trainer.archive.job import Job, Model
     from trainer.archive.places import absolute
-    from trainer.predict import on_this_machine, predict_archive
+    from trainer.predict import predict_archive
 
     forms = tuple(form for form in FORMS if form in options.form.split(","))
     if len(forms) != len(set(options.form.split(","))):
@@ -57,7 +76,7 @@ def _predict(options: argparse.Namespace) -> int:
         options.device,
     ).pinned()
     job = Job(absolute(options.out), model.rules(), forms, options.shard_size, options.batch)
-    outcome = predict_archive(options.source, job, on_this_machine(model.open))
+    outcome = predict_archive(options.source, job, _runner(options, model))
     for name, problem in outcome.skipped[:_SHOWN]:
         print(f"skipped: {name}: {problem}", file=sys.stderr)
     listed = f", listed in {options.out}/skipped.csv" if outcome.skipped else ""
@@ -70,6 +89,20 @@ def _predict(options: argparse.Namespace) -> int:
             f"{1000 * outcome.processor_s / outcome.done_now:.1f} ms an image"
         )
     return 1 if outcome.skipped else 0
+
+
+def _runner(options: argparse.Namespace, model: "Model") -> "Runner":
+    from trainer.predict import on_this_machine
+
+    if options.runner == "local":
+        return on_this_machine(model.open)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+    from trainer.archive.on_ray import Workers, on_ray
+
+    workers = Workers(
+        options.workers, options.worker_cpus, options.worker_gpus, options.ray_address
+    )
+    return on_ray(model, workers)
 
 
 def _choices(literal: object) -> list[str]:
