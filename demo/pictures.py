@@ -13,6 +13,11 @@ RIM = (0, 0, 0)
 SIDE_PX = 1200
 """Longest side of a picture on the page; smaller ones are enlarged, so that lines are smooth."""
 
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
+"""The only decoders that a visitor's bytes may reach, by Pillow's names."""
+MAX_PIXELS = 50_000_000
+"""As many as the service takes by default; of a larger photograph it draws the outline itself."""
+
 Mask = npt.NDArray[np.bool_]
 
 
@@ -20,11 +25,13 @@ def upright(data: bytes, shape: tuple[int, int]) -> Image.Image | None:
     """The photograph as the mask sees it, at screen size; None where the browser's side cannot.
 
     Args:
-        data: The file.
+        data: The file; one that is not of `FORMATS`, or over `MAX_PIXELS`, gives None.
         shape: (height, width) that the service found, px; a picture of another is not shown.
     """
     try:
-        with Image.open(io.BytesIO(data)) as file:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as file:
+            if file.width * file.height > MAX_PIXELS:
+                return None
             file.draft("RGB", (SIDE_PX, SIDE_PX))  # a JPEG decodes at a fraction of its size
             picture = ImageOps.exif_transpose(file)
             if picture.mode.startswith(("I", "F")):

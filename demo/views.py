@@ -18,7 +18,7 @@ VIEWS = (OUTLINE, PROBABILITY, EXPERT, COMPARE)
 _UNSURE = 0.7
 """Expected Jaccard below which a person should look, where the service gives no advice itself."""
 _ADVICE = {
-    "accept": (st.success, "Good enough to use."),
+    "accept": (st.success, "Nothing speaks against using it as it is."),
     "review": (st.warning, "A person should look at this one."),
     "reject": (st.error, "Do not use this one."),
 }
@@ -102,7 +102,7 @@ def advice(found: Segmentation) -> None:
 def probability(photograph: Photograph, found: Segmentation, wish: Wish) -> None:
     """How likely each pixel is lesion."""
     grey = asking.once(
-        ("probability", photograph.key, wish.model),
+        ("probability", photograph.key, found.model.sha256),
         lambda: asking.client().segment_as(photograph.data, "probability", model=wish.model),
     )
     over = st.slider("Over the photograph", 0, 100, 60, 5, format="%d %%", key="over")
@@ -238,7 +238,7 @@ def _picture(
 ) -> Image.Image | bytes:
     base = upright(photograph.data, _shape(found))
     if base is None:  # what a browser cannot show (DICOM, 16 bits), the service draws
-        key = ("overlay", photograph.key, wish)
+        key = ("overlay", photograph.key, wish, found.model.sha256)
         return asking.once(key, lambda: _made(photograph, wish, "overlay"))
     return outlined(base, found.mask, opacity=opacity)
 

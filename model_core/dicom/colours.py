@@ -48,8 +48,19 @@ def to_picture(samples: Samples, header: Header, file: DicomFile) -> Pillow.Imag
 
 
 def grey_table(header: Header) -> Table:
-    """Brightness uint8 (2 ** stored,) of each value that a grey sample's bits can have."""
-    values = _values(header) * header.slope + header.intercept
+    """Brightness uint8 (2 ** stored,) of each value that a grey sample's bits can have.
+
+    Raises:
+        UnreadableImageError: the rescale leaves the range of numbers.
+    """
+    with np.errstate(over="ignore"):
+        values = _values(header) * header.slope + header.intercept
+        reach = values.max() - values.min()
+    if not np.isfinite(reach):
+        raise UnreadableImageError(
+            f"the DICOM file rescales by {header.slope:g} and {header.intercept:g}, which leaves "
+            "the range of numbers"
+        )
     if header.window is None:
         low, high = float(values.min()), float(values.max())
         grey = (values - low) / max(high - low, 1e-12)

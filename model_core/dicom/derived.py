@@ -134,14 +134,14 @@ def read_source(data: bytes, *, max_pixels: int) -> Source:
                 "would have to refer"
             )
     number = texts.get(_NUMBER, "")
-    usable = number.isascii() and number.isdigit() and 1 <= int(number[:10]) < 2**31
+    usable = re.fullmatch(r"[0-9]{1,10}", number) and 1 <= int(number) < 2**31
     return Source(
         header=header,
         sop_class=texts[SOP_CLASS],
         instance=texts[_INSTANCE],
         study=texts[_STUDY],
         series=texts[_SERIES],
-        number=int(number[:10]) if usable else 1,
+        number=int(number) if usable else 1,
         values=file.values,
     )
 

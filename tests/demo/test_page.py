@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import highdicom
 import httpx2
 import numpy as np
 import pytest
@@ -20,9 +21,11 @@ from playwright.sync_api import Browser, Page, expect
 from model_core.mask_png import decode_mask, encode_mask
 from model_core.rle import decode_rle
 from service.client import Client
+from service.keys import new_key
 from service.settings import PREFIX
 from tests.browser import chromium, weak_texts
 from tests.conftest import REPOSITORY
+from tests.dicom_files import INSTANCE_UID, dicom
 from tests.service.process import free_port, service
 from trainer.drawn import draw_lesion
 
@@ -208,6 +211,46 @@ def test_what_cannot_be_used_is_explained(page: Page, address: str, tmp_path: Pa
     expect(
         page.get_by_text("truth is (3, 4), the upright photograph is (384, 512)")
     ).to_be_visible()
+
+
+def test_a_dicom_photograph_goes_out_as_a_segmentation_of_it(
+    page: Page, address: str, url: str, tmp_path: Path
+) -> None:
+    photograph = tmp_path / "lesion.dcm"
+    photograph.write_bytes(dicom(Image.open(EXAMPLE).convert("RGB")))
+    page.goto(address)
+    upload(page, "Photographs", photograph)
+    expect(page.get_by_alt_text("with the lesion's outline")).to_be_visible()
+    with Client(url) as client:
+        found = client.segment(photograph)
+    assert metric(page, "Lesion") == f"{found.area_px:,} px"
+    written = highdicom.seg.segread(io.BytesIO(download(page, "DICOM SEG")))
+    pixels = written.get_pixels_by_source_instance([INSTANCE_UID], combine_segments=True)[0]
+    assert np.array_equal(pixels.astype(bool), found.mask)
+    view(page, "Probability")
+    expect(page.get_by_alt_text("Probability of lesion")).to_be_visible()
+
+
+def test_a_service_with_keys_is_opened_by_the_visitors_own(page: Page, tmp_path: Path) -> None:
+    key, entry = new_key("page", frozenset({"segment", "models:read"}))
+    keys = tmp_path / "keys.json"
+    keys.write_text(json.dumps({"keys": [entry.model_dump(mode="json")]}))
+    port, settings = free_port(), PATIENT | {"LESION_API_KEYS_FILE": str(keys)}
+    running = service(port, REPOSITORY / "models", tmp_path / "log", settings)
+    with running, demo(f"http://127.0.0.1:{port}", tmp_path / "demo-log") as address:
+        page.goto(address)
+        expect(page.get_by_text("A key is needed.")).to_be_visible()
+        page.get_by_test_id("stExpander").get_by_text("Connection").click()
+        field = page.get_by_label("API key")
+        field.fill("no such key")
+        field.press("Enter")
+        expect(page.get_by_text("A key is needed.")).to_be_visible()
+        field.fill(key)
+        field.press("Enter")
+        expect(page.get_by_text("Drop one photograph")).to_be_visible()
+        upload(page, "Photographs", EXAMPLE)
+        expect(page.get_by_alt_text("with the lesion's outline")).to_be_visible()
+        assert key not in (tmp_path / "log").read_text() + (tmp_path / "demo-log").read_text()
 
 
 def test_the_page_brings_a_service_and_says_when_it_is_away(page: Page, tmp_path: Path) -> None:

@@ -104,3 +104,11 @@ def test_the_page_needs_no_torch() -> None:
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
+
+
+def test_a_file_that_the_page_need_not_read_is_left_to_the_service() -> None:
+    gif, huge = io.BytesIO(), io.BytesIO()
+    SKIN.save(gif, "GIF")
+    Image.new("1", (8_000, 7_000)).save(huge, "PNG")
+    assert upright(gif.getvalue(), (90, 120)) is None
+    assert upright(huge.getvalue(), (7_000, 8_000)) is None

@@ -286,6 +286,13 @@ def test_greys_of_16_bits_are_windowed(elements: dict[str, Any], expected: list[
     assert found == pytest.approx(expected, abs=1)
 
 
+@pytest.mark.parametrize("slope", ["1e308", "-1e308"])
+def test_a_rescale_beyond_all_numbers_is_refused(slope: str) -> None:
+    data = file_of(dataset(RAMP, RescaleSlope=slope, RescaleIntercept=0))
+    with pytest.raises(UnreadableImageError, match=r"rescales by -?1e\+308 and 0, which leaves"):
+        pixels(data)
+
+
 def test_signed_greys_begin_below_zero() -> None:
     signed = np.array([[-128, 0, 127]], np.int16)
     ds = dataset(signed, BitsStored=8, HighBit=7)

@@ -227,6 +227,14 @@ def test_an_unknown_character_set_is_refused() -> None:
     assert "QUILL" not in str(caught.value)
 
 
+def test_a_number_that_no_instance_can_have_is_not_cut_short() -> None:
+    plain = dicom(PICTURE, InstanceNumber=7)
+    assert read(capture(plain)).InstanceNumber == 7
+    short, long = b"\x20\x00\x13\x00IS\x02\x007 ", b"\x20\x00\x13\x00IS\x0c\x00123456789012"
+    assert plain.count(short) == 1
+    assert read(capture(plain.replace(short, long))).InstanceNumber == 1
+
+
 def test_a_mask_of_another_size_is_refused() -> None:
     with pytest.raises(ShapeMismatchError, match=r"the mask is \(65, 47\)"):
         segmentation(SOURCES["VL"], MASK.T)
