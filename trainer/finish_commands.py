@@ -2,7 +2,9 @@
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
+from model_core.backends.protocol import Engine
 from trainer.leaks import require_unseen
 from trainer.registry_commands import add_registry
 from trainer.run import CALIBRATION, EXPORTS, PRECISION, load_run, trained_on
@@ -29,6 +31,12 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     trusting.add_argument("target", help="run folder, version, alias, or name@version")
     trusting.add_argument("--data", type=Path, required=True, help="prepared folder")
     trusting.add_argument("--out", type=Path, help="folder for the results (default: the run)")
+    trusting.add_argument(
+        "--backend",
+        choices=["auto", *get_args(Engine)],
+        default="pytorch-fp32",
+        help="engine of a version: auto is the one that serves (pytorch-fp32)",
+    )
     add_registry(trusting)
     trusting.set_defaults(command=_quality)
 
@@ -72,13 +80,16 @@ def _quality(options: argparse.Namespace) -> None:
     from trainer.evaluate import held_out
     from trainer.targets import open_target
 
-    opened = open_target(options.target, options.registry, options.name)
+    opened = open_target(options.target, options.registry, options.name, backend=options.backend)
     everything, predictor = read_samples(options.data), opened.target.predictor
     parts = {part: held_out(everything, part, datasets=opened.datasets) for part in ("val", "test")}
     for samples in parts.values():
         require_unseen(samples, opened.seen or [])
     judged = {part: quality.judge(predictor, samples) for part, samples in parts.items()}
-    chosen = quality.choose(judged["val"])
+    # What a version accepts is frozen: then only what that lets through is counted.
+    chosen = opened.accept_score
+    if chosen is None:
+        chosen = quality.choose(judged["val"])
     judged["no_lesion"] = quality.judge_no_lesion(predictor)
     tables = {part: quality.tabulate(rows, chosen) for part, rows in judged.items()}
     out = options.out or opened.home

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from model_core.backends.protocol import Choice
 from model_core.errors import ConfigError, VersionNotFoundError
 from model_core.registry import Registry, split_reference
 from trainer.evaluate import Target, run_target
@@ -22,6 +23,7 @@ class Opened:
         seen: Fingerprints of the photographs that steered it; None where it does not list them.
         trained_with: Digest of its training data.
         datasets: Those it was trained on, if not all of that data.
+        accept_score: What a version's advice goes by; None for a run.
     """
 
     target: Target
@@ -30,29 +32,43 @@ class Opened:
     seen: list[Fingerprint] | None
     trained_with: str
     datasets: tuple[str, ...] = ()
+    accept_score: float | None = None
 
 
-def open_target(reference: str, registry: str, name: str) -> Opened:
+def open_target(
+    reference: str, registry: str, name: str, *, backend: Choice = "pytorch-fp32"
+) -> Opened:
     """The run or the version that a command's argument means.
 
     Args:
         reference: Path of a run folder, or a version, alias, or name@version.
         registry: Folder or URL of the registry.
         name: Model name where the reference has none.
+        backend: The engine of a version; a run folder's weights run on PyTorch in float32.
 
     Raises:
-        ConfigError, VersionNotFoundError: it is neither.
+        ConfigError, VersionNotFoundError: it is neither, or does not run on that engine.
         DatasetError: the run has no finished epoch, or does not know what it was trained on.
     """
     run = Path(reference)
     if (run / CONFIG).is_file():
+        if backend != "pytorch-fp32":
+            raise ConfigError(f"{run} is a run, which {backend} cannot open: name a version of it")
         target, config = run_target(run), load_run(run)
         data: str = load_record(run)["data"]["sha256"]
         return Opened(target, run.resolve().name, run, trained_on(run), data, config.datasets)
-    loaded = (found := Registry(registry)).load(*resolve(found, reference, name))
-    label = f"{loaded.card.name}-{loaded.card.version}"
-    target = Target(loaded.predictor, loaded.card.files[WEIGHTS])
-    return Opened(target, label, Path("runs") / label, seen_by(loaded), loaded.card.data.sha256)
+    found = Registry(registry)
+    loaded = found.load(*resolve(found, reference, name), backend=backend)
+    card = loaded.card
+    label = f"{card.name}-{card.version}"
+    return Opened(
+        Target(loaded.predictor, card.files[WEIGHTS]),
+        label,
+        Path("runs") / label,
+        seen_by(loaded),
+        card.data.sha256,
+        accept_score=card.accept_score,
+    )
 
 
 def resolve(registry: Registry, reference: str, default: str) -> tuple[str, str]:

@@ -67,6 +67,19 @@ def test_the_command_chooses_counts_and_writes(
     assert "| noise | 2 |" in (tmp_path / "out" / "quality.md").read_text()
 
 
+def test_what_a_version_accepts_is_counted_on_the_engine_asked_for(
+    tmp_path: Path, discs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.quality.COUNT", 1)
+    calibration = Calibration(scale=1.0, bias=0.0, score_scale=1.0, score_bias=0.0)
+    card = replace(CARD, calibration=calibration, accept_score=0.3)
+    registry = tiny_registry(tmp_path / "models", card=card)
+    command = ["quality", "1.0.0", "--registry", str(registry.root), "--data", str(discs)]
+    assert main([*command, "--backend", "openvino-fp32", "--out", str(tmp_path / "out")]) == 0
+    found = json.loads((tmp_path / "out" / "quality.json").read_text())
+    assert (found["accept_score"], found["backend"]) == (0.3, "openvino-fp32")
+
+
 def test_a_choice_for_other_weights_or_rules_is_not_published(tmp_path: Path) -> None:
     rules = PostprocessConfig()
     assert read_accept_score(tmp_path, "a", rules, None) is None
