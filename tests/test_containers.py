@@ -33,7 +33,7 @@ def test_all_containers_run_as_the_user_of_the_images_who_is_not_root() -> None:
     assert users == set(re.findall(r"^USER (\S+)$", DOCKERFILE, re.MULTILINE)) == {"10001:10001"}
 
 
-@pytest.mark.parametrize("name", ["service", "demo"])
+@pytest.mark.parametrize("name", ["service", "demo", "proxy"])
 def test_what_is_published_is_so_to_this_machine_alone_unless_told_otherwise(name: str) -> None:
     (port,) = SERVICES[name]["ports"]
     assert port.startswith("${PUBLISH_ADDRESS:-127.0.0.1}:")
@@ -56,6 +56,7 @@ def test_a_machine_without_a_gpu_builds_and_starts_the_service_by_default() -> N
     assert "profiles" not in SERVICES["service"]
     assert SERVICES["trainer"]["profiles"] == ["train"]
     assert SERVICES["demo"]["profiles"] == ["demo"]
+    assert SERVICES["proxy"]["profiles"] == ["proxy"]
 
 
 def test_the_page_asks_the_service_beside_it_and_brings_no_pytorch() -> None:
@@ -85,6 +86,15 @@ def test_nothing_but_what_is_copied_is_sent_to_the_engine() -> None:
     copied = re.findall(r"^COPY (?!--from)(?:--\S+ )?(.+) \S+$", DOCKERFILE, re.MULTILINE)
     assert "*" in ignored
     assert sent == {name for names in copied for name in names.split()}
+
+
+def test_the_proxy_takes_what_the_service_takes() -> None:
+    settings = Settings()
+    rules = (ROOT / "deploy/proxy/nginx.conf").read_text(encoding="utf-8")
+    sizes = [int(size) * 1_000_000 for size in re.findall(r"client_max_body_size (\d+)m;", rules)]
+    assert sizes == [settings.max_body_bytes, settings.max_batch_bytes]
+    (wait_s,) = re.findall(r"proxy_read_timeout (\d+)s;", rules)
+    assert int(wait_s) > settings.evaluation_seconds
 
 
 @pytest.mark.slow
