@@ -34,6 +34,8 @@ _HOPS = 6
 """Times that a request waits for the event loop until its answer is written."""
 _USUAL = 0.1
 """Weight of the latest request in what one usually costs."""
+_BATCH_SHARE = 0.5
+"""Part of the pixels in flight that batches may have; they wait, where others are refused."""
 _BATCHES = 4
 """One place in so many may be a batch's, whose caller decides how long it lasts."""
 
@@ -143,6 +145,8 @@ class Admission:
         self._places: set[Place] = set()
         self._coming: dict[Arrival, None] = {}
         self._batches = 0
+        self._batch_px = 0
+        self._freed = asyncio.Event()
         self._units = 0.0
         self._usual_units = 1.0
         self._lag_s = 0.0
@@ -153,6 +157,11 @@ class Admission:
     def depth(self) -> int:
         """Requests being worked on or waiting."""
         return len(self._places)
+
+    @property
+    def in_flight_px(self) -> int:
+        """Pixels of the photographs being worked on or waiting."""
+        return round((self._units - len(self._places)) * _UNIT_PX) + self._batch_px
 
     def check(self) -> None:
         """Refuse a request of which only the head is there, if it would not be answered in time.
@@ -201,7 +210,7 @@ class Admission:
             self._telemetry.refusals.labels("queue").inc()
             found = f"{depth} requests are being worked on, the limit is {limits.max_queue}"
             raise QueueFullError(found, retry_after_s=self._until_idle_s())
-        in_flight = self._units - len(self._places) + pixels / _UNIT_PX
+        in_flight = (self.in_flight_px + pixels) / _UNIT_PX
         if in_flight * _UNIT_PX > limits.max_pixels_in_flight:
             self._telemetry.refusals.labels("pixels").inc()
             found = f"{in_flight:.1f} megapixels would be in flight, the limit is "
@@ -218,7 +227,9 @@ class Admission:
 
     def _ahead(self) -> float:
         """Units that whoever comes now has to wait for."""
-        return self._units + sum(arrival.units for arrival in self._coming)
+        return (
+            self._units + self._batch_px / _UNIT_PX + sum(arrival.units for arrival in self._coming)
+        )
 
     @asynccontextmanager
     async def place(
@@ -284,6 +295,25 @@ class Admission:
             self._batches -= 1
             self._leave(place)
 
+    @asynccontextmanager
+    async def room(self, pixels: int) -> AsyncIterator[None]:
+        """Count a photograph of a batch among the pixels in flight, once there is room for it.
+
+        It waits rather than being refused: its batch is read no faster than it is worked on.
+        """
+        limit = self._settings.max_pixels_in_flight
+        while (self._batch_px and self._batch_px + pixels > limit * _BATCH_SHARE) or (
+            self.in_flight_px and self.in_flight_px + pixels > limit
+        ):
+            self._freed.clear()
+            await self._freed.wait()
+        self._batch_px += pixels
+        try:
+            yield
+        finally:
+            self._batch_px -= pixels
+            self._freed.set()
+
     @contextmanager
     def working(self) -> Iterator[None]:
         """Count the time with a photograph in work, for the pace; masks are compared apart."""
@@ -314,6 +344,7 @@ class Admission:
         self._advance()
         self._places.remove(place)
         self._units = self._units - place.units if self._places else 0.0
+        self._freed.set()
         self._telemetry.queue_depth.set(len(self._places))
 
     def _advance(self) -> Pace:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from service.audit import AuditLog
+from service.buffered import Buffered
 from service.engine import Engine
 from service.error_handlers import add_error_handlers
 from service.hot_reload import Reloader
@@ -53,6 +54,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.telemetry = Telemetry()
+    app.state.buffered = Buffered(settings.max_buffered_bytes, app.state.telemetry)
     app.state.doorkeeper = Doorkeeper(settings, app.state.telemetry)
     app.state.metrics = SharedMetrics(app.state.telemetry.registry, worker)
     app.state.engine = Engine(settings, app.state.telemetry)
@@ -66,9 +68,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     if origins:
         app.add_middleware(Preflights, origins=origins)
     admission = app.state.engine.admission
-    app.add_middleware(
-        Intake, settings=settings, admission=admission, telemetry=app.state.telemetry
-    )
+    app.add_middleware(Intake, settings=settings, admission=admission, buffered=app.state.buffered)
     target = settings.audit_log
     app.state.audit = audit = AuditLog(target, app.state.telemetry) if target else None
     app.add_middleware(RequestLog, telemetry=app.state.telemetry, audit=audit)

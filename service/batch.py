@@ -9,7 +9,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 from starlette.requests import ClientDisconnect, Request
 
-from service.errors import Fault, InvalidRequestError
+from service.buffered import Share
+from service.errors import BodyTooSlowError, Fault, InvalidRequestError
 from service.part_stream import Content, PartStream
 from service.zip_stream import ZipStream
 
@@ -24,22 +25,41 @@ Work = Callable[[int, Content], Awaitable[Files]]
 
 
 async def photographs(
-    request: Request, reader: PartStream | ZipStream, *, limit: int
+    request: Request, reader: PartStream | ZipStream, *, limit: int, seconds: float, share: Share
 ) -> AsyncIterator[Content]:
     """The photographs of a body, each as soon as it is whole.
 
+    Args:
+        request: Its body is read.
+        reader: Cuts it up.
+        limit: Photographs at most.
+        seconds: For which at most each may be waited for; else a trickle would hold its place, and
+            the version that it asked for, for hours.
+        share: Where its bytes in memory are counted.
+
     Raises:
+        BodyTooSlowError: one took longer.
+        QueueFullError: with other bodies its bytes are too many.
         MalformedBodyError, InvalidRequestError: as the reader.
         InvalidRequestError: there is none, or more than `limit`.
         ClientDisconnect: the caller left.
     """
-    count = 0
-    async for chunk in request.stream():
+    count, waited_s = 0, 0.0
+    loop, chunks = asyncio.get_running_loop(), aiter(request.stream())
+    asked = loop.time()
+    async for chunk in chunks:
+        waited_s += loop.time() - asked
         for content in reader.feed(chunk):
+            waited_s = 0.0
             count += 1
             if count > limit:
                 raise InvalidRequestError(Fault("images", f"more than {limit}, the limit"))
+            share.work_on(_length(content))
             yield content
+        share.await_rest(reader.held_bytes)
+        if waited_s > seconds:
+            raise BodyTooSlowError(f"a photograph was not whole after {seconds:g} s, the limit")
+        asked = loop.time()
     reader.close()
     if not count:
         raise InvalidRequestError(Fault("images", "found 0, expected at least one"))
@@ -52,9 +72,13 @@ class Batch:
         request: Its body is what `arriving` reads; then it is watched for its caller to leave.
         arriving: The photographs.
         work: Makes the answer for one, whatever it is; called with its position from 0.
+        share: Where the bytes of those in work are counted.
     """
 
-    def __init__(self, request: Request, arriving: AsyncIterator[Content], work: Work) -> None:
+    def __init__(
+        self, request: Request, arriving: AsyncIterator[Content], work: Work, share: Share
+    ) -> None:
+        self._share = share
         self._request = request
         self._arriving = arriving
         self._work = work
@@ -129,6 +153,7 @@ class Batch:
             return files
         finally:
             self._working -= 1
+            self._share.done_with(_length(content))
             await self._make_room(held)
 
     def _has_room(self) -> bool:
@@ -145,6 +170,10 @@ class Batch:
             if (task := self._begun.get_nowait()) is not None:
                 left.append(task)
         return left
+
+
+def _length(content: Content) -> int:
+    return len(content) if isinstance(content, bytes) else 0
 
 
 def _size(files: Files) -> int:

@@ -5,6 +5,7 @@ nor how long a caller may take to read its answer, nor how much it may still sen
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,7 @@ from service.errors import (
     UnavailableError,
 )
 from service.lingering import Lingering
+from service.rate_limit import caller_of_address
 from service.refusals import Refusals
 from service.settings import Settings
 from service.telemetry import Telemetry
@@ -49,6 +51,7 @@ class Rules:
     admission: Admission
     refusals: Refusals = field(init=False)
     lingering: Lingering = field(init=False)
+    of_address: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         """Make what all connections share."""
@@ -72,6 +75,7 @@ class Connection(HttpToolsProtocol):
         self._in_head = True
         self._begun = self._advanced = self._crowded = self._given_up = False
         self._arrival: Arrival | None = None
+        self._address: str | None = None
         self._chunks_bytes = self._head_bytes = self._headers = 0
         self._refusal: InputError | None = None
 
@@ -81,7 +85,13 @@ class Connection(HttpToolsProtocol):
         self.transport, self.flow, self.scheme = transport, FlowControl(transport), "http"
         self.connections.add(self)
         others = len(self.connections) - len(self._rules.lingering)
-        beyond = others - self._rules.settings.max_connections
+        settings = self._rules.settings
+        beyond = others - settings.max_connections
+        if settings.max_connections_per_address:
+            self._address = caller_of_address((get_remote_addr(transport) or ("", 0))[0])
+            self._rules.of_address[self._address] += 1
+            own = self._rules.of_address[self._address]
+            beyond = max(beyond, own - settings.max_connections_per_address)
         if beyond > _SPARE:
             self._rules.telemetry.refusals.labels("connections").inc()
             transport.abort()
@@ -93,6 +103,11 @@ class Connection(HttpToolsProtocol):
         self._stop_timer()
         self.resume_writing()
         self._rules.lingering.forget(self.transport)
+        if self._address is not None:
+            self._rules.of_address[self._address] -= 1
+            if not self._rules.of_address[self._address]:
+                del self._rules.of_address[self._address]
+            self._address = None
         self._rules.admission.forget(self._arrival)
         super().connection_lost(exc)
 
@@ -232,8 +247,7 @@ class Connection(HttpToolsProtocol):
         rules = self._rules
         if self._crowded:
             rules.telemetry.refusals.labels("connections").inc()
-            limit = rules.settings.max_connections
-            raise QueueFullError(f"{limit} other connections are open, the limit")
+            raise QueueFullError("as many other connections are open as may be")
         rules.admission.check()  # before the system is asked for the time, which costs as much
         return rules.admission.expect(waited_s(self.transport))
 

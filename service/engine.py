@@ -29,6 +29,7 @@ from service.decoders import Decoders
 from service.errors import NotReadyError
 from service.heap import LARGE_PX, give_back
 from service.priority import step_back
+from service.references import References
 from service.request_record import current_record
 from service.residents import Held, Key, Residents
 from service.settings import Settings
@@ -66,6 +67,9 @@ class Engine:
         self._loader = ThreadPoolExecutor(1, "loader", step_back)
         # Apart, so that masks of evaluations that take seconds hold up no photograph's decoding.
         self._scoring = ThreadPoolExecutor(max(1, cores // 2), "scoring", step_back)
+        # Apart, too: a registry may be far away.
+        self._lookups = ThreadPoolExecutor(1, "registry", step_back)
+        self._references = References(lambda *asked: self.registry.resolve(*asked), self._lookups)
         self._make_inference()
         self.decoders: Decoders | None = None
         if settings.decode_processes:
@@ -194,6 +198,10 @@ class Engine:
         """The result of a blocking function, run in the pool."""
         return await asyncio.get_running_loop().run_in_executor(self._io, function, *args)
 
+    async def look_up(self, function: Callable[..., T], *args: object) -> T:
+        """The result of a function that reads the registry, run beside the pool."""
+        return await asyncio.get_running_loop().run_in_executor(self._lookups, function, *args)
+
     async def score(self, function: Callable[..., T], *args: object) -> T:
         """The result of a function that compares masks, run beside the pool."""
         return await asyncio.get_running_loop().run_in_executor(self._scoring, function, *args)
@@ -232,7 +240,7 @@ class Engine:
         if self.decoders is not None:
             self.decoders.close()
         wait = self.watchdog.trouble() != "stuck"
-        for pool in (self._loader, self._io, self._inference, self._scoring):
+        for pool in (self._loader, self._lookups, self._io, self._inference, self._scoring):
             pool.shutdown(wait=wait, cancel_futures=True)
 
     def _make_inference(self) -> None:
@@ -295,7 +303,7 @@ class Engine:
             if self._residents.production is None:
                 raise NotReadyError("no model is loaded yet")
             return self._residents.production
-        version = await self.run(self.registry.resolve, name, version)
+        version = await self._references.version(name, version)
         live = self._residents.production
         if live and live.version and (name, version) == (default, live.version.card.version):
             return live

@@ -5,30 +5,18 @@ byte of the body is read, whatever the load does not allow.
 """
 
 import asyncio
-from dataclasses import dataclass
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.admission import Admission
-from service.errors import BodyTooLargeError, BodyTooSlowError, QueueFullError
+from service.buffered import Buffered
+from service.errors import BodyTooLargeError, BodyTooSlowError
 from service.settings import Settings
-from service.telemetry import Telemetry
 
 STREAMED = "/segment/batch"
 """The route whose body is never whole in memory: its photographs are cut out as they come."""
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
-
-
-@dataclass
-class Buffered:
-    """The bodies that are in memory, all requests together.
-
-    Attributes:
-        bytes: Their sum.
-    """
-
-    bytes: int = 0
 
 
 class Intake:
@@ -38,17 +26,16 @@ class Intake:
         app: The application inside.
         settings: The limits.
         admission: Who is let in.
-        telemetry: Where refusals are counted.
+        buffered: Where the bytes of all bodies are counted.
     """
 
     def __init__(
-        self, app: ASGIApp, settings: Settings, admission: Admission, telemetry: Telemetry
+        self, app: ASGIApp, settings: Settings, admission: Admission, buffered: Buffered
     ) -> None:
         self.app = app
         self._settings = settings
         self._admission = admission
-        self._telemetry = telemetry
-        self._buffered = Buffered()
+        self.buffered = buffered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, its body bounded."""
@@ -59,7 +46,7 @@ class Intake:
         try:
             await self.app(scope, body.receive, send)
         finally:
-            self.let_go(body.held)
+            self.buffered.let_go(body.held)
 
     def begin(self, scope: Scope) -> None:
         """See whether a body may come at all.
@@ -81,21 +68,6 @@ class Intake:
         """The most bytes that a request's body may have."""
         settings = self._settings
         return settings.max_batch_bytes if _streams(scope) else settings.max_body_bytes
-
-    def add(self, count: int, received: int) -> None:
-        """Count bytes of a body of which `received` are in memory already."""
-        self._buffered.bytes += count
-        limit = self._settings.max_buffered_bytes
-        others = self._buffered.bytes - received - count
-        if others and self._buffered.bytes > limit:
-            self._telemetry.refusals.labels("bytes").inc()
-            raise QueueFullError(
-                f"{others} bytes of other bodies are in memory, the limit is {limit}"
-            )
-
-    def let_go(self, count: int) -> None:
-        """Count bytes of a body that are no longer in memory."""
-        self._buffered.bytes -= count
 
     def patience(self, scope: Scope, began: float, now: float) -> tuple[float, BodyTooSlowError]:
         """When at the latest the next bytes must be there, and what to say if they are not."""
@@ -141,14 +113,10 @@ class _Body:
         return message
 
     def _count(self, count: int) -> None:
-        if _streams(self._scope):  # what came before has been cut up and counted by the route
-            self._intake.let_go(self.held)
-            self.held = 0
-        try:
-            self._intake.add(count, self.held)
-        finally:
-            self.held += count
-            self._received += count
+        self._received += count
+        if not _streams(self._scope):  # the route cuts that up, and counts what it keeps
+            held, self.held = self.held, self.held + count
+            self._intake.buffered.add(count, held)
         limit = self._intake.limit_bytes(self._scope)
         if self._received > limit:
             raise _too_large(limit)

@@ -45,6 +45,11 @@ class PartStream:
             elif self._step == before:
                 return
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that wait for more."""
+        return len(self._buffer)
+
     def close(self) -> None:
         """See that the body has come to its end.
 

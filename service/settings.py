@@ -134,6 +134,12 @@ class Settings(BaseSettings):
     max_connections: int = Field(
         default=500, ge=1, le=100_000, description="Connections open at a time at most."
     )
+    max_connections_per_address: int = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        description="Connections of one address at a time at most; 0 is no limit of its own.",
+    )
     header_seconds: float = Field(
         default=10,
         gt=0,

@@ -53,6 +53,11 @@ class ZipStream:
             elif self._step == before and len(self._buffer) == length:
                 return
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that wait for more, unpacked ones among them."""
+        return len(self._buffer) + self._entry.held_bytes
+
     def close(self) -> None:
         """See that the archive has come to its end.
 
@@ -142,6 +147,11 @@ class _Entry:
             raise MalformedBodyError(
                 "a ZIP entry does not say how long it is, so that what follows cannot be found"
             )
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of it that are kept."""
+        return len(self._content)
 
     def take(self, data: bytearray) -> int:
         """How many of these bytes belong to this entry."""

@@ -16,6 +16,7 @@ from service.annotations import annotation_of
 from service.answers import files_of
 from service.batch import Batch, Files, photographs
 from service.batch_response import MEDIA_TYPES, PROBLEM, BatchFormat, BatchResponse
+from service.buffered import Share
 from service.dependencies import EngineOf, SettingsOf
 from service.engine import Engine
 from service.error_handlers import error_body
@@ -98,8 +99,16 @@ async def segment_batch(
         held.enter_context(engine.admission.batch_place(request))
         version = await held.enter_async_context(engine.version(query.model))
         each = _One(request, query, engine, version, settings, form)
-        arriving = photographs(request, reader, limit=settings.max_batch_images)
-        answers = Batch(request, arriving, each.answer).answers()
+        share = Share(request.app.state.buffered)
+        held.callback(share.close)
+        arriving = photographs(
+            request,
+            reader,
+            limit=settings.max_batch_images,
+            seconds=settings.body_seconds,
+            share=share,
+        )
+        answers = Batch(request, arriving, each.answer, share).answers()
         held.push_async_callback(answers.aclose)
         first = await anext(answers)
         headers = {"X-Model-Version": version.label, "Vary": "Accept"}
@@ -143,7 +152,8 @@ class _One:
         if isinstance(content, Exception):
             raise content
         limit = self._settings.max_request_pixels
-        self._pixels += announced_pixels(content)
+        pixels = announced_pixels(content)
+        self._pixels += pixels
         if self._pixels > limit:
             raise ImageTooLargeError(
                 f"with this photograph the request has {self._pixels} pixels, the limit is {limit}"
@@ -158,7 +168,7 @@ class _One:
 
         deadline_s = self._settings.deadline_seconds
         try:
-            async with asyncio.timeout(deadline_s):
+            async with self._engine.admission.room(pixels), asyncio.timeout(deadline_s):
                 files, _ = await self._engine.predict(
                     self._version, content, encode, threshold=self._query.threshold
                 )

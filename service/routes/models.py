@@ -43,7 +43,7 @@ async def list_versions(engine: EngineOf, reloader: ReloaderOf) -> VersionList:
     one goes on serving, and `reload` says why.
     """
     try:
-        models = await engine.run(_entries, engine.registry, engine.resident)
+        models = await engine.look_up(_entries, engine.registry, engine.resident)
     except Exception:
         if reloader.failure is None:
             raise
@@ -62,7 +62,7 @@ async def list_versions(engine: EngineOf, reloader: ReloaderOf) -> VersionList:
 async def read_version(version: Reference, engine: EngineOf, settings: SettingsOf) -> VersionDetail:
     """What the version is, what made it, how good it is, and what it is for."""
     name, reference = split_reference(version, settings.model_name)
-    return await engine.run(_detail, engine.registry, engine.resident, name, reference)
+    return await engine.look_up(_detail, engine.registry, engine.resident, name, reference)
 
 
 def _reload(reloader: Reloader) -> ReloadFailure | None:

@@ -18,7 +18,9 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from service.batch import WINDOW, Batch
+from service.buffered import Buffered, Share
 from service.schemas import BatchLine, BatchProblem
+from service.telemetry import Telemetry
 from tests.pictures import encode, lesion
 from tests.service.problems import assert_problem
 from tests.service.process import free_port, service
@@ -172,7 +174,8 @@ def test_few_are_worked_on_at_a_time_and_all_stop_when_the_caller_leaves() -> No
                 ended[0] += 1
             return {"line": b"1"}
 
-        answers = Batch(request, arriving(), work).answers()  # type: ignore[arg-type]
+        share = Share(Buffered(1_000, Telemetry()))
+        answers = Batch(request, arriving(), work, share).answers()  # type: ignore[arg-type]
         await anext(answers)
         await asyncio.sleep(0.05)
         assert begun[0] == WINDOW + 1
