@@ -3,13 +3,15 @@
     python -m trainer train trainer/configs/default.toml --data data/skin --out runs/first
 
 A killed run goes on with `--resume`. On one CPU it then ends with the very weights of a run that
-was never killed; on a GPU, whose sums have no fixed order, only nearly so.
+was never killed; on a GPU, whose sums have no fixed order, only nearly so. Under `torchrun` many
+processes share each batch (`trainer/distributed.py`); only the first one writes.
 """
 
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -27,6 +29,7 @@ from trainer.board import Board
 from trainer.cache import Cache, open_cache
 from trainer.checkpoint import Progress, TrainState, load_checkpoint, save_checkpoint
 from trainer.config import OptimConfig, Stage, TrainConfig
+from trainer.distributed import ALONE, Network, Team
 from trainer.ema import Ema
 from trainer.report import draw_curves
 from trainer.run import (
@@ -43,31 +46,61 @@ from trainer.samples import Sample
 from trainer.validate import Validation, validate
 
 
-def train(config: TrainConfig, run: Path, *, resume: bool = False) -> None:
+@dataclass(frozen=True)
+class Job:
+    """What the steps of a run have in common.
+
+    Attributes:
+        config: Of the run.
+        run: The run folder.
+        state: What the steps change.
+        team: The processes that share each batch.
+        network: The model as the team calls it.
+        total: Steps of the whole run.
+    """
+
+    config: TrainConfig
+    run: Path
+    state: TrainState
+    team: Team
+    network: Network
+    total: int
+
+
+def train(config: TrainConfig, run: Path, *, resume: bool = False, team: Team = ALONE) -> None:
     """Train to the end of the config's stages, or from the last checkpoint on.
 
     Args:
         config: Everything that decides the weights.
-        run: The run folder; made where absent.
+        run: The run folder; made where absent. Every process of the team must see it.
         resume: Go on from the run's checkpoint where there is one.
+        team: The processes that share each batch.
 
     Raises:
-        ConfigError: the folder holds another run, or the initial weights do not fit.
+        ConfigError: the folder holds another run, the initial weights do not fit, or a batch has
+            fewer images than the team has processes.
         DatasetError: nothing to train on, or the data is gone.
         RunStoppedError: the loss is no number, or the disk is full; the last checkpoint is whole.
     """
     samples = training_samples(config)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    count = sum(sample.part == "train" for sample in samples)
+    _require_enough(config, count, team)
     torch.manual_seed(config.seed)
-    state = _new_state(config, device, initial=not (run / CHECKPOINT).exists())
-    with held(run):
-        open_run(config, samples, run, resume=resume, device=device.type)
+    state = new_state(config, team.device, initial=not (run / CHECKPOINT).exists())
+    with ExitStack() as stack:
+        if team.leads:
+            stack.enter_context(held(run))
+            open_run(config, samples, run, resume=resume, device=team.label)
+        team.wait()
         if (run / CHECKPOINT).exists():
             load_checkpoint(run / CHECKPOINT, state)
+        _require_same(state.progress, run, team)
+        total = sum(stage.epochs * _steps(stage, count) for stage in config.stages)
+        job = Job(config, run, state, team, team.network(state.model), total)
         try:
-            with Board(run, state.progress.epoch) as board:
-                _run_epochs(config, samples, run, state, device, board)
-            if read_log(run):
+            board = stack.enter_context(Board(run, state.progress.epoch)) if team.leads else None
+            _run_epochs(job, samples, board)
+            if team.leads and read_log(run):
                 draw_curves(read_log(run), run / "curves.png")
         except (OSError, SafetensorError, MemoryError, torch.OutOfMemoryError) as exc:
             raise RunStoppedError(
@@ -76,7 +109,35 @@ def train(config: TrainConfig, run: Path, *, resume: bool = False) -> None:
             ) from exc
 
 
-def _new_state(config: TrainConfig, device: torch.device, *, initial: bool) -> TrainState:
+def _require_enough(config: TrainConfig, samples: int, team: Team) -> None:
+    least = min(min(stage.batch, samples) for stage in config.stages)
+    if least < team.count:
+        raise ConfigError(
+            f"{team.count} processes share a batch of {least} images: take fewer processes, or "
+            "larger batches"
+        )
+
+
+def _require_same(progress: Progress, run: Path, team: Team) -> None:
+    steps = team.gather([progress.total_steps])
+    if len(set(steps)) > 1:
+        raise ConfigError(
+            f"processes would go on from different steps, {steps}: {run} must be on a disk that "
+            "all of them see"
+        )
+
+
+def new_state(config: TrainConfig, device: torch.device, *, initial: bool) -> TrainState:
+    """A run before its first step.
+
+    Args:
+        config: Of the run; torch's global generator draws its weights.
+        device: Where the network lives.
+        initial: Whether to take the config's initial weights, where it names some.
+
+    Raises:
+        ConfigError: they are not there, or do not fit.
+    """
     model = UNet(config.model)
     if config.initial and initial:
         weights = Path(config.initial) / WEIGHTS
@@ -91,94 +152,99 @@ def _new_state(config: TrainConfig, device: torch.device, *, initial: bool) -> T
     return TrainState(model, ema, _optimiser(model, config.optim), Progress())
 
 
-def _run_epochs(
-    config: TrainConfig,
-    samples: list[Sample],
-    run: Path,
-    state: TrainState,
-    device: torch.device,
-    board: Board,
-) -> None:
+def _run_epochs(job: Job, samples: list[Sample], board: Board | None) -> None:
+    config, progress, team = job.config, job.state.progress, job.team
     train_samples = [sample for sample in samples if sample.part == "train"]
     val_samples = [sample for sample in samples if sample.part == "val"]
-    total = sum(stage.epochs * _steps(stage, len(train_samples)) for stage in config.stages)
-    progress = state.progress
     for epoch, stage in _epochs(config):
         if epoch < progress.epoch:
             continue
         if config.patience and progress.stale_epochs >= config.patience:
-            print(f"stopped early: no better validation Dice for {config.patience} epochs")
+            if team.leads:
+                print(f"stopped early: no better validation Dice for {config.patience} epochs")
             return
         began = time.monotonic()
         sized = replace(config.preprocess, size=stage.size)
         cache = open_cache(train_samples, sized, config.data / "cache")
-        _train_epoch(config, cache, epoch, stage, run, state, device, total)
-        found = validate(config, val_samples, state.ema.weights, device)
-        _end_epoch(config, epoch, stage, run, state, found, board, time.monotonic() - began)
+        _train_epoch(job, cache, epoch, stage)
+        found = validate(config, val_samples, job.state.ema.weights, team)
+        _end_epoch(job, epoch, stage, found, board, time.monotonic() - began)
 
 
-def _train_epoch(
-    config: TrainConfig,
-    cache: Cache,
-    epoch: int,
-    stage: Stage,
-    run: Path,
-    state: TrainState,
-    device: torch.device,
-    total: int,
-) -> None:
-    progress, optimiser, model = state.progress, state.optimiser, state.model
-    augment, loss_of = Augment(config.augment), LOSSES[config.loss]
+def _train_epoch(job: Job, cache: Cache, epoch: int, stage: Stage) -> None:
+    config, progress, team = job.config, job.state.progress, job.team
+    augment = Augment(config.augment)
     began, seen = time.monotonic(), 0
-    model.train()
-    steps = _steps(stage, len(cache))
-    with tqdm(total=steps, initial=progress.step, desc=f"epoch {epoch + 1}") as bar:
-        for images, masks in _batches(cache, stage, config, epoch, progress.step, device):
-            _set_rate(optimiser, config.optim, progress.total_steps, total)
-            images, masks = augment(images, masks)
-            with torch.autocast(device.type, torch.bfloat16, enabled=config.optim.bf16):
-                inputs = normalise(images.permute(0, 2, 3, 1) * 255, config.preprocess)
-                outputs = model.forward_all(inputs)
-            loss = deep_supervised(loss_of, [logits.float() for logits in outputs], masks)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = _clip(model, config.optim)
-            value = loss.item()
-            if not math.isfinite(value) or not math.isfinite(norm):
-                raise RunStoppedError(
-                    f"the loss is {value} and its gradient's length {norm} at step "
-                    f"{progress.total_steps}: start anew with a lower optim.lr or with "
-                    f"optim.clip_norm and another --out; {run} holds the state from before"
-                )
-            optimiser.step()
-            progress.step += 1
-            progress.total_steps += 1
-            progress.loss_sum += value
-            state.ema.update(model, step=progress.total_steps)
-
+    job.state.model.train()
+    bar = tqdm(
+        total=_steps(stage, len(cache)),
+        initial=progress.step,
+        desc=f"epoch {epoch + 1}",
+        disable=not team.leads,
+    )
+    with bar:
+        for images, masks in batches(cache, stage, config, epoch, progress.step, team.device):
+            value = train_step(job, augment, images, masks)
             seen += len(images)
             rate = seen / (time.monotonic() - began)
             bar.set_postfix(loss=f"{value:.4f}", images_per_s=f"{rate:.1f}", refresh=False)
             bar.update()
-            if progress.total_steps % config.checkpoint_steps == 0:
-                save_checkpoint(run / CHECKPOINT, state)
+            if team.leads and progress.total_steps % config.checkpoint_steps == 0:
+                save_checkpoint(job.run / CHECKPOINT, job.state)
+
+
+def train_step(job: Job, augment: Augment, images: Tensor, masks: Tensor) -> float:
+    """Train on one batch, of which this process augments all and learns from its own rows.
+
+    Args:
+        job: The run; its progress and all else of its state move on by a step.
+        augment: The run's augmentation.
+        images: float32 (N, 3, S, S), 0 to 1: the whole batch, the same in every process.
+        masks: float32 (N, 1, S, S), 0 or 1.
+
+    Returns:
+        The loss, mean over the whole batch.
+
+    Raises:
+        RunStoppedError: the loss or its gradient is no number.
+    """
+    config, state, team = job.config, job.state, job.team
+    progress, optimiser = state.progress, state.optimiser
+    _set_rate(optimiser, config.optim, progress.total_steps, job.total)
+    images, masks = augment(images, masks)
+    whole, mine = len(images), team.share(len(images))
+    images, masks = images[mine], masks[mine]
+    with torch.autocast(team.device.type, torch.bfloat16, enabled=config.optim.bf16):
+        inputs = normalise(images.permute(0, 2, 3, 1) * 255, config.preprocess)
+        outputs = job.network(inputs)
+    logits = [each.float() for each in outputs]
+    loss = deep_supervised(LOSSES[config.loss], logits, masks) * team.weight(whole)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = _clip(state.model, config.optim)
+    value = team.mean(loss)
+    if not math.isfinite(value) or not math.isfinite(norm):
+        raise RunStoppedError(
+            f"the loss is {value} and its gradient's length {norm} at step "
+            f"{progress.total_steps}: start anew with a lower optim.lr or with "
+            f"optim.clip_norm and another --out; {job.run} holds the state from before"
+        )
+    optimiser.step()
+    progress.step += 1
+    progress.total_steps += 1
+    progress.loss_sum += value
+    state.ema.update(state.model, step=progress.total_steps)
+    return value
 
 
 def _end_epoch(
-    config: TrainConfig,
-    epoch: int,
-    stage: Stage,
-    run: Path,
-    state: TrainState,
-    found: Validation,
-    board: Board,
-    seconds: float,
+    job: Job, epoch: int, stage: Stage, found: Validation, board: Board | None, seconds: float
 ) -> None:
     """Note how the epoch went, and keep its weights if they are the run's.
 
     A kill between two of these files is put right by `--resume`, which runs the epoch's rest again.
     """
-    progress = state.progress
+    progress = job.state.progress
     better = found.dice > progress.best_dice
     entry = {
         "epoch": epoch + 1,
@@ -186,18 +252,20 @@ def _end_epoch(
         "size_px": stage.size,
         "loss": progress.loss_sum / progress.step,
         "val_dice": found.dice,
-        "lr": state.optimiser.param_groups[0]["lr"],
+        "lr": job.state.optimiser.param_groups[0]["lr"],
         "seconds": round(seconds, 1),
     }
-    append_log(run, entry)
-    board.add_epoch(entry, found)
-    if better or not config.patience:
-        save_weights(state.ema.weights, run / WEIGHTS)
+    if board:
+        append_log(job.run, entry)
+        board.add_epoch(entry, found)
+        if better or not job.config.patience:
+            save_weights(job.state.ema.weights, job.run / WEIGHTS)
     progress.best_dice = max(progress.best_dice, found.dice)
     progress.stale_epochs = 0 if better else progress.stale_epochs + 1
     progress.epoch, progress.step, progress.loss_sum = epoch + 1, 0, 0.0
-    save_checkpoint(run / CHECKPOINT, state)
-    draw_curves(read_log(run), run / "curves.png")
+    if board:
+        save_checkpoint(job.run / CHECKPOINT, job.state)
+        draw_curves(read_log(job.run), job.run / "curves.png")
 
 
 def _optimiser(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
@@ -220,7 +288,7 @@ def _steps(stage: Stage, samples: int) -> int:
     return max(1, samples // stage.batch)
 
 
-def _batches(
+def batches(
     cache: Cache, stage: Stage, config: TrainConfig, epoch: int, done: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of images (N, 3, S, S) and masks (N, 1, S, S), both float32 0 to 1, after `done`.

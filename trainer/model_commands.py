@@ -58,6 +58,7 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    from trainer.distributed import joined
     from trainer.evaluate import held_out, run_target
     from trainer.loop import train
 
@@ -65,7 +66,10 @@ def _train(options: argparse.Namespace) -> None:
         options.config, data=options.data, initial=options.initial, name=options.name
     )
     run: Path = options.out
-    train(config, run, resume=options.resume)
+    with joined() as team:
+        train(config, run, resume=options.resume, team=team)
+    if not team.leads:
+        return
     everything = read_samples(config.data)
     samples = held_out(everything, "val", datasets=config.datasets)
     require_unseen(samples, trained_on(run))  # the initial weights may have seen them

@@ -14,6 +14,7 @@ from model_core.normalise import normalise
 from model_core.unet import UNet, channels_last
 from trainer.cache import open_cache
 from trainer.config import TrainConfig
+from trainer.distributed import ALONE, Team
 from trainer.samples import Sample
 
 _BATCH = 16
@@ -46,7 +47,7 @@ def validate(
     config: TrainConfig,
     samples: list[Sample],
     weights: Mapping[str, Tensor],
-    device: torch.device,
+    team: Team = ALONE,
     *,
     shown: int = 4,
 ) -> Validation:
@@ -56,26 +57,27 @@ def validate(
         config: Of the run.
         samples: The validation part.
         weights: A state dict of `UNet(config.model)`.
-        device: Where to run.
+        team: Each process takes its share of the images, and all are given the whole result.
         shown: Number of images to give back.
     """
     cache = open_cache(samples, config.preprocess, config.data / "cache")
+    device, mine = team.device, team.share(len(samples))
     model = channels_last(UNet(config.model), device).eval()
     model.load_state_dict(weights)
     dices: list[float] = []
     first: list[Mask] = []
-    for start in range(0, len(cache), _BATCH):
-        images = torch.from_numpy(cache.images[start : start + _BATCH].copy()).to(device)
+    for start in range(mine.start, mine.stop, _BATCH):
+        rows = slice(start, min(start + _BATCH, mine.stop))
+        images = torch.from_numpy(cache.images[rows].copy()).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.optim.bf16):
             logits = model(normalise(images, config.preprocess))
         found = (logits[:, 0] > 0).cpu().numpy()
-        truths = cache.masks[start : start + _BATCH].astype(bool)
+        truths = cache.masks[rows].astype(bool)
         dices += [Confusion.of(truth, pred).dice for truth, pred in zip(truths, found, strict=True)]
-        if start < shown:
-            first.append(found)
+        first += list(found[: max(0, shown - start)])
     return Validation(
-        dices,
+        team.gather(dices),
         np.array(cache.images[:shown]),
         cache.masks[:shown].astype(bool),
-        np.concatenate(first)[:shown],
+        np.array(team.gather(first)),
     )
