@@ -3,6 +3,8 @@
 import re
 import shutil
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,26 @@ def test_the_page_asks_the_service_beside_it_and_brings_no_pytorch() -> None:
     (stage,) = re.findall(r"^FROM \S+ AS demo-packages\n((?:.+\n)+)", DOCKERFILE, re.MULTILINE)
     assert "/lists/demo.txt" in stage
     assert "service.txt" not in stage
+
+
+def test_the_page_has_every_package_that_it_imports() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    ours = {_name(line) for line in project["dependencies"]}
+    (client,) = re.findall(r"client = \((.+)\);", DOCKERFILE)
+    code = """
+import sys, importlib.metadata as metadata
+import demo.pictures, service.client
+found = metadata.packages_distributions()
+print(*{name.lower() for module in list(sys.modules) for name in found.get(module, ())})
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert set(run.stdout.split()) & ours <= set(re.findall(r"'(\S+)'", client))
+
+
+def _name(requirement: str) -> str:
+    return re.split(r"[\[<>=!; ]", requirement, maxsplit=1)[0].lower()
 
 
 def test_the_base_image_can_be_another_one() -> None:
