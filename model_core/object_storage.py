@@ -32,6 +32,24 @@ _ATTEMPTS = 20
 """Processes that may change one small file at once before one of them gives up."""
 
 
+def open_url(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a URL or path, and what it calls the place (no `/` at its end).
+
+    Raises:
+        ConfigError: no such protocol, or what it needs is not installed.
+    """
+    try:
+        from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+
+        fs, root = url_to_fs(url)
+    except ImportError as exc:
+        extra = '; install the extra "s3" of this package' if url.startswith("s3") else ""
+        raise ConfigError(f"{url} cannot be opened: {exc}{extra}") from exc
+    except ValueError as exc:
+        raise ConfigError(f"{url} cannot be opened: {exc}") from exc
+    return fs, str(root).rstrip("/")
+
+
 class ObjectStore:
     """Files below a URL.
 
@@ -171,16 +189,7 @@ class ObjectStore:
     @cached_property
     def _opened(self) -> tuple[Any, str]:
         # Opened at the first use, so that a registry can be made before a fork.
-        try:
-            from fsspec.core import url_to_fs  # type: ignore[import-untyped]
-
-            fs, root = url_to_fs(self.url)
-        except ImportError as exc:
-            extra = '; install the extra "s3" of this package' if "s3" in self.url[:3] else ""
-            raise ConfigError(f"{self.url} cannot be opened: {exc}{extra}") from exc
-        except ValueError as exc:
-            raise ConfigError(f"{self.url} cannot be opened: {exc}") from exc
-        return fs, root.rstrip("/")
+        return open_url(self.url)
 
     @property
     def _root(self) -> str:

@@ -25,7 +25,7 @@ from service.errors import (
     QueueFullError,
     UnavailableError,
 )
-from service.lingering import Lingering
+from service.lingering import LINGER_S, Lingering
 from service.rate_limit import caller_of_address
 from service.refusals import Refusals
 from service.settings import Settings
@@ -35,13 +35,11 @@ _MAX_HEADERS = 100
 _HEAD_END = b"\r\n\r\n"
 _SPARE = 64
 """Connections beyond the limit that are told so; further ones are closed at once."""
-_LINGER_S = 2.0
-"""How long what is still sent is thrown away after the answer, so that the answer can be read."""
 _LAST_CALL_S = 0.5
 """How long an idle connection is kept when the server stops: a request may be on its way."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Rules:
     """What holds for all connections of a server."""
 
@@ -55,8 +53,8 @@ class Rules:
 
     def __post_init__(self) -> None:
         """Make what all connections share."""
-        object.__setattr__(self, "refusals", Refusals(self.settings, self.telemetry))
-        object.__setattr__(self, "lingering", Lingering(self.settings.max_connections))
+        self.refusals = Refusals(self.settings, self.telemetry)
+        self.lingering = Lingering(self.settings.max_connections)
 
 
 class Connection(HttpToolsProtocol):
@@ -199,7 +197,7 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         self._rules.admission.forget(self._arrival)
         if self.cycle.response_complete and not self._in_head:
-            self._start_timer(_LINGER_S, self.transport.close)
+            self._start_timer(LINGER_S, self.transport.close)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no request with a problem, and close."""

@@ -9,7 +9,7 @@ under way is then never copied out of the kernel.
 import asyncio
 
 _TICK_S = 0.1
-_LINGER_S = 2.0
+LINGER_S = 2.0
 """How long a caller may take to read its answer and close."""
 
 
@@ -53,7 +53,7 @@ class Lingering:
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         for transport, since in list(self._since.items()):
-            if now - since > _LINGER_S:
+            if now - since > LINGER_S:
                 self.forget(transport)
                 transport.abort()
             elif not transport.is_closing():

@@ -2,9 +2,8 @@
 
 import argparse
 from pathlib import Path
-from typing import get_args
 
-from model_core.backends.protocol import Engine
+from model_core.backends.protocol import CHOICES
 from trainer.leaks import require_unseen
 from trainer.registry_commands import add_registry
 from trainer.run import CALIBRATION, EXPORTS, PRECISION, load_run, trained_on
@@ -33,7 +32,7 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     trusting.add_argument("--out", type=Path, help="folder for the results (default: the run)")
     trusting.add_argument(
         "--backend",
-        choices=["auto", *get_args(Engine)],
+        choices=CHOICES,
         default="pytorch-fp32",
         help="engine of a version: auto is the one that serves (pytorch-fp32)",
     )

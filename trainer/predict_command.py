@@ -5,7 +5,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, get_args
 
-from model_core.backends.protocol import Choice, Device
+from model_core.backends.protocol import CHOICES, Device
 from model_core.errors import ConfigError
 from trainer import registry_commands
 
@@ -31,7 +31,7 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     predict.add_argument("--model", default="production", help="run folder, version or alias")
     predict.add_argument("--threshold", type=float, help="0 to 1 (default: the model's own)")
     predict.add_argument(
-        "--backend", default="pytorch-fp32", choices=_choices(Choice), help="engine (pytorch-fp32)"
+        "--backend", default="pytorch-fp32", choices=CHOICES, help="engine (pytorch-fp32)"
     )
     predict.add_argument("--device", default="auto", choices=get_args(Device), help="(auto)")
     predict.add_argument(
@@ -103,14 +103,6 @@ def _runner(options: argparse.Namespace, model: "Model") -> "Runner":
         options.workers, options.worker_cpus, options.worker_gpus, options.ray_address
     )
     return on_ray(model, workers)
-
-
-def _choices(literal: object) -> list[str]:
-    """The texts of a union of Literals."""
-    parts = get_args(literal)
-    return [
-        text for part in parts for text in ([part] if isinstance(part, str) else _choices(part))
-    ]
 
 
 def _positive(text: str) -> int:

@@ -1,6 +1,6 @@
 """What an engine for the network must offer; the predictor knows nothing else about it."""
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 from model_core.arrays import Batch, Logits
 
@@ -16,6 +16,7 @@ Engine = Literal[
     "onnxruntime-fp32",
 ]
 Choice = Literal["auto"] | Engine
+CHOICES: tuple[Choice, ...] = ("auto", *get_args(Engine))
 Device = Literal["auto", "cpu", "cuda"]
 
 

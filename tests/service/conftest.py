@@ -1,7 +1,7 @@
 """The real application around a real registry of a model that can be foreseen: dark is lesion."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +29,17 @@ def _no_settings_from_outside() -> Iterator[None]:
 def registry_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A registry of 0.8.0, 0.9.0 and 1.0.0, the last in production; only to be read."""
     return tiny_registry(tmp_path_factory.mktemp("registry"), "0.8.0", "0.9.0", "1.0.0").root
+
+
+@pytest.fixture
+def make(registry_root: Path) -> Callable[..., FastAPI]:
+    """Applications with settings of the test's own, by keyword."""
+
+    def app_of(**changes: float) -> FastAPI:
+        settings = {"model_registry": registry_root, "io_threads": 4, **changes}
+        return create_app(Settings.model_validate(settings))
+
+    return app_of
 
 
 @pytest.fixture(scope="session")

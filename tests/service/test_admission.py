@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, contextmanager
-from pathlib import Path
 
 import httpx2
 import pytest
@@ -14,7 +13,6 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from service.admission import Admission, Pace
-from service.app import create_app
 from service.errors import OverloadedError, QueueFullError
 from service.settings import Settings
 from service.telemetry import Telemetry
@@ -37,15 +35,6 @@ Serve = Callable[..., FastAPI]
 def _closes() -> Iterator[None]:
     yield
     CLIENT.close()
-
-
-@pytest.fixture
-def make(registry_root: Path) -> Serve:
-    def app_of(**changes: float) -> FastAPI:
-        settings = {"model_registry": registry_root, "io_threads": 4, **changes}
-        return create_app(Settings.model_validate(settings))
-
-    return app_of
 
 
 @contextmanager

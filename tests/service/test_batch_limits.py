@@ -11,8 +11,6 @@ import pytest
 from fastapi import FastAPI
 
 from model_core.registry import Registry
-from service.app import create_app
-from service.settings import Settings
 from tests.pictures import encode, lesion
 from tests.service.raw import raw
 from tests.service.reloading import served
@@ -23,15 +21,6 @@ PNG = encode(lesion(48, 64))
 PX = 48 * 64
 
 Serve = Callable[..., FastAPI]
-
-
-@pytest.fixture
-def make(registry_root: Path) -> Serve:
-    def app_of(**changes: float) -> FastAPI:
-        settings = {"model_registry": registry_root, "io_threads": 4, **changes}
-        return create_app(Settings.model_validate(settings))
-
-    return app_of
 
 
 @pytest.fixture(scope="module")

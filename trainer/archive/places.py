@@ -4,28 +4,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from model_core.errors import ConfigError, DatasetError
-
-
-def open_url(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a path or URL, and what it calls the place.
-
-    Raises:
-        ConfigError: no such protocol, or what it needs is not installed.
-    """
-    from fsspec.core import url_to_fs  # type: ignore[import-untyped]
-
-    try:
-        fs, root = url_to_fs(url)
-    except ImportError as exc:
-        extra = '; install the extra "s3" of this package' if url.startswith("s3") else ""
-        raise ConfigError(f"{url} cannot be opened: {exc}{extra}") from exc
-    except ValueError as exc:
-        raise ConfigError(f"{url} cannot be opened: {exc}") from exc
-    return fs, str(root).rstrip("/")
+from model_core.object_storage import open_url
 
 
 @contextmanager

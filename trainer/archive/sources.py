@@ -12,7 +12,8 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from model_core.errors import ConfigError, DatasetError
-from trainer.archive.places import absolute, open_url, reaching
+from model_core.object_storage import open_url
+from trainer.archive.places import absolute, reaching
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm"})
 COLUMN = "image"
