@@ -1,4 +1,4 @@
-"""The commands on runs: train and evaluate."""
+"""The commands on runs: train, cross-validate and evaluate."""
 
 import argparse
 import math
@@ -32,6 +32,16 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     training.add_argument("--resume", action="store_true", help="go on from the checkpoint")
     training.set_defaults(command=_train, after_interrupt="the same with --resume goes on")
+
+    crossing = commands.add_parser(
+        "cross-validate", help="train a run for each fold, and score it on the fold it never saw"
+    )
+    crossing.add_argument("config", type=Path)
+    crossing.add_argument("--out", type=Path, required=True, help="folder for all runs")
+    crossing.add_argument("--data", type=Path, help="prepared folder (default: the config's)")
+    crossing.add_argument("--folds", type=_folds, default=5, help="number of folds (5)")
+    crossing.add_argument("--resume", action="store_true", help="go on with what --out holds")
+    crossing.set_defaults(command=_cross_validate, after_interrupt="the same with --resume goes on")
 
     evaluate = commands.add_parser("evaluate", help="score a run or a version")
     evaluate.add_argument(
@@ -82,6 +92,19 @@ def _train(options: argparse.Namespace) -> None:
         digest(everything),
         leak_checked=True,
     )
+
+
+def _cross_validate(options: argparse.Namespace) -> None:
+    from trainer.cross_validate import OUT_OF_FOLD, cross_validate
+    from trainer.distributed import joined
+    from trainer.scores import format_table
+
+    config, out = load_config(options.config, data=options.data), options.out
+    with joined() as team:
+        records = cross_validate(config, options.folds, out, resume=options.resume, team=team)
+    if team.leads:
+        print(f"all {options.folds} folds:\n{format_table(records)}")
+        print(f"written to {out}: {OUT_OF_FOLD}.json, {OUT_OF_FOLD}.csv")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -207,6 +230,12 @@ def _write_failures(scored: "list[Scored]", target: "Target", out: Path) -> None
     print(f"strata: {written}")
     sheet, page = write_worst(scored, target.predictor, out, part="val")
     print(f"worst images: {sheet}, {page}")
+
+
+def _folds(text: str) -> int:
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number from 2 on")
+    return int(text)
 
 
 def _spacing(text: str) -> tuple[float, float]:

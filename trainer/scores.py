@@ -67,7 +67,8 @@ def write_scores(
     predictor = target.predictor
     records = summarise_sets(scored, predictor)
     out.mkdir(parents=True, exist_ok=True)
-    _write_table(scored, out / f"scores_{part}.csv")
+    rows = [score_row(entry) for entry in scored]
+    write_rows(rows, out / f"scores_{part}.csv")
     draw_triptychs(_chosen(scored), predictor, out / f"triptychs_{part}.png")
     _draw_certainty(scored, out, part)
     calibration = predictor.calibration
@@ -80,7 +81,7 @@ def write_scores(
         "calibration": asdict(calibration) if calibration else None,
         "sets": [asdict(record) for record in records],
         "sweep": {"thresholds": THRESHOLDS, "sets": _sweep(scored)},
-        "items": [_item(entry) for entry in scored],
+        "items": rows,
     }
     write_json(scores_path(out, part), summary)  # last: `publish` reads it
     return records
@@ -111,12 +112,19 @@ def scores_path(run: Path, part: str) -> Path:
     return run / f"scores_{part}.json"
 
 
-def _item(entry: Scored) -> dict[str, Any]:
+def score_row(entry: Scored) -> dict[str, Any]:
+    """One image's scores by column; a distance that does not exist is None."""
     sample, scores = entry.sample, entry.scores
     place = {"dataset": sample.dataset, "part": sample.part, "id": sample.id}
     share = {"lesion_fraction": entry.lesion_fraction}
     predicted = {"predicted_jaccard": entry.certainty.predicted}
     return {**place, **share, **predicted, **scores.metrics, **scores.distances}
+
+
+def write_rows(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write rows of `score_row` as CSV; what is None is an empty cell."""
+    cells = [[_cell(value) for value in row.values()] for row in rows]
+    write_table(path, list(rows[0]), cells)
 
 
 def _certainty(entries: Sequence[Scored]) -> dict[str, Any]:
@@ -175,16 +183,10 @@ def _span(value: dict[str, float]) -> str:
     return f"{value['mean']:.4f} ({value['low']:.3f}-{value['high']:.3f})"
 
 
-def _write_table(scored: list[Scored], path: Path) -> None:
-    items = [_item(entry) for entry in scored]
-    write_table(path, list(items[0]), [[_cell(value) for value in item.values()] for item in items])
-
-
 def _cell(value: str | float | None) -> str:
-    """A distance that does not exist is an empty cell."""
     if value is None:
         return ""
-    return value if isinstance(value, str) else f"{value:.6f}"
+    return f"{value:.6f}" if isinstance(value, float) else str(value)
 
 
 def _chosen(scored: list[Scored]) -> list[tuple[str, Sample]]:
