@@ -52,7 +52,8 @@ class OptimConfig(_Strict):
         warmup: Share of all steps with a linearly rising rate, 0 to 1.
         ema: Decay of the exponential moving average that is published; 0 publishes the last
             weights themselves.
-        bf16: Forward and backward pass in bfloat16 where the device has it.
+        bf16: Forward and backward pass in bfloat16 where the device has arithmetic for it, else in
+            float32.
         clip_norm: Longest gradient, as the norm over all weights; 0 leaves gradients as they are.
     """
 

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from model_core.backends.pytorch import computes_in_bf16
 from model_core.errors import ConfigError, CorruptVersionError
 from model_core.losses import LOSSES, deep_supervised
 from model_core.normalise import normalise
@@ -90,6 +91,8 @@ def train(config: TrainConfig, run: Path, *, resume: bool = False, team: Team = 
     with ExitStack() as stack:
         if team.leads:
             stack.enter_context(held(run))
+            if config.optim.bf16 and not _in_bf16(config, team):
+                print("bf16 is asked for; this device only emulates it, so: float32")
             open_run(config, samples, run, resume=resume, device=team.label)
         team.wait()
         if (run / CHECKPOINT).exists():
@@ -214,7 +217,7 @@ def train_step(job: Job, augment: Augment, images: Tensor, masks: Tensor) -> flo
     images, masks = augment(images, masks)
     whole, mine = len(images), team.share(len(images))
     images, masks = images[mine], masks[mine]
-    with torch.autocast(team.device.type, torch.bfloat16, enabled=config.optim.bf16):
+    with torch.autocast(team.device.type, torch.bfloat16, enabled=_in_bf16(config, team)):
         inputs = normalise(images.permute(0, 2, 3, 1) * 255, config.preprocess)
         outputs = job.network(inputs)
     logits = [each.float() for each in outputs]
@@ -313,6 +316,11 @@ def _set_rate(optimiser: torch.optim.Optimizer, config: OptimConfig, step: int, 
         rate *= 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
     for group in optimiser.param_groups:
         group["lr"] = rate
+
+
+def _in_bf16(config: TrainConfig, team: Team) -> bool:
+    """Whether to train in bfloat16: emulated it would be slower than float32, and coarser."""
+    return config.optim.bf16 and computes_in_bf16(on_gpu=team.device.type == "cuda")
 
 
 def _clip(model: nn.Module, config: OptimConfig) -> float:
