@@ -50,6 +50,8 @@ FORMATS = frozenset({"JPEG", "PNG", "TIFF", "BMP", "WEBP"})
 ACCEPTED = "JPEG, PNG, TIFF, BMP, WebP or DICOM"
 
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
+    # First: the preamble before it may be that of a TIFF file (DICOM PS3.10, section 7.1).
+    (128, b"DICM", "DICOM"),
     (0, b"\xff\xd8\xff", "JPEG"),
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
     (0, b"II*\x00", "TIFF"),
@@ -61,7 +63,6 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (4, b"ftypmif1", "HEIC"),
     (4, b"ftypmsf1", "HEIC"),
     (4, b"ftypavi", "AVIF"),
-    (128, b"DICM", "DICOM"),
     (0, b"GIF8", "GIF"),
     (0, b"%PDF", "PDF"),
     (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),

@@ -37,6 +37,8 @@ def announced_pixels(data: bytes) -> int:
 
 
 def _size(data: bytes) -> tuple[int, int]:
+    if data[128:132] == b"DICM":  # first, as in `image_io`
+        return announced_size(data)
     if data.startswith(b"\xff\xd8"):
         return _jpeg(data)
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -46,8 +48,6 @@ def _size(data: bytes) -> tuple[int, int]:
     if data.startswith(b"BM"):
         wide = "<ii" if struct.unpack_from("<I", data, 14)[0] >= 40 else "<hh"
         return struct.unpack_from(wide, data, 18)
-    if data[128:132] == b"DICM":
-        return announced_size(data)
     if data[8:12] == b"WEBP":
         return _webp(data)
     if data[:64].lstrip().startswith(b"{"):

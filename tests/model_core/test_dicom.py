@@ -23,6 +23,7 @@ from model_core.errors import (
     UnsupportedImageError,
 )
 from model_core.image_io import decode_image
+from model_core.image_size import announced_pixels
 from tests.dicom_files import (
     DERMOSCOPIC,
     PATIENT,
@@ -65,6 +66,14 @@ def far(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> int:
 def test_lossless_pixels_come_as_they_were(syntax: str, sop_class: str) -> None:
     elements = {} if sop_class == "VL" else {"SOPClassUID": sop_class}
     assert np.array_equal(pixels(dicom(PICTURE, syntax, **elements)), RGB)
+
+
+@pytest.mark.parametrize("start", [b"II*\0\x10\0\0\0", b"MM\0*\0\0\0\x10"])
+def test_a_preamble_that_opens_a_tiff_file_changes_nothing(start: bytes) -> None:
+    plain = dicom(PICTURE)
+    both = start + plain[len(start) :]
+    assert np.array_equal(pixels(both), RGB)
+    assert announced_pixels(both) == announced_pixels(plain) == 40 * 60
 
 
 @pytest.mark.parametrize("syntax", LOSSLESS)
