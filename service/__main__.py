@@ -1,6 +1,7 @@
 """Starts the server: `python -m service`, settings from the environment (docs/settings.md)."""
 
 import contextlib
+import gc
 import logging
 import os
 import socket
@@ -76,6 +77,10 @@ def _serve(settings: Settings, listener: socket.socket | None, worker: Worker | 
     app.state.engine.load_production()
     # A worker only now: until it can answer, connections are for the others.
     listener = listener or _listen(settings, shared=True)
+    # What is there now stays: a full collection would look through all of it again and again,
+    # holding up the event loop for 80 ms. A version is freed by its last reference.
+    gc.collect()
+    gc.freeze()
     if worker:
         worker.ready()
     host = f"[{settings.host}]" if listener.family == socket.AF_INET6 else settings.host
