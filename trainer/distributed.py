@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from model_core.backends.pytorch import computes_in_bf16
 from model_core.errors import ConfigError
 from model_core.unet import UNet
 
@@ -92,6 +93,10 @@ class Team:
         parts: list[list[T]] = [[]] * self.count
         distributed.all_gather_object(parts, part)
         return [entry for each in parts for entry in each]
+
+    def has_bf16(self) -> bool:
+        """Whether bfloat16 is the arithmetic of every process's own device, not emulated."""
+        return all(self.gather([computes_in_bf16(on_gpu=self.device.type == "cuda")]))
 
     def wait(self) -> None:
         """Go on when every process has come here."""

@@ -10,11 +10,11 @@ from trainer.samples import Sample
 from trainer.split import Part
 
 _VALIDATED = 9
-"""One group in so many of a fold's own is kept for validation, as `trainer.split.part_of` does."""
+"""One image in so many of the others validates a run, the share of `trainer.split.part_of`."""
 
 
 def deal(samples: Sequence[Sample], count: int) -> dict[str, int]:
-    """Fold of each near-duplicate group, from 0: by names and sizes alone, in any order of rows.
+    """Fold of each near-duplicate group, from 1: by names and sizes alone, in any order of rows.
 
     The largest groups go first, each to the fold that has the fewest images: no two folds differ by
     more images than the largest group has.
@@ -32,19 +32,20 @@ def deal(samples: Sequence[Sample], count: int) -> dict[str, int]:
             f"{len(samples)} images in {len(sizes)} groups of near-duplicates are too few for "
             f"{count} folds: take fewer folds, or more images"
         )
-    images = [0] * count
+    images = dict.fromkeys(range(1, count + 1), 0)
     folds: dict[str, int] = {}
     for group in sorted(sizes, key=lambda name: (-sizes[name], _shuffled(name))):
-        fold = images.index(min(images))
-        folds[group], images[fold] = fold, images[fold] + sizes[group]
+        fold = min(images, key=images.__getitem__)
+        folds[group] = fold
+        images[fold] += sizes[group]
     return folds
 
 
 def without(samples: Sequence[Sample], folds: dict[str, int], fold: int) -> list[Sample]:
     """All samples, for the run that is kept from one fold: that fold is its test part.
 
-    A ninth of the others is its validation part, which may steer it and therefore cannot be the
-    fold itself.
+    About a ninth of the others is its validation part: it may steer the run, and so cannot be the
+    fold itself. The largest of their groups is never in it.
 
     Args:
         samples: As given to `deal`.
@@ -52,18 +53,22 @@ def without(samples: Sequence[Sample], folds: dict[str, int], fold: int) -> list
         fold: The one to keep out.
 
     Raises:
-        DatasetError: the other folds have only one group, which cannot both train and validate.
+        DatasetError: the others are one group, which cannot both train and validate.
     """
     rest = [sample for sample in samples if folds[sample.group] != fold]
     groups = len({sample.group for sample in rest})
     if groups < 2:
-        raise DatasetError("two groups of near-duplicates are too few to train on one of them")
-    second = deal(rest, min(_VALIDATED, groups))
+        raise DatasetError(
+            f"beside fold {fold} there is one group of near-duplicates alone, and a run needs two, "
+            "to train and to validate: take more folds, or more images"
+        )
+    validating = min(_VALIDATED, groups)
+    second = deal(rest, validating)
 
     def part(sample: Sample) -> Part:
         if folds[sample.group] == fold:
             return "test"
-        return "train" if second[sample.group] else "val"
+        return "val" if second[sample.group] == validating else "train"
 
     return [replace(sample, part=part(sample)) for sample in samples]
 

@@ -117,8 +117,18 @@ def seen_among(samples: Sequence[Sample], trained: Sequence[Fingerprint]) -> lis
     return sorted(found, key=lambda leak: leak.index)
 
 
-def require_unseen(samples: Sequence[Sample], trained: Sequence[Fingerprint]) -> None:
+def require_unseen(
+    samples: Sequence[Sample],
+    trained: Sequence[Fingerprint],
+    *,
+    advice: str = "`evaluate --skip-bad` leaves them out",
+) -> None:
     """Pass where none of the samples was seen in training.
+
+    Args:
+        samples: To be scored.
+        trained: What the model has seen.
+        advice: What to do about it, for the error.
 
     Raises:
         DatasetError: some were; the text lists the first of them.
@@ -127,7 +137,7 @@ def require_unseen(samples: Sequence[Sample], trained: Sequence[Fingerprint]) ->
     if leaks:
         raise DatasetError(
             f"{len(leaks)} of {len(samples)} images to be scored were seen in training "
-            f"(`evaluate --skip-bad` leaves them out):\n  " + "\n  ".join(describe(leaks, samples))
+            f"({advice}):\n  " + "\n  ".join(describe(leaks, samples))
         )
 
 

@@ -19,7 +19,6 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from model_core.backends.pytorch import computes_in_bf16
 from model_core.errors import ConfigError, CorruptVersionError
 from model_core.losses import LOSSES, deep_supervised
 from model_core.normalise import normalise
@@ -57,6 +56,7 @@ class Job:
         state: What the steps change.
         team: The processes that share each batch.
         network: The model as the team calls it.
+        bf16: Whether it runs in bfloat16.
         total: Steps of the whole run.
     """
 
@@ -65,6 +65,7 @@ class Job:
     state: TrainState
     team: Team
     network: Network
+    bf16: bool
     total: int
 
 
@@ -88,18 +89,20 @@ def train(config: TrainConfig, run: Path, *, resume: bool = False, team: Team = 
     _require_enough(config, count, team)
     torch.manual_seed(config.seed)
     state = new_state(config, team.device, initial=not (run / CHECKPOINT).exists())
+    bf16 = config.optim.bf16 and team.has_bf16()  # emulated it is slower than float32, and coarser
     with ExitStack() as stack:
         if team.leads:
             stack.enter_context(held(run))
-            if config.optim.bf16 and not _in_bf16(config, team):
+            precision = "bf16" if bf16 else "fp32"
+            open_run(config, samples, run, resume=resume, device=team.label, precision=precision)
+            if config.optim.bf16 and not bf16:
                 print("bf16 is asked for; this device only emulates it, so: float32")
-            open_run(config, samples, run, resume=resume, device=team.label)
         team.wait()
         if (run / CHECKPOINT).exists():
             load_checkpoint(run / CHECKPOINT, state)
         _require_same(state.progress, run, team)
         total = sum(stage.epochs * _steps(stage, count) for stage in config.stages)
-        job = Job(config, run, state, team, team.network(state.model), total)
+        job = Job(config, run, state, team, team.network(state.model), bf16, total)
         try:
             board = stack.enter_context(Board(run, state.progress.epoch)) if team.leads else None
             _run_epochs(job, samples, board)
@@ -170,7 +173,7 @@ def _run_epochs(job: Job, samples: list[Sample], board: Board | None) -> None:
         sized = replace(config.preprocess, size=stage.size)
         cache = open_cache(train_samples, sized, config.data / "cache")
         _train_epoch(job, cache, epoch, stage)
-        found = validate(config, val_samples, job.state.ema.weights, team)
+        found = validate(config, val_samples, job.state.ema.weights, team, bf16=job.bf16)
         _end_epoch(job, epoch, stage, found, board, time.monotonic() - began)
 
 
@@ -217,7 +220,7 @@ def train_step(job: Job, augment: Augment, images: Tensor, masks: Tensor) -> flo
     images, masks = augment(images, masks)
     whole, mine = len(images), team.share(len(images))
     images, masks = images[mine], masks[mine]
-    with torch.autocast(team.device.type, torch.bfloat16, enabled=_in_bf16(config, team)):
+    with torch.autocast(team.device.type, torch.bfloat16, enabled=job.bf16):
         inputs = normalise(images.permute(0, 2, 3, 1) * 255, config.preprocess)
         outputs = job.network(inputs)
     logits = [each.float() for each in outputs]
@@ -316,11 +319,6 @@ def _set_rate(optimiser: torch.optim.Optimizer, config: OptimConfig, step: int, 
         rate *= 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
     for group in optimiser.param_groups:
         group["lr"] = rate
-
-
-def _in_bf16(config: TrainConfig, team: Team) -> bool:
-    """Whether to train in bfloat16: emulated it would be slower than float32, and coarser."""
-    return config.optim.bf16 and computes_in_bf16(on_gpu=team.device.type == "cuda")
 
 
 def _clip(model: nn.Module, config: OptimConfig) -> float:

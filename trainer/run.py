@@ -54,9 +54,23 @@ class RunStoppedError(SegmentationError):
 
 
 def open_run(
-    config: TrainConfig, samples: Sequence[Sample], run: Path, *, resume: bool, device: str
+    config: TrainConfig,
+    samples: Sequence[Sample],
+    run: Path,
+    *,
+    resume: bool,
+    device: str,
+    precision: str,
 ) -> None:
     """Make the run folder, or check that it is this config's and that it may go on.
+
+    Args:
+        config: Of the run.
+        samples: All that may steer it, and its test part.
+        run: The folder.
+        resume: Whether it may hold the run already.
+        device: Where this start trains, for the record.
+        precision: In what arithmetic, for the record.
 
     Raises:
         ConfigError: it holds a run and `resume` is not set, or another config's run.
@@ -84,6 +98,7 @@ def open_run(
         "git_commit": _git_commit(),
         "torch": torch.__version__,
         "device": device,
+        "precision": precision,
     }
     record["starts"] = [*starts(record), start]
     write_json(run / RUN, record)
@@ -153,10 +168,23 @@ def trained_on(run: Path) -> list[Fingerprint]:
 
 
 def training_samples(config: TrainConfig) -> list[Sample]:
-    """The samples of the config's data that may steer a run: never the external sets.
+    """The samples of the config's data for a run: train, val and test, never the external sets.
 
     Raises:
         DatasetError: the folder is not prepared, lacks a named dataset, or has no train or val.
+    """
+    samples = own_samples(config)
+    parts = {sample.part for sample in samples}
+    if not {"train", "val"} <= parts:
+        raise DatasetError(f"{config.data} has parts {sorted(parts)}, training needs train and val")
+    return samples
+
+
+def own_samples(config: TrainConfig) -> list[Sample]:
+    """The samples of the config's data and datasets, of all parts but the external sets.
+
+    Raises:
+        DatasetError: the folder is not prepared, or lacks a named dataset.
     """
     samples = [sample for sample in read_samples(config.data) if sample.part != "external"]
     known = {sample.dataset for sample in samples}
@@ -167,11 +195,7 @@ def training_samples(config: TrainConfig) -> list[Sample]:
             f"{', '.join(sorted(known))}"
         )
     samples = [s for s in samples if not config.datasets or s.dataset in config.datasets]
-    samples.sort(key=lambda sample: sample.key)  # whatever the order of rows, the same weights
-    parts = {sample.part for sample in samples}
-    if not {"train", "val"} <= parts:
-        raise DatasetError(f"{config.data} has parts {sorted(parts)}, training needs train and val")
-    return samples
+    return sorted(samples, key=lambda sample: sample.key)  # in any order of rows, the same weights
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:

@@ -24,8 +24,16 @@ from trainer.samples import Sample
 from trainer.tables import write_table
 
 
-def summarise_sets(scored: list[Scored], predictor: Predictor) -> list[ScoreRecord]:
-    """One record for each dataset and part, with the conditions its scores hold under."""
+def summarise_sets(
+    scored: list[Scored], predictor: Predictor, *, called: str = ""
+) -> list[ScoreRecord]:
+    """One record for each dataset and part, with the conditions its scores hold under.
+
+    Args:
+        scored: What `score` gave.
+        predictor: What it was given, for the conditions.
+        called: The part's name in the records, where it is not the samples' own.
+    """
     fitted = predictor.preprocess_config
     conditions = (
         f"photograph {fitted.fit}ed to {fitted.size}x{fitted.size} px, mask scored at the truth's "
@@ -36,7 +44,7 @@ def summarise_sets(scored: list[Scored], predictor: Predictor) -> list[ScoreReco
     return [
         ScoreRecord(
             dataset=dataset,
-            part=part,
+            part=called or part,
             conditions=conditions,
             summary=dict(summarise([entry.scores for entry in entries]))
             | {"certainty": _certainty(entries)},
@@ -53,6 +61,7 @@ def write_scores(
     part: str,
     data_sha256: str,
     leak_checked: bool,
+    called: str = "",
 ) -> list[ScoreRecord]:
     """Write scores and pictures of one part into `out`, and return the records.
 
@@ -63,9 +72,10 @@ def write_scores(
         part: Goes into the files' names.
         data_sha256: Digest of the set that they were taken from.
         leak_checked: Whether it is known that the weights have seen none of them.
+        called: As `summarise_sets`.
     """
     predictor = target.predictor
-    records = summarise_sets(scored, predictor)
+    records = summarise_sets(scored, predictor, called=called)
     out.mkdir(parents=True, exist_ok=True)
     rows = [score_row(entry) for entry in scored]
     write_rows(rows, out / f"scores_{part}.csv")

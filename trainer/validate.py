@@ -49,6 +49,7 @@ def validate(
     weights: Mapping[str, Tensor],
     team: Team = ALONE,
     *,
+    bf16: bool = False,
     shown: int = 4,
 ) -> Validation:
     """Run weights on samples, without augmentation, at the size of `config.preprocess`.
@@ -58,6 +59,7 @@ def validate(
         samples: The validation part.
         weights: A state dict of `UNet(config.model)`.
         team: Each process takes its share of the images, and all are given the whole result.
+        bf16: Run in bfloat16, as the run itself does.
         shown: Number of images to give back.
     """
     cache = open_cache(samples, config.preprocess, config.data / "cache")
@@ -69,7 +71,7 @@ def validate(
     for start in range(mine.start, mine.stop, _BATCH):
         rows = slice(start, min(start + _BATCH, mine.stop))
         images = torch.from_numpy(cache.images[rows].copy()).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.optim.bf16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             logits = model(normalise(images, config.preprocess))
         found = (logits[:, 0] > 0).cpu().numpy()
         truths = cache.masks[rows].astype(bool)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,8 @@ from trainer.commands import main
 from trainer.config import TrainConfig
 from trainer.folds import deal, without
 from trainer.loop import train
-from trainer.samples import Sample, read_samples
+from trainer.run import load_record
+from trainer.samples import Sample, read_samples, write_samples
 
 CONFIG = """
 data = "unset"
@@ -63,7 +65,7 @@ def test_folds_are_even_and_the_same_for_any_order_of_rows(
     samples = samples_in_groups(sizes)
     folds = deal(samples, count)
     images = Counter(folds[sample.group] for sample in samples)
-    assert sorted(images) == list(range(count))
+    assert sorted(images) == list(range(1, count + 1))
     assert max(images.values()) - min(images.values()) <= max(sizes)
     order.shuffle(samples)
     assert deal(samples, count) == folds
@@ -75,7 +77,7 @@ def test_a_run_is_kept_from_its_fold_and_near_duplicates_stay_on_one_side(
 ) -> None:
     samples = samples_in_groups(sizes)
     folds = deal(samples, count)
-    for fold in range(count):
+    for fold in range(1, count + 1):
         parts = defaultdict(set)
         for sample in without(samples, folds, fold):
             parts[sample.group].add(sample.part)
@@ -85,11 +87,31 @@ def test_a_run_is_kept_from_its_fold_and_near_duplicates_stay_on_one_side(
             group for group in folds if folds[group] == fold
         }
         assert {"train", "val"} <= set(sides.values())
+        others = [sizes[int(group[1:])] for group in folds if folds[group] != fold]
+        assert max(others) in {
+            sizes[int(group[1:])] for group, side in sides.items() if side == "train"
+        }
 
 
 def test_fewer_groups_than_folds_are_refused() -> None:
     with pytest.raises(DatasetError, match=r"6 images in 2 groups .* too few for 3 folds"):
         deal(samples_in_groups([4, 2]), 3)
+
+
+def test_a_run_needs_two_groups_beside_its_fold() -> None:
+    samples = samples_in_groups([5, 1, 1])
+    folds = deal(samples, 2)
+    with pytest.raises(DatasetError, match="beside fold 2 there is one group"):
+        without(samples, folds, 2)
+
+
+def test_one_large_group_is_trained_on_and_does_not_validate() -> None:
+    samples = samples_in_groups([50, *[1] * 50])
+    folds = deal(samples, 5)
+    for fold in range(2, 6):
+        parts = Counter(sample.part for sample in without(samples, folds, fold))
+        assert parts["train"] > 70
+        assert parts["val"] < 10
 
 
 def command(folder: Path, data: Path, *more: str) -> list[str]:
@@ -107,39 +129,50 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def test_each_image_that_may_steer_a_run_is_scored_once_by_the_run_kept_from_it(
     tmp_path: Path, discs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "folds"
-    assert main(command(tmp_path, discs)) == 0
+    out, prepared = tmp_path / "folds", tmp_path / "data"
+    samples = read_samples(discs)
+    write_samples(samples, prepared)
+    assert main(command(tmp_path, prepared)) == 0
     printed = capsys.readouterr().out
     rows = rows_of(out / "out_of_fold.csv")
-    wanted = {s.id for s in read_samples(discs) if s.part in ("train", "val")}
+    wanted = {s.id for s in samples if s.part in ("train", "val")}
     assert sorted(row["id"] for row in rows) == sorted(wanted)
     assert {row["id"]: row["fold"] for row in rows} == {
         row["id"]: row["fold"] for row in rows_of(out / "folds.csv")
     }
     found = json.loads((out / "out_of_fold.json").read_text())
     [record] = found["sets"]
-    assert record["part"] == "out of fold"
+    assert record["part"] == rows[0]["part"] == "out of fold"
     assert "2-fold" in record["conditions"]
     assert record["summary"]["n"] == len(wanted)
     mean = sum(float(row["dice"]) for row in rows) / len(rows)
     assert record["summary"]["per_image"]["dice"]["mean"] == pytest.approx(mean, abs=1e-6)
-    dice = [fold["discs"]["dice"] for fold in found["folds"]]
+    dice = [fold["sets"]["discs"]["dice"] for fold in found["folds"]]
     assert found["spread"]["discs"]["dice"]["mean"] == pytest.approx(sum(dice) / 2)
     assert f"{record['summary']['per_image']['dice']['mean']:.4f}" in printed
 
-    # A fold's run is a run like any other, and gives its fold these very scores.
+    # A fold's run is a run, and gives its fold these very scores; they are not of a test part.
     run, data = out / "fold-2" / "run", out / "fold-2" / "data"
+    assert {"report.html", "curves.png", "triptychs_test.png"} <= {p.name for p in run.iterdir()}
+    publish = ["publish", str(run), "--licence", "CC0-1.0", "--version", "0.1.0"]
+    assert main([*publish, "--registry", str(tmp_path / "models")]) == 2
+    assert "is not of test or external images" in capsys.readouterr().err
     scored = tmp_path / "scored"
     assert main(["evaluate", str(run), "--data", str(data), "--out", str(scored)]) == 0
     alone = {row["id"]: row["dice"] for row in rows_of(scored / "scores_test.csv")}
     assert alone == {row["id"]: row["dice"] for row in rows if row["fold"] == "2"}
     assert not list(out.glob("fold-*/data/cache"))
 
-    assert main(command(tmp_path, discs)) == 2
+    assert main(command(tmp_path, prepared)) == 2
     assert "already holds a cross-validation: add --resume" in capsys.readouterr().err
-    assert main(command(tmp_path, discs, "--resume", "--folds", "3")) == 2
+    assert main(command(tmp_path, prepared, "--resume", "--folds", "3")) == 2
     assert "another number of folds" in capsys.readouterr().err
-    assert rows_of(out / "out_of_fold.csv") == rows
+    noted = (out / "fold-1" / "data" / "samples.csv").read_bytes()
+    first, *others = (sample for sample in samples if sample.part != "test")
+    write_samples([replace(first, mask_sha256="0" * 64), *others], prepared)
+    assert main(command(tmp_path, prepared, "--resume")) == 2
+    assert "was begun with other images" in capsys.readouterr().err
+    assert (out / "fold-1" / "data" / "samples.csv").read_bytes() == noted
 
 
 def test_initial_weights_that_saw_the_images_are_refused_before_anything_is_trained(
@@ -152,6 +185,23 @@ def test_initial_weights_that_saw_the_images_are_refused_before_anything_is_trai
     assert main(arguments) == 2
     assert "were seen in training" in capsys.readouterr().err
     assert not (tmp_path / "folds").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_score_each_image_once_too(tmp_path: Path, discs: Path) -> None:
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "trainer"]
+    subprocess.run(
+        [sys.executable, "-m", *torchrun, *command(tmp_path, discs)],
+        cwd=REPOSITORY,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        check=True,
+        timeout=600,
+    )
+    out = tmp_path / "folds"
+    scored = [row["id"] for row in rows_of(out / "out_of_fold.csv")]
+    wanted = [sample.id for sample in read_samples(discs) if sample.part in ("train", "val")]
+    assert sorted(scored) == sorted(wanted)
+    assert load_record(out / "fold-2" / "run")["starts"][0]["device"] == "cpu x 2"
 
 
 @pytest.mark.slow
@@ -172,10 +222,11 @@ def test_killed_at_random_instants_it_ends_with_the_same_scores(
             cwd=REPOSITORY,
             start_new_session=True,
         )
-        time.sleep(rng.uniform(0.4, 0.9) * whole_s)
+        time.sleep(rng.uniform(0.2, 0.9) * whole_s)
         os.killpg(program.pid, signal.SIGKILL)
         program.wait()
     resumed = [*start, *command(folders[1], discs, "--resume")]
     subprocess.run(resumed, cwd=REPOSITORY, check=True)
-    whole, killed = (folder / "folds" / "out_of_fold.csv" for folder in folders)
-    assert killed.read_bytes() == whole.read_bytes()
+    for name in ("out_of_fold.csv", "out_of_fold.json"):
+        whole, killed = (folder / "folds" / name for folder in folders)
+        assert killed.read_bytes() == whole.read_bytes()

@@ -186,7 +186,7 @@ def test_a_run_stops_early_and_keeps_the_weights_of_its_best_epoch(
     dices = iter([0.2, 0.6, 0.5, 0.4, 0.9])
     kept: list[bytes] = []
 
-    def scripted(*_: object) -> validate.Validation:
+    def scripted(*_: object, **__: object) -> validate.Validation:
         if kept or (tmp_path / "run" / run.WEIGHTS).exists():
             kept.append(weights_of(tmp_path / "run"))
         picture = np.zeros((1, 8, 8, 3), np.uint8)
