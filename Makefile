@@ -21,8 +21,8 @@ serve: base ## install what is missing, then serve on http://127.0.0.1:8000 (set
 demo: with-page ## install what is missing, then start the page on http://127.0.0.1:8501 and the service behind it
 	@exec $(PY) -m demo
 
-test: dev ## install what is missing, then run the tests (some of them: ARGS="-k rle -x")
-	@exec $(PY) -m pytest $(ARGS)
+test: dev ## install what is missing, then run the tests on all cores (some of them: ARGS="-k rle -x")
+	@exec $(PY) -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 test-slow: dev ## install what is missing, then run the tests that take minutes
 	@exec $(PY) -m pytest -m slow $(ARGS)

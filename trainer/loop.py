@@ -271,7 +271,6 @@ def _end_epoch(
     progress.epoch, progress.step, progress.loss_sum = epoch + 1, 0, 0.0
     if board:
         save_checkpoint(job.run / CHECKPOINT, job.state)
-        draw_curves(read_log(job.run), job.run / "curves.png")
 
 
 def _optimiser(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:

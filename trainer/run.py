@@ -11,7 +11,8 @@
 | exports/ | what else `publish` freezes with them |
 | calibration.json | threshold, component rules and calibration, chosen on validation images |
 | precision.json | what fp32, bf16 and int8 score on the same images |
-| curves.png, tensorboard/ | how it went |
+| tensorboard/ | how it goes |
+| curves.png | how it went, drawn at the end |
 | scores_PART.json, .csv, triptychs_PART.png, report.html | how good it is |
 | strata_val.json, .md, worst_val.png, .html | on what kind of image it fails, and the worst ones |
 | protocol.json, .md | the evaluation of record |
