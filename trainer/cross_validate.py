@@ -15,6 +15,7 @@ The images are those of the train and val parts; test and external sets stay out
 
 import shutil
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -30,7 +31,7 @@ from trainer.folds import deal, without
 from trainer.html_report import write_report
 from trainer.leaks import fingerprint, require_unseen
 from trainer.loop import train
-from trainer.run import CONFIG, held, load_record, own_samples, trained_on, write_json
+from trainer.run import CONFIG, RUN, held, load_record, own_samples, trained_on, write_json
 from trainer.samples import Sample, digest, write_samples
 from trainer.scores import format_table, score_row, summarise_sets, write_rows, write_scores
 from trainer.tables import read_table, write_table
@@ -48,13 +49,18 @@ class Fold:
 
     Attributes:
         number: From 1.
+        of: How many there are.
         home: Folder of both.
         samples: Those of all folds; this one is the test part.
     """
 
     number: int
+    of: int
     home: Path
     samples: list[Sample]
+
+    def __str__(self) -> str:
+        return f"fold {self.number} of {self.of}"
 
     @property
     def run(self) -> Path:
@@ -108,7 +114,7 @@ def cross_validate(
     samples = [sample for sample in own_samples(config) if sample.part != "test"]
     dealt = deal(samples, count)
     folds = [
-        Fold(number, out / f"fold-{number}", without(samples, dealt, number))
+        Fold(number, count, out / f"fold-{number}", without(samples, dealt, number))
         for number in range(1, count + 1)
     ]
     _require_apart(config, folds)
@@ -153,6 +159,8 @@ def _run_fold(config: TrainConfig, fold: Fold, first: Fold, team: Team) -> Resul
     """Train the run that is kept from a fold, to its end, and score it on the fold."""
     if team.leads:
         write_samples(fold.samples, fold.data)
+        counts = Counter(sample.part for sample in fold.samples)
+        print(f"{fold}: {counts['train']} train, {counts['val']} val, {counts['test']} kept out")
     team.wait()
     train(replace(config, data=fold.data), fold.run, resume=True, team=team)
     team.wait()  # until the first process has written the weights
@@ -166,6 +174,7 @@ def _run_fold(config: TrainConfig, fold: Fold, first: Fold, team: Team) -> Resul
 
 
 def _write_fold(fold: Fold, target: Target, scored: list[Scored]) -> list[ScoreRecord]:
+    write_json(fold.run / RUN, load_record(fold.run) | {"fold": f"{fold.number} of {fold.of}"})
     shutil.rmtree(fold.data / "cache", ignore_errors=True)  # gigabytes, which no other run can use
     require_unseen(fold.kept_out, trained_on(fold.run))
     records = write_scores(
@@ -175,10 +184,10 @@ def _write_fold(fold: Fold, target: Target, scored: list[Scored]) -> list[ScoreR
         part="test",
         data_sha256=digest(fold.samples),
         leak_checked=True,
-        called=_PART,  # so that `publish` does not take them for scores of the test part
+        called=_PART,
     )
     write_report(fold.run)
-    print(f"fold {fold.number}, scored by the run kept from it:\n{format_table(records)}")
+    print(f"{fold}, scored by the run kept from it:\n{format_table(records)}")
     return records
 
 

@@ -43,6 +43,8 @@ def write_report(run: Path) -> Path:
     """
     config, record, log = _read(run / CONFIG), _read(run / RUN), read_log(run)
     name = run.resolve().name
+    if "fold" in record:
+        name += f", kept from fold {record['fold']}"
     page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         name=escape(f"{config['name']} – {name}" if config else name),
         facts=_facts(run, config, record, log),

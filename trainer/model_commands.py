@@ -36,7 +36,7 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     crossing = commands.add_parser(
         "cross-validate", help="train a run for each fold, and score it on the fold it never saw"
     )
-    crossing.add_argument("config", type=Path)
+    crossing.add_argument("config", type=Path, help="as of `train`, such as trainer/configs/*.toml")
     crossing.add_argument("--out", type=Path, required=True, help="folder for all runs")
     crossing.add_argument("--data", type=Path, help="prepared folder (default: the config's)")
     crossing.add_argument("--folds", type=_folds, default=5, help="number of folds (5)")

@@ -66,7 +66,7 @@ def publish(
         onnx: Whether the version holds the exported ONNX network too, twice its weights in size.
 
     Raises:
-        GateError: not scored, scored before the weights changed, or scored too low.
+        GateError: kept from a fold, not scored, scored before the weights changed, or too low.
         VersionExistsError: the version is taken.
         ConfigError: no licence is given, or no ONNX network was exported.
     """
@@ -75,6 +75,11 @@ def publish(
     if not licence.strip():
         raise ConfigError("licence is empty, expected the terms of the weights")
     config, record = load_run(run), load_record(run)
+    if "fold" in record:
+        raise GateError(
+            f"{run} was kept from fold {record['fold']} of a cross-validation: `train` a run on "
+            "all of the data, and publish that"
+        )
     scored = file_sha256(run / WEIGHTS)
     chosen = read_calibrated(run, scored)
     rules = chosen.postprocess if chosen else config.postprocess

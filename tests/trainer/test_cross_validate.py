@@ -134,6 +134,7 @@ def test_each_image_that_may_steer_a_run_is_scored_once_by_the_run_kept_from_it(
     write_samples(samples, prepared)
     assert main(command(tmp_path, prepared)) == 0
     printed = capsys.readouterr().out
+    assert "fold 2 of 2: " in printed
     rows = rows_of(out / "out_of_fold.csv")
     wanted = {s.id for s in samples if s.part in ("train", "val")}
     assert sorted(row["id"] for row in rows) == sorted(wanted)
@@ -156,7 +157,8 @@ def test_each_image_that_may_steer_a_run_is_scored_once_by_the_run_kept_from_it(
     assert {"report.html", "curves.png", "triptychs_test.png"} <= {p.name for p in run.iterdir()}
     publish = ["publish", str(run), "--licence", "CC0-1.0", "--version", "0.1.0"]
     assert main([*publish, "--registry", str(tmp_path / "models")]) == 2
-    assert "is not of test or external images" in capsys.readouterr().err
+    assert "was kept from fold 2 of 2 of a cross-validation" in capsys.readouterr().err
+    assert "kept from fold 2 of 2" in (run / "report.html").read_text()
     scored = tmp_path / "scored"
     assert main(["evaluate", str(run), "--data", str(data), "--out", str(scored)]) == 0
     alone = {row["id"]: row["dice"] for row in rows_of(scored / "scores_test.csv")}
