@@ -76,6 +76,7 @@ def _facts(
         "Commit": last.get("git_commit"),
         "torch": last.get("torch"),
         "Device": last.get("device"),
+        "Arithmetic": last.get("precision"),
         "Epochs": took,
         "Loss": config.get("loss"),
         "Weights, SHA-256": file_sha256(weights) if weights.is_file() else None,
