@@ -123,7 +123,7 @@ def ours(name: str, config: TrainConfig, stage: Stage, samples: list[Sample]) ->
     """Our loop on one of a config's sizes, from the cache to the averaged weights."""
     state = new_state(config, ALONE.device, initial=False)
     state.model.train()
-    bf16 = config.optim.bf16 and ALONE.has_bf16()
+    bf16 = ALONE.in_bf16(config.optim.bf16)
     job = Job(config, Path(), state, ALONE, state.model.forward_all, bf16, total=10**6)
     cache = open_cache(samples, replace(config.preprocess, size=stage.size), config.data / "cache")
     augment = Augment(config.augment)

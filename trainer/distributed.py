@@ -94,9 +94,12 @@ class Team:
         distributed.all_gather_object(parts, part)
         return [entry for each in parts for entry in each]
 
-    def has_bf16(self) -> bool:
-        """Whether bfloat16 is the arithmetic of every process's own device, not emulated."""
-        return all(self.gather([computes_in_bf16(on_gpu=self.device.type == "cuda")]))
+    def in_bf16(self, wanted: bool) -> bool:
+        """Whether to compute in bfloat16: it is wanted, and no process's device only emulates it.
+
+        Emulated it is slower than float32, and coarser.
+        """
+        return wanted and all(self.gather([computes_in_bf16(on_gpu=self.device.type == "cuda")]))
 
     def wait(self) -> None:
         """Go on when every process has come here."""

@@ -89,7 +89,7 @@ def train(config: TrainConfig, run: Path, *, resume: bool = False, team: Team = 
     _require_enough(config, count, team)
     torch.manual_seed(config.seed)
     state = new_state(config, team.device, initial=not (run / CHECKPOINT).exists())
-    bf16 = config.optim.bf16 and team.has_bf16()  # emulated it is slower than float32, and coarser
+    bf16 = team.in_bf16(config.optim.bf16)
     with ExitStack() as stack:
         if team.leads:
             stack.enter_context(held(run))
