@@ -1,12 +1,16 @@
 """What every test may ask for."""
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
+
+BuiltOnce = Callable[[str, Callable[[Path], None]], Path]
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -30,6 +34,29 @@ def real_data() -> Path:
     if not (folder / "MANIFEST.csv").is_file():
         pytest.skip(f"no real photographs: {folder} has no MANIFEST.csv (set LESION_TEST_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def built_once(tmp_path_factory: pytest.TempPathFactory) -> BuiltOnce:
+    """Folders that one worker fills and all of them read: a test that changes one takes a copy.
+
+    Called with a name of the whole suite, and with what fills the folder; gives the folder.
+    """
+    ours = tmp_path_factory.getbasetemp()
+    shared = (ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours) / "shared"
+    shared.mkdir(exist_ok=True)
+
+    def folder_of(name: str, fill: Callable[[Path], None]) -> Path:
+        folder, done = shared / name, shared / f"{name}.done"
+        with FileLock(shared / f"{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of an attempt that failed
+                folder.mkdir()
+                fill(folder)
+                done.touch()
+        return folder
+
+    return folder_of
 
 
 @pytest.fixture(scope="session")

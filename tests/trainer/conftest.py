@@ -1,29 +1,54 @@
-"""A prepared folder of discs, and a config that trains on it in a second."""
+"""A prepared folder of discs, a config that trains on it in a second, and runs of it."""
 
+import shutil
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
+from tests.conftest import BuiltOnce
 from tests.discs import row, write_manifest, write_pair
+from trainer import loop
 from trainer.config import TrainConfig, parse_config
 from trainer.datasets import prepare
 from trainer.layouts import read_manifest
 from trainer.samples import write_samples
 
 
+@pytest.fixture(autouse=True)
+def _no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs draw nothing, which would take longer than to train them, unless a test has `pictures`.
+
+    Runs that fixtures of a wider scope train have all that a run has.
+    """
+    if "pictures" not in request.fixturenames:
+        monkeypatch.setattr(loop, "Board", MagicMock())
+        monkeypatch.setattr(loop, "draw_curves", MagicMock())
+
+
+@pytest.fixture
+def pictures() -> None:
+    """Runs write TensorBoard's files and draw their curves, as they do for a user."""
+
+
 @pytest.fixture(scope="session")
-def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def discs(built_once: BuiltOnce) -> Path:
     """A prepared folder of 40 discs."""
-    source, out = tmp_path_factory.mktemp("discs"), tmp_path_factory.mktemp("prepared")
+    return built_once("discs", _prepare_discs) / "prepared"
+
+
+def _prepare_discs(folder: Path) -> None:
+    source = folder / "source"
+    source.mkdir()
     names = [f"disc{index:02}" for index in range(40)]
     for index, name in enumerate(names):
         write_pair(source, name, seed=index)
     write_manifest(source, [row(name) for name in names])
-    write_samples(prepare(read_manifest(source)).samples, out)
-    return out
+    (folder / "prepared").mkdir()
+    write_samples(prepare(read_manifest(source)).samples, folder / "prepared")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def config(discs: Path) -> TrainConfig:
     """Two epochs of a tiny network with everything that is random switched on."""
     return parse_config(
@@ -44,3 +69,15 @@ def config(discs: Path) -> TrainConfig:
         },
         "test",
     )
+
+
+@pytest.fixture(scope="session")
+def whole(config: TrainConfig, built_once: BuiltOnce) -> Path:
+    """A run of `config`, trained to its end; only to be read."""
+    return built_once("whole", lambda folder: loop.train(config, folder / "run")) / "run"
+
+
+@pytest.fixture
+def finished(whole: Path, tmp_path: Path) -> Path:
+    """A copy of `whole` that a test may change."""
+    return shutil.copytree(whole, tmp_path / "run")
