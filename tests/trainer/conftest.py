@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import BuiltOnce
 from tests.discs import row, write_manifest, write_pair
 from trainer import loop
+from trainer.commands import main
 from trainer.config import TrainConfig, parse_config
 from trainer.datasets import prepare
 from trainer.layouts import read_manifest
@@ -81,3 +82,44 @@ def whole(config: TrainConfig, built_once: BuiltOnce) -> Path:
 def finished(whole: Path, tmp_path: Path) -> Path:
     """A copy of `whole` that a test may change."""
     return shutil.copytree(whole, tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def scored(discs: Path, built_once: BuiltOnce) -> Path:
+    """A run that finds discs well enough to be published, with its scores; only to be read."""
+
+    def fill(folder: Path) -> None:
+        table = {
+            "name": "disc-unet",
+            "data": str(discs),
+            "loss": "bce_dice",
+            "gate_dice": 0.5,
+            "limits": ["Knows only discs."],
+            "stages": [{"size": 32, "epochs": 8, "batch": 4}],
+            "model": {"width": 4, "depth": 2, "norm": "batch", "patch": 2},
+            "preprocess": {"size": 32},
+            "optim": {"lr": 0.02, "ema": 0.8},
+        }
+        loop.train(parse_config(table, "test"), folder / "run")
+        assert main(["evaluate", str(folder / "run"), "--data", str(discs)]) == 0
+
+    return built_once("scored", fill) / "run"
+
+
+@pytest.fixture(scope="session")
+def exported(scored: Path, discs: Path, built_once: BuiltOnce) -> Path:
+    """The same run calibrated, scored again, published as 1.0.0 in `models` beside it, and then
+    exported; only to be read."""
+
+    def fill(folder: Path) -> None:
+        run = shutil.copytree(scored, folder / "run")
+        publish = ["publish", str(run), "--registry", str(folder / "models"), "--version", "1.0.0"]
+        for command in (
+            ["calibrate", str(run), "--data", str(discs)],
+            ["evaluate", str(run), "--data", str(discs)],
+            [*publish, "--licence", "CC0-1.0"],
+            ["export", str(run), "--data", str(discs)],
+        ):
+            assert main(command) == 0
+
+    return built_once("exported", fill) / "run"

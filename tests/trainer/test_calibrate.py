@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,38 +8,22 @@ import pytest
 from model_core.errors import ConfigError, GateError
 from model_core.registry import Registry
 from trainer.calibrate import read_calibrated
-from trainer.commands import main
-from trainer.config import parse_config
 from trainer.evaluate import run_target
-from trainer.export import export
-from trainer.loop import train
 from trainer.publish import publish
 from trainer.run import CALIBRATION
 from trainer.samples import read_photo, read_samples
 
 
-@pytest.fixture(scope="module")
-def run(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was trained, calibrated, scored and published as 1.0.0, beside it."""
-    folder = tmp_path_factory.mktemp("runs") / "discs"
-    config = parse_config(
-        {
-            "name": "disc-unet",
-            "data": str(discs),
-            "loss": "bce_dice",
-            "gate_dice": 0.5,
-            "stages": [{"size": 32, "epochs": 8, "batch": 4}],
-            "model": {"width": 4, "depth": 2, "norm": "batch"},
-            "preprocess": {"size": 32},
-            "optim": {"lr": 0.02, "ema": 0.8},
-        },
-        "test",
-    )
-    train(config, folder)
-    for command in ("calibrate", "evaluate"):
-        assert main([command, str(folder), "--data", str(discs)]) == 0
-    publish(folder, Registry(folder.parent / "models"), version="1.0.0", licence="CC0-1.0")
-    return folder
+@pytest.fixture
+def run(exported: Path) -> Path:
+    """A run that was calibrated, scored, published as 1.0.0 in `models` beside it, and exported."""
+    return exported
+
+
+@pytest.fixture
+def copied(exported: Path, tmp_path: Path) -> Path:
+    """A copy of that run that a test may change."""
+    return shutil.copytree(exported, tmp_path / "run")
 
 
 def photograph(discs: Path) -> bytes:
@@ -78,22 +63,20 @@ def test_the_published_version_answers_as_the_run_does(run: Path, discs: Path) -
     assert np.array_equal(for_run.mask, for_version.mask)
 
 
-def test_every_engine_is_compared_with_the_same_calibration(run: Path, discs: Path) -> None:
-    first = export(run, read_samples(discs))["engines"][0]
+def test_every_engine_is_compared_with_the_same_calibration(run: Path) -> None:
+    first = json.loads((run / "precision.json").read_text())["engines"][0]
     report = json.loads((run / CALIBRATION).read_text())
     chosen = max(report["tried"], key=lambda entry: entry["jaccard"])
     assert first["jaccard"] == pytest.approx(chosen["jaccard"], abs=1e-6)
 
 
-def test_engines_measured_before_a_new_calibration_do_not_count(run: Path, tmp_path: Path) -> None:
-    path = run / "precision.json"
-    measured = json.loads(path.read_text())
-    path.write_text(json.dumps(measured | {"calibration": None}))
-    try:
-        with pytest.raises(GateError, match="measured with another calibration: export again"):
-            publish(run, Registry(tmp_path), version="1.0.1", licence="CC0-1.0")
-    finally:
-        path.write_text(json.dumps(measured))
+def test_engines_measured_before_a_new_calibration_do_not_count(
+    run: Path, copied: Path, tmp_path: Path
+) -> None:
+    path = copied / "precision.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"calibration": None}))
+    with pytest.raises(GateError, match="measured with another calibration: export again"):
+        publish(copied, Registry(tmp_path), version="1.0.1", licence="CC0-1.0")
     assert publish(run, Registry(tmp_path), version="1.0.1", licence="CC0-1.0").card.engines
 
 
@@ -102,17 +85,16 @@ def test_a_calibration_of_other_weights_is_not_used(run: Path) -> None:
         read_calibrated(run, "0" * 64)
 
 
-def test_scores_from_before_the_calibration_cannot_be_published(run: Path, tmp_path: Path) -> None:
-    scores = json.loads((run / "scores_test.json").read_text())
-    (run / "scores_test.json").write_text(json.dumps(scores | {"calibration": None}))
-    try:
-        with pytest.raises(GateError, match="scored with calibration None, the run has"):
-            publish(run, Registry(tmp_path), version="1.0.1", licence="CC0-1.0")
-    finally:
-        (run / "scores_test.json").write_text(json.dumps(scores))
+def test_scores_from_before_the_calibration_cannot_be_published(
+    copied: Path, tmp_path: Path
+) -> None:
+    path = copied / "scores_test.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"calibration": None}))
+    with pytest.raises(GateError, match="scored with calibration None, the run has"):
+        publish(copied, Registry(tmp_path), version="1.0.1", licence="CC0-1.0")
 
 
-def test_a_damaged_calibration_is_named(run: Path, tmp_path: Path) -> None:
+def test_a_damaged_calibration_is_named(tmp_path: Path) -> None:
     (tmp_path / CALIBRATION).write_text('{"weights_sha256": "x", "calibration": {}}')
     with pytest.raises(ConfigError, match="is no calibration"):
         read_calibrated(tmp_path, "x")

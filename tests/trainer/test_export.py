@@ -15,33 +15,16 @@ from model_core.preprocess import PreprocessConfig
 from model_core.unet import UNet
 from model_core.unet_config import UNetConfig
 from model_core.weights import load_weights
-from trainer.config import parse_config
 from trainer.evaluate import run_target
 from trainer.export import compare, export, write_onnx
-from trainer.loop import train
 from trainer.run import WEIGHTS, load_run
 from trainer.samples import read_samples
 
 
-@pytest.fixture(scope="module")
-def run(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def run(exported: Path) -> Path:
     """A trained and exported run."""
-    folder = tmp_path_factory.mktemp("runs") / "discs"
-    config = parse_config(
-        {
-            "name": "disc-unet",
-            "data": str(discs),
-            "loss": "bce_dice",
-            "stages": [{"size": 32, "epochs": 8, "batch": 4}],
-            "model": {"width": 4, "depth": 2, "norm": "batch", "patch": 2},
-            "preprocess": {"size": 32},
-            "optim": {"lr": 0.02, "ema": 0.8},
-        },
-        "test",
-    )
-    train(config, folder)
-    export(folder, read_samples(discs))
-    return folder
+    return exported
 
 
 @pytest.fixture

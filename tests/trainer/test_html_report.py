@@ -13,6 +13,7 @@ import pytest
 
 from model_core.errors import ConfigError
 from model_core.metrics import METRICS
+from tests.conftest import BuiltOnce
 from trainer.commands import main
 from trainer.config import parse_config
 from trainer.evaluate import held_out, run_target, score
@@ -71,23 +72,27 @@ class Page(HTMLParser):
         self.texts.append(data)
 
 
-@pytest.fixture(scope="module")
-def run(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def run(discs: Path, built_once: BuiltOnce) -> Path:
     """A run of two epochs, scored with its threshold sweep."""
-    folder = tmp_path_factory.mktemp("report") / "run"
-    table = {
-        "name": "disc-unet",
-        "data": str(discs),
-        "limits": ["<script>alert(1)</script>"],
-        "stages": [{"size": 16, "epochs": 2, "batch": 4}],
-        "model": {"width": 4, "depth": 2, "norm": "batch"},
-        "preprocess": {"size": 16},
-    }
-    train(parse_config(table, "test"), folder)
-    target = run_target(folder)
-    scored = score(target.predictor, held_out(read_samples(discs), "test"), sweep=True)
-    write_scores(scored, target, folder, part="test", data_sha256="0" * 64, leak_checked=True)
-    return folder
+
+    def fill(folder: Path) -> None:
+        table = {
+            "name": "disc-unet",
+            "data": str(discs),
+            "limits": ["<script>alert(1)</script>"],
+            "stages": [{"size": 16, "epochs": 2, "batch": 4}],
+            "model": {"width": 4, "depth": 2, "norm": "batch"},
+            "preprocess": {"size": 16},
+        }
+        train(parse_config(table, "test"), folder / "run")
+        target = run_target(folder / "run")
+        scored = score(target.predictor, held_out(read_samples(discs), "test"), sweep=True)
+        where = folder / "run"
+        write_scores(scored, target, where, part="test", data_sha256="0" * 64, leak_checked=True)
+        write_report(where)
+
+    return built_once("report", fill) / "run"
 
 
 def page_of(run: Path) -> Page:
@@ -97,7 +102,7 @@ def page_of(run: Path) -> Page:
 @pytest.fixture(scope="module")
 def page(run: Path) -> Page:
     """The page of that run as it is."""
-    return page_of(run)
+    return Page((run / "report.html").read_text(encoding="utf-8"))
 
 
 def copy(run: Path, tmp_path: Path) -> Path:

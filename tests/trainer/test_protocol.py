@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.committed import write_committed
+from tests.conftest import BuiltOnce
 from trainer.commands import main
 from trainer.config import TrainConfig, parse_config
 from trainer.loop import train
@@ -17,20 +18,20 @@ from trainer.samples import read_samples, write_samples
 from trainer.split import Part
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def data(built_once: BuiltOnce) -> Path:
     """A prepared folder whose IDs are in the committed split."""
-    folder = tmp_path_factory.mktemp("committed")
-    samples = write_committed(folder / "source", folder / "data")
-    assert {sample.part for sample in samples} == {"train", "val", "test", "external"}
-    return folder / "data"
+
+    def fill(folder: Path) -> None:
+        samples = write_committed(folder / "source", folder / "data")
+        assert {sample.part for sample in samples} == {"train", "val", "test", "external"}
+
+    return built_once("committed", fill) / "data"
 
 
-@pytest.fixture(scope="module")
-def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("trained") / "run"
-    train(config_of(data), run)
-    return run
+@pytest.fixture(scope="session")
+def trained(data: Path, built_once: BuiltOnce) -> Path:
+    return built_once("protocol", lambda folder: train(config_of(data), folder / "run")) / "run"
 
 
 @pytest.fixture
@@ -39,15 +40,18 @@ def run(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
-@pytest.fixture(scope="module")
-def scored(trained: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def scored(trained: Path, data: Path, built_once: BuiltOnce) -> Path:
     """The same run after its evaluation of record; said.txt has what that printed."""
-    run = Path(shutil.copytree(trained, tmp_path_factory.mktemp("scored") / "run"))
-    said = io.StringIO()
-    with redirect_stdout(said), redirect_stderr(said):
-        assert main(of_record(data, run)) == 0
-    (run / "said.txt").write_text(said.getvalue())
-    return run
+
+    def fill(folder: Path) -> None:
+        run = shutil.copytree(trained, folder / "run")
+        said = io.StringIO()
+        with redirect_stdout(said), redirect_stderr(said):
+            assert main(of_record(data, run)) == 0
+        (run / "said.txt").write_text(said.getvalue())
+
+    return built_once("of_record", fill) / "run"
 
 
 def config_of(data: Path) -> TrainConfig:

@@ -10,35 +10,16 @@ from model_core.backends.choice import INT8_FILE, ONNX_FILE
 from model_core.errors import ConfigError, DatasetError, GateError, VersionExistsError
 from model_core.registry import Registry
 from trainer import evaluate, publish, registry_commands, scores
-from trainer.config import parse_config
-from trainer.loop import train
 from trainer.run import WEIGHTS, load_run, trained_on
 from trainer.samples import read_samples
 
 LICENCE = "CC0-1.0"
 
 
-@pytest.fixture(scope="module")
-def run(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def run(scored: Path) -> Path:
     """A trained and scored run, fit to publish."""
-    folder = tmp_path_factory.mktemp("runs") / "discs"
-    config = parse_config(
-        {
-            "name": "disc-unet",
-            "data": str(discs),
-            "loss": "bce_dice",
-            "gate_dice": 0.5,
-            "limits": ["Knows only discs."],
-            "stages": [{"size": 32, "epochs": 8, "batch": 4}],
-            "model": {"width": 4, "depth": 2, "norm": "batch"},
-            "preprocess": {"size": 32},
-            "optim": {"lr": 0.02, "ema": 0.8},
-        },
-        "test",
-    )
-    train(config, folder)
-    score_run(folder, discs)
-    return folder
+    return scored
 
 
 def score_run(run: Path, data: Path, part: str = "test") -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_core.registry import Registry
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, BuiltOnce
 from trainer.commands import main
 from trainer.config import parse_config
 from trainer.loop import train
@@ -24,25 +24,29 @@ PLAIN = NUMBERS | st.text(st.characters(exclude_categories=["Cs"]))
 VALUES = PLAIN | st.lists(PLAIN, max_size=3) | st.lists(st.dictionaries(KEYS, PLAIN), max_size=2)
 
 
-@pytest.fixture(scope="module")
-def models(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def models(discs: Path, built_once: BuiltOnce) -> Path:
     """A registry with disc-unet@1.0.0, trained, calibrated and scored on the discs."""
-    folder = tmp_path_factory.mktemp("reproduce")
-    table = {
-        "name": "disc-unet",
-        "data": str(discs),
-        "gate_dice": 0.0,
-        "seed": 5,
-        "stages": [{"size": 16, "epochs": 2, "batch": 4}],
-        "model": {"width": 4, "depth": 2, "norm": "batch"},
-        "preprocess": {"size": 16},
-    }
-    train(parse_config(table, "test"), folder / "run")
-    assert main(["calibrate", str(folder / "run"), "--data", str(discs)]) == 0
-    assert main(["evaluate", str(folder / "run"), "--data", str(discs)]) == 0
-    publish = ["publish", str(folder / "run"), "--version", "1.0.0", "--licence", "CC0-1.0"]
-    assert main([*publish, "--registry", str(folder / "models"), "--alias", "production"]) == 0
-    return folder / "models"
+
+    def fill(folder: Path) -> None:
+        table = {
+            "name": "disc-unet",
+            "data": str(discs),
+            "gate_dice": 0.0,
+            "seed": 5,
+            "stages": [{"size": 16, "epochs": 2, "batch": 4}],
+            "model": {"width": 4, "depth": 2, "norm": "batch"},
+            "preprocess": {"size": 16},
+        }
+        run = str(folder / "run")
+        train(parse_config(table, "test"), folder / "run")
+        assert main(["calibrate", run, "--data", str(discs)]) == 0
+        assert main(["evaluate", run, "--data", str(discs)]) == 0
+        publish = ["publish", run, "--version", "1.0.0", "--licence", "CC0-1.0"]
+        registry = ["--registry", str(folder / "models"), "--alias", "production"]
+        assert main([*publish, *registry]) == 0
+
+    return built_once("reproduce", fill) / "models"
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.conftest import BuiltOnce
 from trainer.commands import main
 from trainer.config import parse_config
 from trainer.loop import train
@@ -17,28 +18,30 @@ from trainer.samples import read_samples, write_samples
 from trainer.worst import PRED_COLOUR, TRUTH_COLOUR
 
 
-@pytest.fixture(scope="module")
-def scored(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def scored(discs: Path, built_once: BuiltOnce) -> Path:
     """A run scored on a validation part of 34 images; said.txt has what that printed."""
-    folder = tmp_path_factory.mktemp("worst")
-    samples = read_samples(discs)
-    write_samples(
-        [replace(s, part="train" if i < 6 else "val") for i, s in enumerate(samples)],
-        folder / "data",
-    )
-    table = {
-        "data": str(folder / "data"),
-        "stages": [{"size": 16, "epochs": 2, "batch": 2}],
-        "model": {"width": 4, "depth": 2, "norm": "batch"},
-        "preprocess": {"size": 16},
-    }
-    train(parse_config(table, "test"), folder / "run")
-    said = io.StringIO()
-    with redirect_stdout(said):
-        evaluate = ["evaluate", str(folder / "run"), "--data", str(folder / "data")]
-        assert main([*evaluate, "--part", "val"]) == 0
-    (folder / "run" / "said.txt").write_text(said.getvalue())
-    return folder / "run"
+
+    def fill(folder: Path) -> None:
+        samples = read_samples(discs)
+        write_samples(
+            [replace(s, part="train" if i < 6 else "val") for i, s in enumerate(samples)],
+            folder / "data",
+        )
+        table = {
+            "data": str(folder / "data"),
+            "stages": [{"size": 16, "epochs": 2, "batch": 2}],
+            "model": {"width": 4, "depth": 2, "norm": "batch"},
+            "preprocess": {"size": 16},
+        }
+        train(parse_config(table, "test"), folder / "run")
+        said = io.StringIO()
+        with redirect_stdout(said):
+            evaluate = ["evaluate", str(folder / "run"), "--data", str(folder / "data")]
+            assert main([*evaluate, "--part", "val"]) == 0
+        (folder / "run" / "said.txt").write_text(said.getvalue())
+
+    return built_once("worst", fill) / "run"
 
 
 def test_validation_leaves_its_30_worst_images_to_be_looked_at(scored: Path) -> None:
