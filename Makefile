@@ -9,7 +9,7 @@ PYTHON ?=
 # Passed to the program behind the target: make test ARGS="-k rle -x"
 ARGS ?=
 
-.PHONY: help serve demo docs test test-slow check format bench bench-stages audit clean venv base dev with-page with-site with-peers
+.PHONY: help serve demo docs test test-slow test-foreign check format bench bench-stages audit clean venv base dev with-page with-site with-peers
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -22,10 +22,13 @@ demo: with-page ## install what is missing, then start the page on http://127.0.
 	@exec $(PY) -m demo
 
 test: dev ## install what is missing, then run the tests on all cores (some of them: ARGS="-k rle -x")
-	@exec $(PY) -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
+	@exec env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest $(if $(findstring .py,$(ARGS)),,-n logical --maxprocesses 4 --dist worksteal) $(ARGS)
 
 test-slow: dev ## install what is missing, then run the tests that take minutes
-	@exec $(PY) -m pytest -m slow $(ARGS)
+	@exec env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -m slow $(ARGS)
+
+test-foreign: dev ## install what is missing, then run the tests that need other programs (a browser, nginx, Orthanc, Ray)
+	@exec env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -m foreign $(ARGS)
 
 check: dev ## lint, formatting and types, as CI checks them
 	$(PY) -m ruff check .

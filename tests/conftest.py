@@ -14,6 +14,9 @@ BuiltOnce = Callable[[str, Callable[[Path], None]], Path]
 
 REPOSITORY = Path(__file__).parent.parent
 
+# Doctests import every file; this one needs what only its own test needs, in another process.
+collect_ignore = ["service/schemathesis_hooks.py"]
+
 # The networks of the tests are so small that threads would only wait for each other.
 torch.set_num_threads(1)
 

@@ -119,7 +119,7 @@ def test_the_proxy_takes_what_the_service_takes() -> None:
     assert int(wait_s) > settings.evaluation_seconds
 
 
-@pytest.mark.slow
+@pytest.mark.foreign
 @pytest.mark.parametrize("more", [[], ["-f", "docker-compose.gpu.yml"]], ids=["cpu", "gpu"])
 def test_compose_reads_the_files(more: list[str]) -> None:
     compose = _compose()

@@ -57,7 +57,7 @@ def test_the_card_page_holds_what_must_be_said_of_a_model() -> None:
     assert "**Limits.**" in text
 
 
-@pytest.mark.slow
+@pytest.mark.foreign
 def test_the_site_is_whole_can_be_searched_and_asks_no_other_machine(tmp_path: Path) -> None:
     pytest.importorskip("material")
     build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(tmp_path)]

@@ -31,7 +31,9 @@ MODELS = REPOSITORY / "models"
 NAME = "lesion-unet"
 
 
-@pytest.fixture(scope="module", params=["pytorch-fp32", "auto"])
+@pytest.fixture(
+    scope="module", params=[pytest.param("pytorch-fp32", marks=pytest.mark.slow), "auto"]
+)
 def backend(request: pytest.FixtureRequest) -> Choice:
     """The engine of the card's scores, and the one that the service takes here."""
     choice: Choice = request.param

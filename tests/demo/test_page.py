@@ -30,7 +30,7 @@ from tests.service.process import free_port, service
 from trainer.drawn import draw_lesion
 
 pytest.importorskip("streamlit", reason="streamlit is not installed (make demo installs it)")
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.foreign
 
 EXAMPLE, TRUTH = REPOSITORY / "docs" / "example.png", REPOSITORY / "docs" / "example_truth.png"
 START_S = 90

@@ -25,7 +25,7 @@ RULES = REPOSITORY / "deploy" / "proxy" / "nginx.conf"
 PNG = encode(lesion(48, 64))
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.foreign,
     pytest.mark.skipif(NGINX is None, reason="nginx is not installed (apt install nginx-light)"),
 ]
 

@@ -125,7 +125,7 @@ def cluster(
         yield found
 
 
-@pytest.mark.slow
+@pytest.mark.foreign
 def test_a_request_gets_the_service_s_own_answer_with_one_id(cluster: RayCluster) -> None:
     headers = {"X-Request-Id": "chosen-by-the-caller"}
     answer = httpx.post(f"{cluster.url}/segment", files={"image": PHOTO}, headers=headers)
@@ -139,7 +139,7 @@ def test_a_request_gets_the_service_s_own_answer_with_one_id(cluster: RayCluster
     assert problem.headers.get_list("X-Request-Id") == [problem.json()["request_id"]]
 
 
-@pytest.mark.slow
+@pytest.mark.foreign
 def test_a_replica_killed_under_load_loses_no_request_of_a_client_that_asks_again(
     cluster: RayCluster,
 ) -> None:
@@ -153,7 +153,7 @@ def test_a_replica_killed_under_load_loses_no_request_of_a_client_that_asks_agai
     assert callers.lost == []
 
 
-@pytest.mark.slow
+@pytest.mark.foreign
 def test_another_version_is_rolled_out_and_no_caller_notices(
     cluster: RayCluster, settings: dict[str, str]
 ) -> None:
@@ -166,7 +166,7 @@ def test_another_version_is_rolled_out_and_no_caller_notices(
     assert set(callers.versions) == {OLD, NEW}
 
 
-@pytest.mark.slow
+@pytest.mark.foreign
 def test_a_version_that_cannot_be_loaded_leaves_the_former_one_serving(
     cluster: RayCluster, settings: dict[str, str]
 ) -> None:

@@ -58,7 +58,7 @@ def copy(place: str, to: str) -> str:
 @pytest.mark.parametrize(
     "every",
     [
-        pytest.param({"folder": 17, "s3": 5}, id="some steps"),
+        pytest.param({"folder": 41, "s3": 13}, id="some steps"),
         pytest.param({"folder": 1, "s3": 1}, id="all steps", marks=pytest.mark.slow),
     ],
 )
@@ -81,7 +81,7 @@ def test_whenever_a_writer_is_killed_the_state_is_the_old_or_the_new(
     assert seen[-1] == JOBS[name][1] or stride > 1
 
 
-@pytest.mark.slow
+@pytest.mark.foreign
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 @pytest.mark.parametrize("calls", SYSTEM_CALLS)
 @pytest.mark.parametrize("name", JOBS)

@@ -235,6 +235,7 @@ def noisy(seed: int) -> bytes:
     return encode(Image.fromarray(rng.integers(0, 255, (400, 450, 3), np.uint8)), "BMP")
 
 
+@pytest.mark.slow
 def test_memory_stays_the_same_however_many_photographs_come(
     process: tuple[int, psutil.Process, Path],
 ) -> None:

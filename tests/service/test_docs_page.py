@@ -12,7 +12,7 @@ from service.client import Client
 from tests.browser import chromium
 from tests.pictures import encode, lesion
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.foreign
 
 
 @pytest.fixture(scope="module")

@@ -51,6 +51,7 @@ def server(registry_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         server.client.close()
 
 
+@pytest.mark.slow
 def test_a_bomb_that_is_refused_adds_next_to_nothing(server: Server) -> None:
     bombs = [
         encode(Image.new("1", (13_000, 13_000))),

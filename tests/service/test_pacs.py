@@ -23,7 +23,7 @@ from tests.dicom_files import (
 from tests.orthanc import Orthanc, serve_orthanc
 from tests.pictures import lesion
 
-pytestmark = pytest.mark.slow  # Orthanc takes some seconds to start
+pytestmark = pytest.mark.foreign
 
 PICTURE = lesion(300, 401)
 

@@ -6,6 +6,7 @@ import json
 import struct
 import zlib
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -157,9 +158,20 @@ def found_in(text: str) -> list[str]:
     return [mark for mark in disguises if mark.lower() in text.lower()]
 
 
-@pytest.mark.parametrize("log_format", ["text", pytest.param("json", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("log_format", "stride"),
+    [
+        ("text", 4),
+        pytest.param("text", 1, marks=pytest.mark.slow),
+        pytest.param("json", 1, marks=pytest.mark.slow),
+    ],
+)
 def test_planted_marks_are_found_nowhere(
-    registry_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log_format: str
+    registry_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    log_format: str,
+    stride: int,
 ) -> None:
     port, log, audit, keys = free_port(), tmp_path / "log", tmp_path / "audit", None
     scratch = tmp_path / "scratch"
@@ -178,7 +190,7 @@ def test_planted_marks_are_found_nowhere(
     with service(port, registry_root, log, settings):
         base = f"http://127.0.0.1:{port}"
         with httpx2.Client(base_url=base, timeout=30) as client:
-            for method, target, headers, body in requests():
+            for method, target, headers, body in islice(requests(), 0, None, stride):
                 sent = HEADERS | authorization | headers
                 response = client.request(method, target, headers=sent, content=body)
                 statuses.add(response.status_code)
@@ -190,7 +202,7 @@ def test_planted_marks_are_found_nowhere(
     assert (401 in statuses) == bool(keys)
     texts = {"log": log.read_text(), "audit": audit.read_text(), "metrics": metrics}
     texts |= {path: data.decode("latin-1") for path, data in left.items()}
-    assert texts["audit"].count("\n") > 100
+    assert texts["audit"].count("\n") > 100 / stride
     assert "level" in texts["log"]
     assert {where: found_in(text) for where, text in texts.items() if found_in(text)} == {}
 

@@ -201,6 +201,7 @@ def test_where_no_process_can_be_started_the_supervisor_says_so_and_ends(
     assert "worker=0 cannot start: No such file or directory" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_process_that_gave_itself_up_ends_with_a_code_that_says_so(
     registry_root: Path, port: int
 ) -> None:

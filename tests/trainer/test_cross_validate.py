@@ -126,6 +126,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.usefixtures("pictures")
 def test_each_image_that_may_steer_a_run_is_scored_once_by_the_run_kept_from_it(
     tmp_path: Path, discs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

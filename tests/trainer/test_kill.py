@@ -46,20 +46,21 @@ def dies_at_file_operation(number: int, config: TrainConfig, folder: Path) -> bo
         os._exit(1)
 
 
+@pytest.mark.usefixtures("pictures")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # fork, from Python 3.12 on
+@pytest.mark.parametrize("stride", [10, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_run_killed_at_any_touch_of_its_folder_ends_with_the_same_weights(
-    config: TrainConfig, tmp_path: Path
+    config: TrainConfig, whole: Path, tmp_path: Path, stride: int
 ) -> None:
-    loop.train(config, tmp_path / "whole")
-    expected = (tmp_path / "whole" / run.WEIGHTS).read_bytes()
-    losses = [entry["loss"] for entry in run.read_log(tmp_path / "whole")]
+    expected = (whole / run.WEIGHTS).read_bytes()
+    losses = [entry["loss"] for entry in run.read_log(whole)]
     instants = 0
-    # Every third, so that all kinds of file are met; each run begins where the last one died.
-    while dies_at_file_operation(3 * instants + 1, config, tmp_path / "killed"):
+    # Every third meets all kinds of file; each run begins where the last one died.
+    while dies_at_file_operation(stride * instants + 1, config, tmp_path / "killed"):
         instants += 1
         if (tmp_path / "killed" / run.WEIGHTS).exists():
             run.load_run(tmp_path / "killed")
-    assert instants >= 4
+    assert instants >= (4 if stride == 3 else 2)
     assert (tmp_path / "killed" / run.WEIGHTS).read_bytes() == expected
     assert [entry["loss"] for entry in run.read_log(tmp_path / "killed")] == losses
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_core.registry import Registry
@@ -135,6 +135,7 @@ def test_what_the_shipped_card_does_not_record_is_said(capsys: pytest.CaptureFix
     assert "torch: not recorded" in said
 
 
+@settings(max_examples=30)
 @given(st.dictionaries(KEYS, VALUES | st.dictionaries(KEYS, VALUES)))
 def test_a_config_as_toml_is_the_config(table: dict[str, Any]) -> None:
     assert tomllib.loads(dump_toml(table)) == table

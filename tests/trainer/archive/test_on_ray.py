@@ -1,4 +1,4 @@
-"""Shards on Ray on this machine; it takes long to start, so all of it is slow."""
+"""Shards on Ray on this machine; it takes long to start."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from tests.models import tiny_registry
 from trainer.drawn import draw_lesion
 
 pytest.importorskip("ray", reason="ray is not installed (the extra `ray` brings it)")
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.foreign
 
 SHARDS = 40
 _PATIENCE_S = 300
