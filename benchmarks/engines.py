@@ -40,6 +40,10 @@ class NullBackend:
         logits: Logits = np.repeat(self._logits[None], len(batch), axis=0)
         return logits
 
+    def run_each(self, batch: Batch) -> list[Logits]:
+        """The same disc."""
+        return [self.run(batch)]
+
 
 def open_version(
     root: Path, name: str, version: str, engine: str, *, threads: int = 0

@@ -34,7 +34,7 @@ from model_core.unet import UNet
 from model_core.unet_config import UNetConfig
 from model_core.weights import save_weights
 from trainer.export import write_int8, write_onnx
-from trainer.publish import golden_image
+from trainer.publish import golden_images
 
 NAME, VERSION = "benchmark-unet", "1.0.0"
 CALIBRATION_IMAGES = 16
@@ -94,7 +94,8 @@ def make_version(root: Path, config: UNetConfig, preprocess: PreprocessConfig) -
         card = replace(card, engines=[_measured(engine, fp32, photographs)])
         root.mkdir(parents=True, exist_ok=True)
         registry = Registry(root)
-        loaded = registry.publish(card, weights, golden_image(), exports=exports)
+        first, *further = golden_images()
+        loaded = registry.publish(card, weights, first, more_golden_images=further, exports=exports)
     registry.promote(NAME, VERSION)
     return loaded
 

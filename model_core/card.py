@@ -70,6 +70,8 @@ class EngineRecord:
         lost_threshold_jaccard: The same.
         agreement: Jaccard between its mask and float32's: `median` and `first_percentile`.
         admitted: Whether it may answer in float32's place.
+        overflow_safe: Whether the sums of an int8 network fit in 16 bits, so that processors
+            without VNNI compute what others do; False where nobody recorded it.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -84,6 +86,7 @@ class EngineRecord:
     lost_threshold_jaccard: float
     agreement: dict[str, float]
     admitted: bool
+    overflow_safe: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +145,11 @@ class Card:
         """Whether every engine of a precision (`bf16`, `int8`) was measured and found good."""
         measured = [each.admitted for each in self.engines if each.engine.endswith(precision)]
         return bool(measured) and all(measured)
+
+    @property
+    def overflow_safe(self) -> bool:
+        """Whether the version's int8 network gives the same masks on processors without VNNI."""
+        return any(each.overflow_safe for each in self.engines if each.engine.endswith("int8"))
 
 
 _ADAPTER = TypeAdapter(Card)

@@ -1,7 +1,8 @@
-"""The golden test of a version: a drawn image, and the mask that its weights made of it."""
+"""The golden test of a version: drawn images, and the masks that its weights made of them."""
 
 import base64
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from model_core.arrays import Mask
@@ -18,33 +19,54 @@ MIN_JACCARD_INT8 = 0.97
 """Eight bits move the outline a little further."""
 
 
-def dump_golden(image: bytes, mask: Mask) -> bytes:
-    """`golden.json` as stored.
+def dump_golden(golden: Sequence[tuple[bytes, Mask]]) -> bytes:
+    """Encode golden images and their masks as `golden.json` stores them.
+
+    The first stands where versions of one golden image have it, so that their readers find it.
 
     Args:
-        image: PNG bytes.
-        mask: Its mask, bool (H, W), True = lesion.
+        golden: PNG bytes and mask, bool (H, W), True = lesion, of each image; at least one.
     """
-    golden = {"image_png": base64.b64encode(image).decode(), "mask": encode_rle(mask)}
-    return json.dumps(golden, indent=2).encode() + b"\n"
+    first, *more = [
+        {"image_png": base64.b64encode(image).decode(), "mask": encode_rle(mask)}
+        for image, mask in golden
+    ]
+    return json.dumps(first | {"more": more}, indent=2).encode() + b"\n"
+
+
+def parse_golden(data: bytes) -> list[tuple[bytes, Mask]]:
+    """Decode the images and masks of a `golden.json`, as `dump_golden` takes them.
+
+    Raises:
+        CorruptVersionError: it is no such file.
+    """
+    try:
+        stored = json.loads(data)
+        return [
+            (base64.b64decode(each["image_png"]), decode_rle(each["mask"], max_pixels=MAX_PIXELS))
+            for each in (stored, *stored.get("more", []))
+        ]
+    except (AttributeError, ValueError, KeyError, TypeError, InputError) as exc:
+        raise CorruptVersionError(f"{FILE} cannot be used: {exc}") from exc
 
 
 def check_golden(path: Path, predictor: Predictor) -> None:
-    """Predict the golden image and compare with the stored mask.
+    """Predict the golden images with every form of the network, and compare with the stored masks.
 
     Raises:
         CorruptVersionError: the file cannot be used, or the masks do not agree.
     """
-    try:
-        golden = json.loads(path.read_bytes())
-        image, rle = base64.b64decode(golden["image_png"]), golden["mask"]
-        truth = decode_rle(rle, max_pixels=MAX_PIXELS)
-        score = jaccard(truth, predictor.predict(image).mask)
-    except (ValueError, KeyError, TypeError, InputError) as exc:
-        raise CorruptVersionError(f"{FILE} cannot be used: {exc}") from exc
+    golden = parse_golden(path.read_bytes())
     least = MIN_JACCARD_INT8 if predictor.backend.name.endswith("int8") else MIN_JACCARD
-    if score < least:
-        raise CorruptVersionError(
-            f"the golden image's mask has Jaccard {score:.3f} with the stored one, "
-            f"expected at least {least}"
-        )
+    for number, (image, expected) in enumerate(golden, start=1):
+        try:
+            prepared = predictor.prepare(image)
+            for logits in predictor.backend.run_each(prepared.pixels[None]):
+                score = jaccard(expected, predictor.finish(logits[0], prepared.geometry).mask)
+                if score < least:
+                    raise CorruptVersionError(
+                        f"the mask of golden image {number} of {len(golden)} has Jaccard "
+                        f"{score:.3f} with the stored one, expected at least {least}"
+                    )
+        except InputError as exc:
+            raise CorruptVersionError(f"{FILE} cannot be used: {exc}") from exc

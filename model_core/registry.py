@@ -7,7 +7,7 @@
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,7 +140,7 @@ class Registry:
         backend: Choice = "pytorch-fp32",
         max_pixels: int = MAX_PIXELS,
     ) -> LoadedVersion:
-        """Verify a version's hashes, build its network, and check it on its golden image.
+        """Verify a version's hashes, build its network, and check it on its golden images.
 
         Args:
             name: Model name.
@@ -197,6 +197,7 @@ class Registry:
         weights: Path,
         golden_image: bytes,
         *,
+        more_golden_images: Sequence[bytes] = (),
         exports: Path | None = None,
         weights_sha256: str | None = None,
     ) -> LoadedVersion:
@@ -209,6 +210,7 @@ class Registry:
             card: The card, its `files` still empty.
             weights: File of `model_core.weights.save_weights`.
             golden_image: PNG bytes of a drawn image: no photograph of a person.
+            more_golden_images: Further ones; faint and small lesions tell engines apart.
             exports: Folder whose files, those of its folders too, become part of the version under
                 their relative names, such as `openvino/model.xml`.
             weights_sha256: Hash of the weights that were scored; None where nobody knows.
@@ -228,7 +230,7 @@ class Registry:
                 staged,
                 card,
                 weights,
-                golden_image,
+                (golden_image, *more_golden_images),
                 exports=exports,
                 weights_sha256=weights_sha256,
             )

@@ -2,13 +2,14 @@
 
 import hashlib
 import shutil
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from model_core.backends.choice import WEIGHTS, open_backend
-from model_core.backends.protocol import Choice, Device
+from model_core.backends.choice import WEIGHTS, open_backend, rank_engines
+from model_core.backends.protocol import Choice, Device, Engine
 from model_core.card import Card, dump_card, parse_card
-from model_core.errors import ConfigError, GateError
+from model_core.errors import ConfigError, CorruptVersionError, GateError
 from model_core.golden import FILE as GOLDEN
 from model_core.golden import check_golden, dump_golden
 from model_core.predictor import Predictor
@@ -24,12 +25,14 @@ class LoadedVersion:
         sha256: Hash of `card.json`, which lists the hashes of all else: the version's identity.
         predictor: Ready to use.
         folder: Folder of this machine with its files.
+        passed_over: Why each faster engine does not run it, where the engine was chosen by `auto`.
     """
 
     card: Card
     sha256: str
     predictor: Predictor
     folder: Path
+    passed_over: Mapping[Engine, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -40,7 +43,9 @@ class LoadedVersion:
 def open_version(
     folder: Path, card: Card, sha256: str, *, device: Device, backend: Choice
 ) -> LoadedVersion:
-    """Build a version's network and check it on its golden image.
+    """Build a version's network and check it on its golden images.
+
+    With `auto`, an engine that fails this check on this processor is passed over for the next.
 
     Args:
         folder: Its files, whose hashes somebody has verified.
@@ -53,16 +58,34 @@ def open_version(
         CorruptVersionError: the weights or the golden mask do not agree.
         ConfigError: the backend cannot run this version here.
     """
+    if backend != "auto":
+        predictor = _checked(folder, card, device=device, backend=backend)
+        return LoadedVersion(card, sha256, predictor, folder)
+    passed_over: dict[Engine, str] = {}
+    for engine, reason in rank_engines(card, device=device):
+        if not reason:
+            try:
+                predictor = _checked(folder, card, device=device, backend=engine)
+            except CorruptVersionError as exc:
+                reason = str(exc)
+            else:
+                return LoadedVersion(card, sha256, predictor, folder, passed_over)
+        passed_over[engine] = reason
+    # What even float32, the last of them, fails at, is wrong with the version itself.
+    raise CorruptVersionError(passed_over["pytorch-fp32"])
+
+
+def _checked(folder: Path, card: Card, *, device: Device, backend: Choice) -> Predictor:
     predictor = _predictor(folder, card, device=device, backend=backend)
     check_golden(folder / GOLDEN, predictor)
-    return LoadedVersion(card, sha256, predictor, folder)
+    return predictor
 
 
 def fill_version(
     folder: Path,
     card: Card,
     weights: Path,
-    golden_image: bytes,
+    golden_images: Sequence[bytes],
     *,
     exports: Path | None,
     weights_sha256: str | None,
@@ -73,7 +96,7 @@ def fill_version(
         folder: The folder.
         card: As `Registry.publish`, and so is all that follows.
         weights: The file that is copied.
-        golden_image: PNG bytes.
+        golden_images: PNG bytes of each.
         exports: Folder of further files.
         weights_sha256: Hash that the copy must have.
 
@@ -93,8 +116,8 @@ def fill_version(
             f"{weights_sha256:.12}…; evaluate again"
         )
     reference = _predictor(folder, card, device="cpu", backend="pytorch-fp32")
-    mask = reference.predict(golden_image).mask
-    (folder / GOLDEN).write_bytes(dump_golden(golden_image, mask))
+    golden = [(image, reference.predict(image).mask) for image in golden_images]
+    (folder / GOLDEN).write_bytes(dump_golden(golden))
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     hashes = {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
     data = dump_card(replace(card, files=hashes))

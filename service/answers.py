@@ -88,10 +88,15 @@ def media_type_of(form: AnswerFormat) -> str:
     return ZIP if form == "zip" else FORMS[form].media_type
 
 
-def model_headers(version: LoadedVersion, stages: Stages) -> dict[str, str]:
-    """Which version and engine answered, and where the time went."""
+def version_headers(version: LoadedVersion) -> dict[str, str]:
+    """Name the version and the engine that answered."""
     return {
         "X-Model-Version": version.label,
+        "X-Model-Digest": version.sha256,
         "X-Backend": version.predictor.backend.name,
-        "Server-Timing": stages.header(),
     }
+
+
+def model_headers(version: LoadedVersion, stages: Stages) -> dict[str, str]:
+    """Name the version and the engine that answered, and where the time went."""
+    return {**version_headers(version), "Server-Timing": stages.header()}

@@ -277,6 +277,8 @@ class Engine:
         self._warm(loaded)
         loaded.predictor.backend = self.watchdog.watched(loaded.predictor.backend)
         backend, seconds = loaded.predictor.backend.name, time.perf_counter() - started
+        for engine, reason in loaded.passed_over.items():
+            logger.info("passed_over=%s version=%s reason=%s", engine, loaded.label, reason)
         logger.info("loaded=%s backend=%s seconds=%.2f", loaded.label, backend, seconds)
         return loaded
 

@@ -110,6 +110,11 @@ MODEL_HEADERS: Json = {
         "schema": {"type": "string"},
         "example": "lesion-unet@1.1.0",
     },
+    "X-Model-Digest": {
+        "description": "SHA-256 of the version's card, which lists the hash of each of its files.",
+        "schema": {"type": "string"},
+        "example": "b9dc72d0c4b1e6f5a3928170fedcba98765432100123456789abcdef01234567",
+    },
     "X-Backend": {
         "description": "Library, device and precision that ran the network.",
         "schema": {"type": "string"},

@@ -24,6 +24,7 @@ _EXPOSED = (
     "Retry-After",
     "Server-Timing",
     "X-Backend",
+    "X-Model-Digest",
     "X-Model-Version",
     "X-Predicted-Jaccard",
     "X-Request-Id",

@@ -322,6 +322,11 @@ class VersionEntry(_Strict):
         description="Engine and precision that run it; null while it is not loaded.",
         examples=["pytorch-cpu-fp32"],
     )
+    passed_over: dict[str, str] = Field(
+        description="Why each faster engine does not run it, by engine; empty while it is not "
+        "loaded, or where the engine was named.",
+        examples=[{"openvino-bf16": "this processor only emulates bfloat16"}],
+    )
 
 
 class ReloadFailure(_Strict):

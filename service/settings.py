@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     backend: Choice = Field(
         default="auto",
         description="Engine of the network; auto takes the fastest that the machine has and the "
-        "version's card admits.",
+        "version's card admits, and `GET /models` says why it passes over others.",
     )
     max_body_bytes: int = Field(
         default=20_000_000,

@@ -176,3 +176,6 @@ class _Watched:
 
     def run(self, batch: Batch) -> Logits:
         return self._watchdog.run(self, batch)
+
+    def run_each(self, batch: Batch) -> list[Logits]:
+        return self.backend.run_each(batch)

@@ -41,6 +41,8 @@ def draw_lesion(
     *,
     height: int = 384,
     width: int = 512,
+    size: float = 1.0,
+    contrast: float = 1.0,
     hair: bool | None = None,
     ruler: bool | None = None,
     vignette: bool | None = None,
@@ -51,6 +53,8 @@ def draw_lesion(
         seed: The same seed draws the same lesion.
         height: Rows, px, at least 32.
         width: Columns, px, at least 32.
+        size: Scale of the lesion's radius; 1 gives 16 to 36 % of the short side.
+        contrast: Share of the pigment's colour over the skin's; 1 gives 75 to 97 % in the middle.
         hair: Dark hairs across; None leaves it to the seed, as the two below. None of the three
             changes the lesion or its mask.
         ruler: Tick marks along the lower edge.
@@ -71,8 +75,8 @@ def draw_lesion(
         raise ConfigError(f"size is {height}x{width} px, expected at least {MIN_SIDE_PX} a side")
     # Each part has a stream of its own, so that switching one off leaves the others as they were.
     lesion_rng, hair_rng, ruler_rng, vignette_rng = np.random.default_rng(seed).spawn(4)
-    away = _distance_from_outline(lesion_rng, height, width)
-    colours = _colours(lesion_rng, away)
+    away = _distance_from_outline(lesion_rng, height, width, size=size)
+    colours = _colours(lesion_rng, away, contrast=contrast)
     if _wanted(hair, hair_rng, chance=0.5):
         colours = _with_hair(colours, hair_rng)
     if _wanted(ruler, ruler_rng, chance=0.25):
@@ -143,7 +147,9 @@ def _wanted(choice: bool | None, rng: np.random.Generator, *, chance: float) -> 
     return drawn if choice is None else choice
 
 
-def _distance_from_outline(rng: np.random.Generator, height: int, width: int) -> Field:
+def _distance_from_outline(
+    rng: np.random.Generator, height: int, width: int, *, size: float
+) -> Field:
     """Signed distance from the lesion's outline, as a share of the short side; inside negative."""
     short = min(height, width)
     rows, columns = np.mgrid[:height, :width] / short
@@ -151,10 +157,10 @@ def _distance_from_outline(rng: np.random.Generator, height: int, width: int) ->
     centre_column = width / short * rng.uniform(0.38, 0.62)
     down, right = rows - centre_row, columns - centre_column
     angle, stretch = np.arctan2(down, right), rng.uniform(0.75, 1.0)
-    radius = rng.uniform(0.16, 0.36) * np.ones_like(angle)
+    radius = size * rng.uniform(0.16, 0.36) * np.ones_like(angle)
     for wave in range(2, 8):
-        size = rng.normal(0, 0.18 / wave)
-        radius *= 1 + size * np.cos(wave * angle + rng.uniform(0, 2 * np.pi))
+        amplitude = rng.normal(0, 0.18 / wave)
+        radius *= 1 + amplitude * np.cos(wave * angle + rng.uniform(0, 2 * np.pi))
     ragged = 0.006 * _smooth(rng, height, width, scale=short / 40)
     distance: Field = np.hypot(down, right * stretch) - radius + ragged
     return distance
@@ -173,7 +179,7 @@ def _smooth(rng: np.random.Generator, height: int, width: int, *, scale: float) 
     return noise
 
 
-def _colours(rng: np.random.Generator, away: Field) -> Field:
+def _colours(rng: np.random.Generator, away: Field, *, contrast: float) -> Field:
     """RGB of skin and lesion, 0-255."""
     height, width = away.shape
     short = min(height, width)
@@ -184,7 +190,7 @@ def _colours(rng: np.random.Generator, away: Field) -> Field:
     network = 9 * _smooth(rng, height, width, scale=short / 70)
     pigment += network[..., None] * (1, 0.8, 0.7)
     softness = rng.uniform(0.006, 0.03)
-    cover = rng.uniform(0.75, 0.97) / (1 + np.exp(np.clip(away / softness, -50, 50)))
+    cover = contrast * rng.uniform(0.75, 0.97) / (1 + np.exp(np.clip(away / softness, -50, 50)))
     colours = surface + (pigment - surface) * cover[..., None]
     return colours + rng.normal(0, 2.0, colours.shape)  # the camera's own noise
 

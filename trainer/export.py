@@ -1,16 +1,21 @@
 """Other engines' forms of a run's network, and how much each costs in quality.
 
     python -m trainer export runs/first --data data/skin
+    python -m trainer export 1.0.0 --data data/skin --publish 1.0.1
 
-writes `exports/openvino-int8/` (quantised after training, calibrated on training images) into the
-run, for `publish` to freeze, `exports/onnx/` for other runtimes, and `precision.json`: fp32, bf16
-and int8 on the same images.
+The first writes `exports/openvino-int8/` (quantised after training, calibrated on training images)
+into the run, for `publish` to freeze, `exports/onnx/` for other runtimes, and `precision.json`:
+fp32, bf16 and int8 on the same images. The second makes them of a published version's weights, and
+publishes these again under a new version: nothing within a version ever changes.
 """
 
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import asdict
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +29,22 @@ from model_core.backends.onnxruntime import ONNXRuntimeBackend
 from model_core.backends.openvino import OpenVINOBackend
 from model_core.backends.protocol import Backend
 from model_core.backends.pytorch import PyTorchBackend
+from model_core.card import EngineRecord
 from model_core.errors import DatasetError
 from model_core.metrics import Confusion
 from model_core.predictor import Predictor
+from model_core.registry import LoadedVersion, Registry
 from model_core.unet import UNet
+from model_core.unet_config import UNetConfig
 from model_core.weights import load_weights
 from trainer.evaluate import run_target
+from trainer.leaks import TRAINED_CSV
+from trainer.publish import golden_images
 from trainer.run import EXPORTS, PRECISION, WEIGHTS, load_run, write_json
 from trainer.samples import Sample, read_photo, read_truth
 
+PART = "val"
+"""Side of the split that engines are compared on."""
 CALIBRATION_IMAGES = 300
 DICE_TOLERANCE = 0.002
 THRESHOLD_JACCARD_TOLERANCE = 0.003
@@ -51,6 +63,9 @@ def write_int8(onnx: Path, images: Sequence[np.ndarray], folder: Path) -> Path:
 
     All but its first convolution, which stays in float: the little that tells faint skin from a
     faint lesion is lost in eight bits (docs/experiments.md), and it is a small part of the work.
+
+    Weights have seven bits, so that the sum of two products always fits in 16: processors without
+    VNNI add in pairs there, and cut off what does not fit.
 
     Args:
         onnx: What `write_onnx` wrote.
@@ -71,6 +86,9 @@ def write_int8(onnx: Path, images: Sequence[np.ndarray], folder: Path) -> Path:
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(images),
         ignored_scope=nncf.IgnoredScope(names=[first]),
+        advanced_parameters=nncf.AdvancedQuantizationParameters(
+            overflow_fix=nncf.OverflowFix.ENABLE
+        ),
     )
     folder.mkdir(parents=True, exist_ok=True)
     openvino.save_model(quantised, folder / "model.xml")
@@ -90,38 +108,94 @@ def export(run: Path, samples: Sequence[Sample]) -> dict[str, Any]:
     Raises:
         DatasetError: there are no training or no validation images.
     """
-    trained = [sample for sample in samples if sample.part == "train"]
-    validation = [sample for sample in samples if sample.part == "val"]
-    if not trained or not validation:
-        raise DatasetError("export needs images of the parts train and val")
     # Killed on the way, no figures stand beside a network that they are not of.
     (run / PRECISION).unlink(missing_ok=True)
-    target = run_target(run)
+    target, config = run_target(run), load_run(run)
     ours = target.predictor
-    model = UNet(load_run(run).model)
-    load_weights(run / WEIGHTS, model)
-    network = ByteNetwork(model, ours.preprocess_config)
-    onnx = write_onnx(network, run / EXPORTS / ONNX_FILE)
-    chosen = np.random.default_rng(0).permutation(len(trained))[:CALIBRATION_IMAGES]
-    images = [ours.prepare(read_photo(trained[index])).pixels for index in chosen]
-    int8 = write_int8(onnx, images, (run / EXPORTS / INT8_FILE).parent)
-    engines: list[Backend] = [
-        PyTorchBackend(model, ours.preprocess_config),
-        PyTorchBackend(model, ours.preprocess_config, precision="bf16"),
-        ONNXRuntimeBackend(onnx),
-        OpenVINOBackend(network, precision="bf16"),
-        OpenVINOBackend(int8, precision="int8"),
-    ]
-    compared = compare(engines, ours, validation)
     report = {
         "weights_sha256": target.weights_sha256,
         "postprocess": asdict(ours.postprocess_config),
         "calibration": asdict(ours.calibration) if ours.calibration else None,
-        "part": "val",
-        "engines": compared,
+        "part": PART,
+        "engines": _write_exports(run / WEIGHTS, config.model, ours, samples, run / EXPORTS),
     }
     write_json(run / PRECISION, report)
     return report
+
+
+def export_version(
+    loaded: LoadedVersion, samples: Sequence[Sample], registry: Registry, *, version: str
+) -> LoadedVersion:
+    """Publish a version's weights again, with networks exported and measured anew.
+
+    So a version whose int8 network overflows on some processors becomes one whose does not. Its
+    weights, rules, calibration and scores stay; golden images are drawn as for a new version.
+
+    Args:
+        loaded: The version, on PyTorch.
+        samples: All samples of its data.
+        registry: Where the new version goes; its alias is not moved.
+        version: Its semantic version, not yet taken.
+
+    Raises:
+        DatasetError: there are no training or no validation images.
+        VersionExistsError: the version is taken.
+    """
+    card, weights = loaded.card, loaded.folder / WEIGHTS
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        entries = _write_exports(weights, card.architecture, loaded.predictor, samples, folder)
+        if ONNX_FILE not in card.files:
+            shutil.rmtree((folder / ONNX_FILE).parent)
+        if TRAINED_CSV in card.files:
+            shutil.copyfile(loaded.folder / TRAINED_CSV, folder / TRAINED_CSV)
+        renewed = replace(
+            card,
+            version=version,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            engines=[EngineRecord(part=PART, **entry) for entry in entries],
+            files={},
+        )
+        first, *further = golden_images()
+        return registry.publish(
+            renewed,
+            weights,
+            first,
+            more_golden_images=further,
+            exports=folder,
+            weights_sha256=card.files[WEIGHTS],
+        )
+
+
+def _write_exports(
+    weights: Path,
+    architecture: UNetConfig,
+    predictor: Predictor,
+    samples: Sequence[Sample],
+    folder: Path,
+) -> list[dict[str, Any]]:
+    """Write the int8 and ONNX networks of some weights, and compare all engines."""
+    trained = [sample for sample in samples if sample.part == "train"]
+    validation = [sample for sample in samples if sample.part == PART]
+    if not trained or not validation:
+        raise DatasetError(f"export needs images of the parts train and {PART}")
+    model = UNet(architecture)
+    load_weights(weights, model)
+    network = ByteNetwork(model, predictor.preprocess_config)
+    onnx = write_onnx(network, folder / ONNX_FILE)
+    chosen = np.random.default_rng(0).permutation(len(trained))[:CALIBRATION_IMAGES]
+    images = [predictor.prepare(read_photo(trained[index])).pixels for index in chosen]
+    int8 = write_int8(onnx, images, (folder / INT8_FILE).parent)
+    engines: list[Backend] = [
+        PyTorchBackend(model, predictor.preprocess_config),
+        PyTorchBackend(model, predictor.preprocess_config, precision="bf16"),
+        ONNXRuntimeBackend(onnx),
+        OpenVINOBackend(network, precision="bf16"),
+        OpenVINOBackend(int8, precision="int8"),
+    ]
+    entries = compare(engines, predictor, validation)
+    entries[-1]["overflow_safe"] = True  # as `write_int8` makes it
+    return entries
 
 
 def compare(
@@ -181,6 +255,7 @@ def _entry(name: str, own: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
         "agreement": {
             "median": float(np.median(own[:, 3])),
             "first_percentile": float(np.percentile(own[:, 3], 1)),
+            "least": float(own[:, 3].min()),
         },
         "admitted": bool(
             abs(lost[0]) <= DICE_TOLERANCE and abs(lost[2]) <= THRESHOLD_JACCARD_TOLERANCE
@@ -188,10 +263,10 @@ def _entry(name: str, own: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
     }
 
 
-def format_report(report: dict[str, Any]) -> str:
-    """The report as a table for the terminal."""
+def format_engines(engines: Sequence[Mapping[str, Any]]) -> str:
+    """Format what `compare` measured as a table for the terminal."""
     lines = [f"{'engine':<22}{'Dice':<10}{'Jaccard':<10}{'thr. J.':<10}{'agreement':<20}admitted"]
-    for entry in report["engines"]:
+    for entry in engines:
         same = entry["agreement"]
         lines.append(
             f"{entry['engine']:<22}{entry['dice']:<10.4f}{entry['jaccard']:<10.4f}"

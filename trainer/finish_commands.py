@@ -1,12 +1,15 @@
 """The commands between training and publishing: calibrate, export, quality and robustness."""
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 from model_core.backends.protocol import CHOICES
+from model_core.errors import ConfigError
+from model_core.registry import Registry
 from trainer.leaks import require_unseen
 from trainer.registry_commands import add_registry
-from trainer.run import CALIBRATION, EXPORTS, PRECISION, load_run, trained_on
+from trainer.run import CALIBRATION, CONFIG, EXPORTS, PRECISION, load_run, trained_on
 from trainer.samples import read_samples
 
 Commands = argparse._SubParsersAction  # what add_subparsers gives, which has no public name
@@ -20,8 +23,12 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     calibrating.set_defaults(command=_calibrate)
 
     exporting = commands.add_parser("export", help="other engines' forms of a run, compared")
-    exporting.add_argument("run", type=Path, help="run folder")
+    exporting.add_argument("target", help="run folder, version, alias, or name@version")
     exporting.add_argument("--data", type=Path, required=True, help="prepared folder")
+    exporting.add_argument(
+        "--publish", metavar="VERSION", help="of a version: what it becomes with its new networks"
+    )
+    add_registry(exporting)
     exporting.set_defaults(command=_export)
 
     trusting = commands.add_parser(
@@ -67,11 +74,28 @@ def _calibrate(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from trainer.export import export, format_report
+    from trainer.export import export, export_version, format_engines
+    from trainer.targets import resolve
 
-    run: Path = options.run
-    print(format_report(export(run, read_samples(options.data))))
-    print(f"written to {run / EXPORTS} and {run / PRECISION}")
+    run, version = Path(options.target), options.publish
+    if (run / CONFIG).is_file():
+        if version is not None:
+            raise ConfigError(f"{run} is a run: export it without --publish, then publish it")
+        print(format_engines(export(run, read_samples(options.data))["engines"]))
+        print(f"written to {run / EXPORTS} and {run / PRECISION}")
+        return
+    registry = Registry(options.registry)
+    found = resolve(registry, options.target, options.name)
+    if version is None:
+        raise ConfigError(
+            f"{'@'.join(found)} is published and never changes: name with --publish the version "
+            "that it becomes with its new networks"
+        )
+    made = export_version(
+        registry.load(*found, device="cpu"), read_samples(options.data), registry, version=version
+    )
+    print(format_engines([asdict(entry) for entry in made.card.engines]))
+    print(f"published {made.label}, card SHA-256 {made.sha256}")
 
 
 def _quality(options: argparse.Namespace) -> None:

@@ -31,7 +31,10 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     predict.add_argument("--model", default="production", help="run folder, version or alias")
     predict.add_argument("--threshold", type=float, help="0 to 1 (default: the model's own)")
     predict.add_argument(
-        "--backend", default="pytorch-fp32", choices=CHOICES, help="engine (pytorch-fp32)"
+        "--backend",
+        default="auto",
+        choices=CHOICES,
+        help="engine of a version (auto, as it serves)",
     )
     predict.add_argument("--device", default="auto", choices=get_args(Device), help="(auto)")
     predict.add_argument(

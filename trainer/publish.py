@@ -10,11 +10,13 @@ import shutil
 import tempfile
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from PIL import Image as Pillow
 
+from model_core.arrays import Image
 from model_core.backends.choice import ONNX_FILE
 from model_core.calibration import Calibration
 from model_core.card import Card, DataRecord, EngineRecord, ScoreRecord
@@ -40,7 +42,9 @@ from trainer.run import (
 )
 from trainer.scores import scores_path
 
-GOLDEN_SEED = 7
+GOLDEN_LESIONS = ((7, 1.0, 1.0), (7, 1.0, 0.2), (9, 0.3, 0.5), (11, 0.5, 0.15))
+"""Seed, size and contrast of each golden image: an ordinary lesion, a faint one, a small one, and
+one that is both. Arithmetic that is a little wrong shows on the faint and small ones first."""
 INTENDED_USE = (
     "Research on outlining skin lesions in dermoscopic photographs. Not a medical device: neither "
     "the mask nor any figure made from it is fit for diagnosis."
@@ -111,14 +115,27 @@ def publish(
             shutil.copytree(run / EXPORTS, more, ignore=ignore, dirs_exist_ok=True)
         # With it `evaluate` can tell whether this version has seen what it is to be scored on.
         write_trained(trained_on(run), more)
+        first, *further = golden_images()
         return registry.publish(
-            card, run / WEIGHTS, golden_image(), exports=more, weights_sha256=scored
+            card,
+            run / WEIGHTS,
+            first,
+            more_golden_images=further,
+            exports=more,
+            weights_sha256=scored,
         )
 
 
-def golden_image() -> bytes:
-    """PNG bytes of the drawn lesion that every version is checked on at load."""
-    image, _ = draw_lesion(GOLDEN_SEED)
+@cache
+def golden_images() -> tuple[bytes, ...]:
+    """PNG bytes of the drawn lesions that every version is checked on at load."""
+    return tuple(
+        _png(draw_lesion(seed, height=192, width=256, size=size, contrast=contrast)[0])
+        for seed, size, contrast in GOLDEN_LESIONS
+    )
+
+
+def _png(image: Image) -> bytes:
     out = io.BytesIO()
     Pillow.fromarray(image).save(out, format="PNG", optimize=True)
     return out.getvalue()

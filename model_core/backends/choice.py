@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from model_core.backends.onnxruntime import ONNXRuntimeBackend
-from model_core.backends.openvino import OpenVINOBackend, cpu_has_bf16
+from model_core.backends.openvino import OpenVINOBackend, cpu_has_bf16, int8_saturates
 from model_core.backends.protocol import Backend, Choice, Device, Engine
 from model_core.card import Card
 from model_core.errors import ConfigError
@@ -39,8 +39,9 @@ def open_backend(
         ConfigError: the chosen engine is not installed, not admitted, or not for this device.
         CorruptVersionError: the weights or the engine's file cannot be used.
     """
-    on_gpu = device == "cuda" or (device == "auto" and gpu_is_usable())
-    engine = next(_by_speed(card, on_gpu=on_gpu)) if choice == "auto" else choice
+    on_gpu = _on_gpu(device)
+    ranked = rank_engines(card, device=device)
+    engine = next(name for name, reason in ranked if not reason) if choice == "auto" else choice
     if reason := _against(engine, card, on_gpu=on_gpu):
         raise ConfigError(f"the backend {engine!r} cannot run {card.name}@{card.version}: {reason}")
     if engine == "openvino-int8":
@@ -48,6 +49,29 @@ def open_backend(
     if engine == "onnxruntime-fp32" and ONNX_FILE in card.files:
         return ONNXRuntimeBackend(folder / ONNX_FILE)
     return _from_weights(engine, card, folder, target="cuda" if on_gpu else "cpu")
+
+
+def rank_engines(card: Card, *, device: Device) -> Iterator[tuple[Engine, str]]:
+    """Rank the engines that `auto` may take for a version on this machine, the fastest first.
+
+    Each comes with why it cannot run the version here, empty where it can; the last, PyTorch in
+    float32, always can. Whoever takes one asks for no more: some answers take seconds to find.
+    """
+    on_gpu = _on_gpu(device)
+    # Measured on 2 cores, docs/performance.md; on a GPU float32 is the slower of the two.
+    order: tuple[Engine, ...] = (
+        ("pytorch-bf16",) if on_gpu else ("openvino-int8", "openvino-bf16", "pytorch-bf16")
+    )
+    for engine in order:
+        reason = _against(engine, card, on_gpu=on_gpu)
+        if not reason and not _pays(engine, on_gpu=on_gpu):
+            reason = "this processor only emulates bfloat16, which is slower than float32"
+        yield engine, reason
+    yield "pytorch-fp32", ""
+
+
+def _on_gpu(device: Device) -> bool:
+    return device == "cuda" or (device == "auto" and gpu_is_usable())
 
 
 def gpu_is_usable() -> bool:
@@ -86,18 +110,6 @@ def _from_weights(engine: Engine, card: Card, folder: Path, *, target: str) -> B
     return PyTorchBackend(model, card.preprocess, device=target, precision=precision)
 
 
-def _by_speed(card: Card, *, on_gpu: bool) -> Iterator[Engine]:
-    """Engines that can run the version here, the fastest first; the last can always."""
-    # Measured on 2 cores, docs/performance.md; on a GPU float32 is the slower of the two.
-    order: tuple[Engine, ...] = (
-        ("pytorch-bf16",) if on_gpu else ("openvino-int8", "openvino-bf16", "pytorch-bf16")
-    )
-    for engine in order:
-        if not _against(engine, card, on_gpu=on_gpu) and _pays(engine, on_gpu=on_gpu):
-            yield engine
-    yield "pytorch-fp32"
-
-
 def _against(engine: Engine, card: Card, *, on_gpu: bool) -> str:
     """Why an engine may not run a version here; empty where it may."""
     library, _, precision = engine.partition("-")
@@ -116,6 +128,12 @@ def _against(engine: Engine, card: Card, *, on_gpu: bool) -> str:
         return f"the version holds no {INT8_FILE}"
     if precision != "fp32" and not card.admits(precision):
         return f"its card does not admit {precision}: `trainer export` has to measure it first"
+    if engine == "openvino-int8" and not card.overflow_safe and int8_saturates():
+        return (
+            "its int8 network was exported without protection against overflow, and this processor "
+            "(without VNNI) would cut its sums off and lose lesions; `python -m trainer export "
+            f"{card.name}@{card.version} --publish VERSION` makes a safe one"
+        )
     return ""
 
 

@@ -67,6 +67,11 @@ class CUDABackend:
             answers = [self._smallest(len(part)).run(part) for part in parts]
         return answers[0] if len(answers) == 1 else np.concatenate(answers)
 
+    def run_each(self, batch: Batch) -> list[Logits]:
+        """Logits float32 (N, S, S) from the step of each batch size, N at most the smallest."""
+        with self._one_at_a_time:
+            return [step.run(batch) for step in self._steps]
+
     def _smallest(self, count: int) -> "_Step":
         return next(step for step in self._steps if step.size >= count)
 

@@ -47,6 +47,10 @@ class ONNXRuntimeBackend:
             logits: Logits = self._session.run(["logits"], {"images": batch})[0]
         return logits
 
+    def run_each(self, batch: Batch) -> list[Logits]:
+        """The logits of `run`: there is one form of the network."""
+        return [self.run(batch)]
+
 
 def _onnxruntime() -> Any:
     try:

@@ -1,6 +1,7 @@
 """The network on OpenVINO: a CPU's fastest engine, in float32, bfloat16 or int8."""
 
 import warnings
+from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
@@ -81,10 +82,41 @@ class OpenVINOBackend:
             with self._counting:
                 self._running -= 1
 
+    def run_each(self, batch: Batch) -> list[Logits]:
+        """Logits of the network compiled for one batch alone, and for several beside each other."""
+        request = self._beside.get()
+        try:
+            return [_answer(self._alone, batch), _answer(request, batch)]
+        finally:
+            self._beside.put(request)
+
 
 def cpu_has_bf16() -> bool:
     """Whether this CPU computes in bfloat16 itself, so that it is faster than float32."""
     return "BF16" in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@cache
+def int8_saturates() -> bool:
+    """Whether OpenVINO's int8 arithmetic overflows on this processor.
+
+    Without VNNI or AMX, x86 adds the products of unsigned and signed bytes in pairs, in 16 bits,
+    and what does not fit is cut off. One convolution of the largest bytes is computed to find out:
+    so the answer also holds on an emulated processor, and under `ONEDNN_MAX_CPU_ISA`.
+    """
+    openvino = _openvino()
+    ops = openvino.opset13
+    channels, most, least = 16, 255, 0
+    images = ops.parameter([1, channels, 8, 8], np.float32)
+    low, high = (ops.constant(np.float32(value)) for value in (least, most))
+    as_bytes = ops.fake_quantize(images, low, high, low, high, 256)
+    weights = ops.convert(ops.constant(np.full((channels, channels, 1, 1), 127, np.int8)), "f32")
+    scaled = ops.multiply(weights, ops.constant(np.float32(1)))
+    sums = ops.convolution(as_bytes, scaled, [1, 1], [0, 0], [0, 0], [1, 1])
+    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    network = openvino.Core().compile_model(openvino.Model([sums], [images]), "CPU", options)
+    found = network(np.full((1, channels, 8, 8), most, np.float32))[0]
+    return bool((found < most * 127 * channels).any())
 
 
 def _answer(request: Any, batch: Batch) -> Logits:

@@ -40,3 +40,9 @@ class Backend(Protocol):
 
         Normalisation is the backend's part, so that a device is sent bytes instead of floats.
         """
+
+    def run_each(self, batch: Batch) -> list[Logits]:
+        """Logits of one batch from every compiled form of the network that `run` chooses among.
+
+        A self-test of the backend compares each of them, not only the one that happens to be free.
+        """

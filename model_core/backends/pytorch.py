@@ -46,6 +46,10 @@ class PyTorchBackend:
         found: Logits = logits.cpu().numpy()
         return found
 
+    def run_each(self, batch: Batch) -> list[Logits]:
+        """The logits of `run`: there is one form of the network."""
+        return [self.run(batch)]
+
 
 def ready_network(
     model: UNet, config: PreprocessConfig, device: torch.device, precision: Literal["fp32", "bf16"]

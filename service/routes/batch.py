@@ -13,7 +13,7 @@ from model_core.image_size import announced_pixels
 from model_core.predictor import Prediction
 from model_core.registry import LoadedVersion
 from service.annotations import annotation_of
-from service.answers import files_of
+from service.answers import files_of, version_headers
 from service.batch import Batch, Files, photographs
 from service.batch_response import MEDIA_TYPES, PROBLEM, BatchFormat, BatchResponse
 from service.buffered import Share
@@ -111,8 +111,7 @@ async def segment_batch(
         answers = Batch(request, arriving, each.answer, share).answers()
         held.push_async_callback(answers.aclose)
         first = await anext(answers)
-        headers = {"X-Model-Version": version.label, "Vary": "Accept"}
-        headers["X-Backend"] = version.predictor.backend.name
+        headers = {**version_headers(version), "Vary": "Accept"}
         return BatchResponse(
             request, first, answers, form=form, headers=headers, held=held.pop_all()
         )

@@ -87,6 +87,7 @@ def _entry(registry: Registry, resident: Resident, name: str, version: str) -> V
         aliases=sorted(alias for alias, target in aliases.items() if target == version),
         loaded=loaded is not None,
         backend=loaded.predictor.backend.name if loaded else None,
+        passed_over={**loaded.passed_over} if loaded else {},
     )
 
 

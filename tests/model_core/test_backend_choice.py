@@ -1,4 +1,6 @@
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from model_core.backends import choice as choosing
 from model_core.backends.byte_network import ByteNetwork
 from model_core.backends.choice import INT8_FILE, ONNX_FILE, WEIGHTS, open_backend
 from model_core.backends.onnxruntime import ONNXRuntimeBackend
-from model_core.backends.openvino import OpenVINOBackend
+from model_core.backends.openvino import OpenVINOBackend, int8_saturates
 from model_core.backends.protocol import Choice
 from model_core.card import Card, EngineRecord
 from model_core.errors import ConfigError, CorruptVersionError
@@ -31,8 +33,14 @@ def record(engine: str, *, admitted: bool = True) -> EngineRecord:
     return EngineRecord(
         engine=engine, part="val", n=1, dice=0.9, jaccard=0.8, threshold_jaccard=0.8,
         lost_dice=0.0, lost_threshold_jaccard=0.0, agreement={"median": 1.0},
-        admitted=admitted,
+        admitted=admitted, overflow_safe=engine.endswith("int8"),
     )  # fmt: skip
+
+
+def unguarded() -> Card:
+    """A card from before the overflow of int8 was known."""
+    old = replace(record("openvino-int8"), overflow_safe=False)
+    return replace(CARD, engines=[old], files={INT8_FILE: "0" * 64})
 
 
 def card(*admitted: str, refused: tuple[str, ...] = ()) -> Card:
@@ -78,6 +86,36 @@ def test_auto_takes_the_fastest_that_is_admitted(int8: Path) -> None:
     assert chosen(every, int8) == "openvino-bf16"  # the version holds no int8 file
     lossy = card("openvino-bf16", refused=("openvino-int8",))
     assert chosen(replace(lossy, files=files), int8) == "openvino-bf16"
+
+
+@pytest.mark.parametrize(
+    ("saturates", "expected"), [(True, "pytorch-cpu-fp32"), (False, "openvino-int8")]
+)
+def test_auto_passes_over_an_unguarded_int8_network_where_its_sums_overflow(
+    saturates: bool, expected: str, int8: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choosing, "int8_saturates", lambda: saturates)
+    assert chosen(unguarded(), int8) == expected
+    guarded = replace(card("openvino-int8"), files={INT8_FILE: "0" * 64})
+    assert chosen(guarded, int8) == "openvino-int8"
+
+
+def test_an_unguarded_int8_network_asked_for_by_name_is_refused_with_the_way_out(
+    int8: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choosing, "int8_saturates", lambda: True)
+    with pytest.raises(ConfigError, match=r"without VNNI.* `python -m trainer export .*--publish"):
+        chosen(unguarded(), int8, "openvino-int8")
+
+
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or not Path("/proc/cpuinfo").is_file(),
+    reason="needs the processor flags of Linux on x86-64",
+)
+def test_int8_saturates_exactly_where_the_processor_lacks_vnni() -> None:
+    # Seen True on AMD EPYC 7003 (AVX2 alone) and under `qemu-x86_64 -cpu Haswell`.
+    flags = set(Path("/proc/cpuinfo").read_text().split())
+    assert int8_saturates() == flags.isdisjoint({"avx512_vnni", "avx_vnni", "amx_int8"})
 
 
 def test_one_engine_that_loses_too_much_bars_its_precision(weights: Path) -> None:
@@ -152,6 +190,26 @@ def test_a_published_version_runs_on_its_int8_network(
     assert loaded.predictor.backend.name == "openvino-int8"
 
 
+def test_an_engine_that_fails_the_golden_test_is_passed_over_with_its_reason(
+    int8: Path, weights: Path, tmp_path: Path
+) -> None:
+    exports, photograph = tmp_path / "exports", encode(lesion(48, 64))
+    light_is_lesion = dark_is_lesion()
+    with torch.no_grad():
+        light_is_lesion.head.weight.neg_()
+        assert light_is_lesion.head.bias is not None
+        light_is_lesion.head.bias.neg_()
+    onnx = write_onnx(ByteNetwork(light_is_lesion, CARD.preprocess), tmp_path / ONNX_FILE)
+    write_int8(onnx, [noise(1)[0]] * 8, (exports / INT8_FILE).parent)
+    registry = Registry(tmp_path / "models")
+    registry.publish(card("openvino-int8"), weights / WEIGHTS, photograph, exports=exports)
+    loaded = registry.load(NAME, VERSION, device="cpu", backend="auto")
+    assert loaded.predictor.backend.name == "pytorch-cpu-fp32"
+    assert re.search(r"golden image 1 of 1 has Jaccard", loaded.passed_over["openvino-int8"])
+    with pytest.raises(CorruptVersionError, match="golden image 1 of 1 has Jaccard"):
+        registry.load(NAME, VERSION, device="cpu", backend="openvino-int8")
+
+
 def test_a_version_in_int8_answers_without_pytorch(
     int8: Path, weights: Path, tmp_path: Path
 ) -> None:
@@ -175,6 +233,13 @@ print(loaded.predictor.backend.name, "torch" in sys.modules)
     environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
     assert done.stdout.decode().split() == ["openvino-int8", "False"], done.stderr.decode()
+
+
+def test_a_self_test_sees_both_compiled_forms_of_the_network(int8: Path) -> None:
+    engine = OpenVINOBackend(int8 / INT8_FILE, precision="int8", threads=2)
+    assert len(engine.run_each(noise(1))) == 2
+    for logits in engine.run_each(noise(1)):
+        assert np.array_equal(logits, engine.run(noise(1)))
 
 
 def test_batches_beside_each_other_get_the_answers_that_they_get_alone(int8: Path) -> None:

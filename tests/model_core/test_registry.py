@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from model_core.card import dump_card, parse_card
 from model_core.errors import (
@@ -326,6 +327,21 @@ def test_a_mask_that_the_weights_do_not_make_is_refused(registry: Registry) -> N
     (folder / GOLDEN).write_text(json.dumps(golden))
     seal(folder)
     with pytest.raises(CorruptVersionError, match=r"Jaccard 0\.000 .* expected at least 0\.99"):
+        registry.load(NAME, VERSION)
+
+
+def test_a_mask_that_is_wrong_on_a_further_golden_image_is_refused(
+    tmp_path: Path, weights: Path
+) -> None:
+    registry = Registry(tmp_path / "models")
+    bright = encode(Image.new("RGB", (64, 48), "white"))
+    registry.publish(CARD, weights, PICTURE, more_golden_images=[bright])
+    folder = registry.root / NAME / VERSION
+    golden = json.loads((folder / GOLDEN).read_bytes())
+    golden["more"][0]["mask"] = encode_rle(np.ones((48, 64), bool))
+    (folder / GOLDEN).write_text(json.dumps(golden))
+    seal(folder)
+    with pytest.raises(CorruptVersionError, match=r"golden image 2 of 2 has Jaccard 0\.000"):
         registry.load(NAME, VERSION)
 
 

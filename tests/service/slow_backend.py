@@ -30,6 +30,9 @@ class HeldBackend:
         assert self.released.wait(TIMEOUT_S)
         return self._real.run(batch)
 
+    def run_each(self, batch: Batch) -> list[Logits]:
+        return [self.run(batch)]
+
 
 class SlowBackend:
     """Runs the engine's real backend, one batch after the other, each in so many seconds.
@@ -56,6 +59,9 @@ class SlowBackend:
             wait_s = self._free_at - time.monotonic()
         time.sleep(wait_s)
         return self._real.run(batch)
+
+    def run_each(self, batch: Batch) -> list[Logits]:
+        return [self.run(batch)]
 
 
 def put_into(engine: Engine, backend: Backend) -> Backend:

@@ -32,6 +32,9 @@ class BrokenBackend:
     def run(self, batch: Batch) -> Logits:
         raise RuntimeError("an illegal memory access was encountered")
 
+    def run_each(self, batch: Batch) -> list[Logits]:
+        return [self.run(batch)]
+
 
 def break_(engine: Engine) -> None:
     put_into(engine, engine.watchdog.watched(BrokenBackend()))

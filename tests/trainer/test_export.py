@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,16 +8,19 @@ import onnxruntime
 import pytest
 
 from model_core.backends.byte_network import ByteNetwork
+from model_core.backends.choice import INT8_FILE
 from model_core.backends.onnxruntime import ONNXRuntimeBackend
 from model_core.backends.openvino import OpenVINOBackend
 from model_core.backends.pytorch import PyTorchBackend
 from model_core.errors import CorruptVersionError, DatasetError
 from model_core.preprocess import PreprocessConfig
+from model_core.registry import Registry
 from model_core.unet import UNet
 from model_core.unet_config import UNetConfig
 from model_core.weights import load_weights
 from trainer.evaluate import run_target
-from trainer.export import compare, export, write_onnx
+from trainer.export import compare, export, export_version, write_onnx
+from trainer.leaks import TRAINED_CSV
 from trainer.run import WEIGHTS, load_run
 from trainer.samples import read_samples
 
@@ -104,7 +108,11 @@ def test_every_precision_is_scored_on_the_same_validation_images(run: Path, disc
         assert entry["lost_dice"] == pytest.approx(report["engines"][0]["dice"] - entry["dice"])
         assert 0.9 < entry["agreement"]["median"] <= 1
     assert report["engines"][0]["admitted"]
-    assert report["engines"][0]["agreement"] == {"median": 1.0, "first_percentile": 1.0}
+    agreement = {"median": 1.0, "first_percentile": 1.0, "least": 1.0}
+    assert report["engines"][0]["agreement"] == agreement
+    assert [entry.get("overflow_safe", False) for entry in report["engines"]] == [False] * 4 + [
+        True
+    ]
 
 
 def test_an_engine_that_loses_too_much_is_not_admitted(run: Path, discs: Path) -> None:
@@ -116,6 +124,23 @@ def test_an_engine_that_loses_too_much_is_not_admitted(run: Path, discs: Path) -
     )
     assert good["admitted"]
     assert not bad["admitted"]
+
+
+@pytest.mark.slow  # a whole export more
+def test_a_published_version_is_exported_again_as_a_new_one(
+    exported: Path, discs: Path, tmp_path: Path
+) -> None:
+    registry = Registry(shutil.copytree(exported.parent / "models", tmp_path / "models"))
+    old = registry.load("disc-unet", "1.0.0", device="cpu")
+    new = export_version(old, read_samples(discs), registry, version="1.0.1")
+    assert registry.versions("disc-unet") == ["1.0.0", "1.0.1"]
+    assert new.card.overflow_safe
+    same = ("scores", "calibration", "postprocess", "data", "training", "licence", "git_commit")
+    assert all(getattr(new.card, name) == getattr(old.card, name) for name in same)
+    kept = (WEIGHTS, TRAINED_CSV)
+    assert [new.card.files[name] for name in kept] == [old.card.files[name] for name in kept]
+    assert INT8_FILE in new.card.files
+    registry.load("disc-unet", "1.0.1", device="cpu", backend="openvino-int8")
 
 
 def test_without_validation_images_there_is_nothing_to_compare(run: Path, discs: Path) -> None:

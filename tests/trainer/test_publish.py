@@ -8,7 +8,8 @@ import pytest
 
 from model_core.backends.choice import INT8_FILE, ONNX_FILE
 from model_core.errors import ConfigError, DatasetError, GateError, VersionExistsError
-from model_core.registry import Registry
+from model_core.golden import parse_golden
+from model_core.registry import GOLDEN, Registry
 from trainer import evaluate, publish, registry_commands, scores
 from trainer.run import WEIGHTS, load_run, trained_on
 from trainer.samples import read_samples
@@ -162,8 +163,18 @@ def test_a_run_below_its_gate_is_refused_with_the_figure(run: Path, tmp_path: Pa
         publish.publish(low, Registry(tmp_path / "models"), version="0.1.0", licence=LICENCE)
 
 
-def test_the_golden_image_is_drawn_and_the_same_every_time() -> None:
-    assert publish.golden_image() == publish.golden_image()
+def test_the_golden_images_are_drawn_and_the_same_every_time() -> None:
+    publish.golden_images.cache_clear()
+    first = publish.golden_images()
+    publish.golden_images.cache_clear()
+    assert publish.golden_images() == first
+    assert len(set(first)) == len(publish.GOLDEN_LESIONS)
+
+
+def test_a_version_is_checked_on_every_golden_image(run: Path, tmp_path: Path) -> None:
+    loaded = publish.publish(run, Registry(tmp_path / "models"), version="0.1.0", licence=LICENCE)
+    golden = parse_golden((loaded.folder / GOLDEN).read_bytes())
+    assert tuple(image for image, _ in golden) == publish.golden_images()
 
 
 def test_a_folder_that_is_no_run_says_so(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ class Model:
     registry: str
     name: str
     threshold: float | None = None
-    backend: Choice = "pytorch-fp32"
+    backend: Choice = "auto"
     device: Device = "auto"
 
     def pinned(self) -> "Model":
