@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator
 
 from model_core.errors import UnreadableImageError, UnsupportedImageError
+from model_core.file_names import is_litter
 from service.errors import BodyTooLargeError, MalformedBodyError
 from service.part_stream import Content
 
@@ -25,7 +26,9 @@ _CHUNK = 1 << 16
 
 
 class ZipStream:
-    """The files of a ZIP archive, each as soon as it is whole; folders are passed over.
+    """The files of a ZIP archive, each as soon as it is whole.
+
+    Folders are passed over, and so is what systems leave (`model_core.file_names`).
 
     Args:
         max_bytes: Limit on a file, unpacked; of a larger one nothing is kept.
@@ -208,8 +211,8 @@ class _Entry:
 
 
 def _is_skipped(name: bytes) -> bool:
-    """Folders, and what macOS lays beside each file, are no photographs."""
-    return name.endswith(b"/") or name.startswith(b"__MACOSX/")
+    """Folders, and what systems leave in them, are no photographs."""
+    return name.endswith((b"/", b"\\")) or is_litter(name.decode("utf-8", "replace"))
 
 
 def _zip64_sizes(extra: bytes) -> tuple[int, int]:

@@ -73,6 +73,14 @@ def test_folders_and_what_macos_adds_are_no_photographs() -> None:
     assert files_of(data) == [b"A", b"C"]
 
 
+@pytest.mark.parametrize("step", [1, 10_000])
+@pytest.mark.parametrize("pipe", [False, True])
+def test_what_systems_leave_is_no_photograph(step: int, pipe: bool) -> None:
+    litter = [("p/.DS_Store", b"x" * 99), ("p/._a.png", b"B"), ("Thumbs.db", b"C"), ("d\\", b"")]
+    data = zipped(*litter, ("./a.png", b"A"), ("p/desktop.ini", b"D"), ("b.png", b"E"), pipe=pipe)
+    assert files_of(data, step) == [b"A", b"E"]
+
+
 def test_info_zip_s_archives_are_read(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"A" * 500)
     try:

@@ -50,7 +50,8 @@ def test_files_land_in_the_folder_with_or_without_a_top_folder(top: str, tmp_pat
 
 
 def test_what_no_reader_wants_is_left_out(tmp_path: Path) -> None:
-    unwanted = (("photos/a_superpixels.png", b""), ("__MACOSX/photos/._a.jpg", b""))
+    names = ("photos/a_superpixels.png", "__MACOSX/photos/._a.jpg", "photos/Thumbs.db")
+    unwanted = [(name, b"") for name in names]
     assert unpacked(write_zip(tmp_path, ("photos/a.jpg", b"a"), *unwanted)) == {"a.jpg": b"a"}
 
 
