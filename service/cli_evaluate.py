@@ -1,7 +1,8 @@
 """`lesion evaluate`: scores of photographs or masks against experts' masks, pair or folder.
 
-Photographs are segmented one by one, so that a bad file costs only its own pair; all masks then go
-to `/evaluate` in one request. They are kept as run lengths: hundreds of large masks are gigabytes.
+The service segments photographs one by one, so that a bad file costs only its own pair. Each mask
+is scored here as it comes, by the functions of `/evaluate`: a set may have any number of pairs, and
+no limit on a request can end hours of work without a score.
 """
 
 import json
@@ -17,13 +18,15 @@ from tqdm import tqdm
 from model_core.arrays import Mask
 from model_core.errors import InputError, InvalidRleError
 from model_core.mask_png import decode_mask
-from model_core.rle import decode_rle, encode_rle
-from service.cli_files import MASKS, PHOTOGRAPHS, UsageError, find_files, pair_up, shown
+from model_core.metrics import ImageScores, score_image
+from model_core.rle import decode_rle
+from model_core.summary import summarise
+from service.cli_files import MASK_TYPES, MASKS, PHOTOGRAPHS, UsageError, find_files, pair_up, shown
 from service.cli_segment import Outcome, exit_code, explained
 from service.client import Client, ClientError, Evaluation, ModelRef, Segmentation
+from service.client_results import evaluation_of
 
 _MAX_PIXELS = 2**28
-_LOSSLESS = ("PNG", "BMP", "TIFF")
 _COLUMNS = {
     "dice": "Dice",
     "jaccard": "Jaccard",
@@ -35,10 +38,9 @@ _COLUMNS = {
 
 
 @dataclass(frozen=True)
-class _Pair:
+class _Scored:
     other: Path
-    truth: bytes
-    pred: bytes
+    scores: ImageScores
     model: ModelRef | None
 
 
@@ -50,42 +52,37 @@ def evaluate(args: Namespace, client: Client) -> int:
 
     Raises:
         UsageError: no pair is left.
-        ClientError: the masks could not be scored.
     """
     others = find_files([args.image or args.pred], PHOTOGRAPHS if args.image else MASKS)
     pairs, alone = pair_up(others, find_files([args.truth], MASKS))
     failed = [Outcome(file, problem="has no partner of the same name") for file in alone]
-    read: list[_Pair] = []
+    scored: list[_Scored] = []
     with tqdm(total=len(pairs), desc="evaluate", unit="pair", disable=args.json or None) as bar:
-        for result in _read_all(args, client, pairs):
-            if isinstance(result, _Pair):
-                read.append(result)
+        for result in _score_all(args, client, pairs):
+            if isinstance(result, _Scored):
+                scored.append(result)
             else:
                 failed.append(result)
             bar.update()
     for outcome in failed:
         print(f"lesion: {shown(outcome.file)}: {outcome.problem}", file=sys.stderr)
-    if not read:
+    if not scored:
         if exit_code(failed) == 3:
             return 3
         raise UsageError("no pair of files can be scored")
-    found = client.evaluate(
-        [pair.truth for pair in read],
-        preds=[pair.pred for pair in read],
-        spacing_mm=args.spacing_mm,
-    )
-    models = list(dict.fromkeys(pair.model for pair in read if pair.model))
+    found = _evaluation([pair.scores for pair in scored])
+    models = list(dict.fromkeys(pair.model for pair in scored if pair.model))
     if args.json:
-        print(json.dumps(_report(found, read, models, failed)))
+        print(json.dumps(_report(found, scored, models, failed)))
     else:
-        print(_table(found, read, models))
+        print(_table(found, scored, models))
     return exit_code(failed)
 
 
-def _read_all(
+def _score_all(
     args: Namespace, client: Client, pairs: Sequence[tuple[Path, Path]]
-) -> Iterator[_Pair | Outcome]:
-    def one(files: tuple[Path, Path]) -> _Pair | Outcome:
+) -> Iterator[_Scored | Outcome]:
+    def one(files: tuple[Path, Path]) -> _Scored | Outcome:
         other, truth_file = files
         culprit = truth_file
         try:
@@ -99,16 +96,25 @@ def _read_all(
             return Outcome(culprit, problem=explained(exc), error=exc)
         if truth.shape != pred.shape:
             return Outcome(other, problem=f"is {pred.shape}, its truth is {truth.shape}")
-        return _Pair(other, _rle(truth), _rle(pred), found.model if found else None)
+        scores = score_image(truth, pred, spacing_mm=args.spacing_mm)
+        return _Scored(other, scores, found.model if found else None)
 
     with ThreadPoolExecutor(args.jobs) as pool:
         yield from pool.map(one, pairs)
 
 
+def _evaluation(scores: Sequence[ImageScores]) -> Evaluation:
+    """What `/evaluate` would answer for the masks."""
+    items = [{"index": i, **one.metrics, **one.distances} for i, one in enumerate(scores)]
+    return evaluation_of(
+        {"items": items, "summary": summarise(scores), "model": None, "threshold": None}
+    )
+
+
 def _load_mask(path: Path) -> Mask:
     data = path.read_bytes()
     if path.suffix.lower() != ".json":
-        return decode_mask(data, max_pixels=_MAX_PIXELS, formats=_LOSSLESS)
+        return decode_mask(data, max_pixels=_MAX_PIXELS, formats=MASK_TYPES)
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as exc:
@@ -118,26 +124,22 @@ def _load_mask(path: Path) -> Mask:
     return decode_rle(value, max_pixels=_MAX_PIXELS)
 
 
-def _rle(mask: Mask) -> bytes:
-    return json.dumps(encode_rle(mask)).encode()
-
-
 def _report(
-    found: Evaluation, read: Sequence[_Pair], models: list[ModelRef], failed: Sequence[Outcome]
+    found: Evaluation, scored: Sequence[_Scored], models: list[ModelRef], failed: Sequence[Outcome]
 ) -> dict[str, object]:
-    """The service's own answer, with the files' names beside it."""
+    """An answer as the service's own, with the files' names beside it."""
     return {
         **found.body,
-        "files": [str(pair.other) for pair in read],
+        "files": [str(pair.other) for pair in scored],
         "models": [asdict(model) for model in models],
         "failed": [outcome.as_json() for outcome in failed],
     }
 
 
-def _table(found: Evaluation, read: Sequence[_Pair], models: list[ModelRef]) -> str:
+def _table(found: Evaluation, scored: Sequence[_Scored], models: list[ModelRef]) -> str:
     summary = found.summary
     lines = [_row("", list(_COLUMNS.values()))]
-    for item, pair in zip(found.items, read, strict=True):
+    for item, pair in zip(found.items, scored, strict=True):
         lines.append(_row(shown(pair.other.name), [getattr(item, name) for name in _COLUMNS]))
     for label, part in (("mean", "mean"), ("95 % from", "low"), ("95 % to", "high")):
         means = [summary.per_image.get(name) for name in _COLUMNS]

@@ -1,38 +1,90 @@
 """Which files a command line means, and what each output is called."""
 
 import os
+import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-PHOTOGRAPHS = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm"})
-MASKS = frozenset({".png", ".bmp", ".tif", ".tiff", ".json"})
+from model_core.file_names import (
+    HEAD_BYTES,
+    PHOTOGRAPH_SUFFIXES,
+    announces_photograph,
+    canonical,
+    is_beside,
+    is_litter,
+)
+from model_core.image_io import sniff
+
+MASK_TYPES = ("PNG", "BMP", "TIFF")
 _ENDINGS = ("_segmentation", "_lesion", "_mask", "_truth")
-"""What ISIC, PH2 and others add to a photograph's name for its mask."""
+"""What ISIC, PH2 and others add to a photograph's name for its mask, in any case."""
+_SHOWN = 20
+"""Files passed over that are named."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is looked for in a folder.
+
+    Attributes:
+        name: For messages.
+        suffixes: Endings that are enough, in lower case, with the dot.
+        announces: Whether a file with any other ending is one, by its first `HEAD_BYTES`.
+    """
+
+    name: str
+    suffixes: frozenset[str]
+    announces: Callable[[bytes], bool]
+
+
+PHOTOGRAPHS = Kind("photograph", PHOTOGRAPH_SUFFIXES, announces_photograph)
+MASKS = Kind(
+    "mask",
+    frozenset({".png", ".bmp", ".tif", ".tiff", ".json"}),
+    lambda head: sniff(head) in MASK_TYPES,
+)
+_NO_PART_OF_A_NAME = (
+    PHOTOGRAPHS.suffixes
+    | MASKS.suffixes
+    | {".jpe", ".jfif", ".mpo", ".dib", ".dicom", ".heic", ".heif", ".avif"}
+)
 
 
 class UsageError(Exception):
     """The command line asks for what cannot be done."""
 
 
-def find_files(paths: Sequence[Path], suffixes: frozenset[str]) -> list[Path]:
-    """The files of a command line, each once, in order.
+def find_files(paths: Sequence[Path], kind: Kind) -> list[Path]:
+    """The files of a command line, each once, in order; what a folder has besides is printed.
 
     Args:
-        paths: Files are taken as they are; of folders, sub-folders too, the files with one of the
-            suffixes. A file that is not there is kept: opening it says so.
-        suffixes: In lower case, with the dot.
+        paths: Files are taken as they are; of folders, sub-folders too, the files of the kind. A
+            file that is not there is kept: opening it says so. What systems leave in folders is
+            passed over in silence, any other file is named on standard error.
+        kind: What to look for.
 
     Raises:
         UsageError: a folder holds none.
     """
     found: dict[str, Path] = {}
+    passed_over: list[Path] = []
     for path in paths:
-        inside = sorted(_below(path, suffixes)) if path.is_dir() else [path]
+        inside = [path]
+        if path.is_dir():
+            below = _below(path)
+            inside = [file for file in below if _is_of(kind, file)]
+            passed_over += sorted(set(below) - set(inside))
         if not inside:
-            raise UsageError(f"{shown(path)} holds no file named {', '.join(sorted(suffixes))}")
+            wanted = f"no {kind.name}, by name ({', '.join(sorted(kind.suffixes))}) or content"
+            raise UsageError(f"{shown(path)} holds {wanted}")
         for file in inside:
             found.setdefault(os.path.realpath(file), file)
+    for file in passed_over[:_SHOWN]:
+        print(f"lesion: {shown(file)}: passed over, no {kind.name}", file=sys.stderr)
+    if len(passed_over) > _SHOWN:
+        print(f"lesion: {len(passed_over) - _SHOWN} files more passed over", file=sys.stderr)
     return list(found.values())
 
 
@@ -47,8 +99,8 @@ def outputs_of(files: Sequence[Path], out: Path, suffix: str) -> list[Path]:
         ['out/a/x.jpg.png', 'out/b/x.jpg.png']
 
     Raises:
-        UsageError: two names differ only in upper and lower case, which some disks take for one;
-            or the inputs share no folder (two drives).
+        UsageError: two names differ only in upper and lower case, or in how an accent is written,
+            which some disks take for one; or the inputs share no folder (two drives).
     """
     whole = [Path(os.path.abspath(file)) for file in files]  # noqa: PTH100  # keeps symlinks
     try:
@@ -56,7 +108,8 @@ def outputs_of(files: Sequence[Path], out: Path, suffix: str) -> list[Path]:
     except ValueError as exc:
         raise UsageError(f"the files share no folder: {exc}") from exc
     outputs = [out / f"{file.relative_to(shared)}{suffix}" for file in whole]
-    twice = [name for name, n in Counter(str(o).casefold() for o in outputs).items() if n > 1]
+    names = Counter(canonical(str(output)).casefold() for output in outputs)
+    twice = [name for name, n in names.items() if n > 1]
     if twice:
         raise UsageError(f"two results would be called {shown(twice[0])}: run them apart")
     return outputs
@@ -68,14 +121,15 @@ def pair_up(
     """Each photograph or prediction with the truth of the same name; then what has no partner.
 
     One file on either side is a pair, whatever the names. Else `x.jpg`, `x_segmentation.png`,
-    `x_mask.png` and `x.jpg.png` are all `x`.
+    `x_mask.png` and `x.jpg.png` are all `x`, and names that look alike are the same (UAX #15).
+    Where a folder has both `x.bmp` and `x_lesion.bmp`, as PH2 has, the latter is the truth.
 
     Raises:
         UsageError: two files of one side have the same name.
     """
     if len(others) == len(truths) == 1:
         return [(others[0], truths[0])], []
-    left, right = _by_name(others), _by_name(truths)
+    left, right = _by_name(others, masks=False), _by_name(truths, masks=True)
     pairs = [(left[name], right[name]) for name in left if name in right]
     alone = [left[name] for name in left if name not in right]
     return pairs, alone + [right[name] for name in right if name not in left]
@@ -86,24 +140,45 @@ def shown(path: object) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
 
 
-def _below(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        if path.suffix.lower() in suffixes and path.is_file():
-            yield path
+def _below(folder: Path) -> list[Path]:
+    """The files of a folder and its sub-folders, but for what systems leave there."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if not is_litter(str(path.relative_to(folder))) and path.is_file()
+    )
 
 
-def _by_name(files: Sequence[Path]) -> dict[str, Path]:
+def _is_of(kind: Kind, file: Path) -> bool:
+    if is_beside(file.name):
+        return False
+    if file.suffix.lower() in kind.suffixes:
+        return True
+    try:
+        with file.open("rb") as opened:
+            return kind.announces(opened.read(HEAD_BYTES))
+    except OSError:
+        return True  # reading it again says what is wrong
+
+
+def _by_name(files: Sequence[Path], *, masks: bool) -> dict[str, Path]:
+    """Files by what they are called; of a photograph and its mask, both there, the one wanted."""
     named: dict[str, Path] = {}
     for file in files:
-        name = _name(file)
-        if name in named:
+        name, marked = _name(file)
+        if name in named and _name(named[name])[1] == marked:
             raise UsageError(f"{shown(named[name])} and {shown(file)} are both called {name}")
-        named[name] = file
+        if name not in named or marked == masks:
+            named[name] = file
     return named
 
 
-def _name(file: Path) -> str:
-    while file.suffix.lower() in PHOTOGRAPHS | MASKS:
+def _name(file: Path) -> tuple[str, bool]:
+    """What a file is called, and whether its name says that it is a mask."""
+    while file.suffix.lower() in _NO_PART_OF_A_NAME:
         file = file.with_suffix("")
-    name = file.name
-    return next((name.removesuffix(end) for end in _ENDINGS if name.endswith(end)), name)
+    name = canonical(file.name)
+    for end in _ENDINGS:
+        if name.lower().endswith(end):
+            return name[: -len(end)], True
+    return name, False

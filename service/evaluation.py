@@ -10,6 +10,7 @@ import numpy as np
 from model_core.arrays import Mask
 from model_core.distances import Spacing
 from model_core.errors import (
+    ImageTooLargeError,
     InputError,
     InvalidRleError,
     ShapeMismatchError,
@@ -90,12 +91,18 @@ def without_unchosen(form: Form) -> Form:
     return form
 
 
-def check_pixels(pairs: Sequence[Pair], *, max_pixels: int) -> None:
-    """Refuse pairs whose comparison would take too long.
+def check_pixels(pairs: Sequence[Pair], *, max_pixels: int, max_image_pixels: int) -> None:
+    """Refuse pairs whose comparison would take too long, before the first is worked on.
 
     Raises:
-        TooManyPixelsError: all photographs and masks together announce more than `max_pixels`.
+        ImageTooLargeError: a photograph or mask announces more than `max_image_pixels`.
+        TooManyPixelsError: all of them together announce more than `max_pixels`.
     """
+    for pair in pairs:
+        for name, data in (("truth", pair.truth), ("its partner", pair.other)):
+            if (size := announced_pixels(data)) > max_image_pixels:
+                found = f"pair {pair.index}: {name} has {size} pixels"
+                raise ImageTooLargeError(f"{found}, the limit is {max_image_pixels}")
     pixels = sum(pair.pixels for pair in pairs)
     if pixels > max_pixels:
         raise TooManyPixelsError(

@@ -98,7 +98,11 @@ async def evaluate(
     parts = without_unchosen(sent)
     pairs = pairs_of(parts, max_pairs=settings.max_pairs)
     _check_query(query, form, predicts="image" in parts, pairs=len(pairs))
-    check_pixels(pairs, max_pixels=settings.max_request_pixels)
+    check_pixels(
+        pairs,
+        max_pixels=settings.max_request_pixels,
+        max_image_pixels=settings.max_image_pixels,
+    )
     # Of photographs, one after the other; masks are compared apart, and nobody waits for them.
     largest = max(announced_pixels(image) for image in parts.get("image", [b""]))
     deadline_s = settings.evaluation_seconds

@@ -16,7 +16,7 @@ from PIL import Image
 from model_core.mask_png import decode_mask, encode_mask
 from model_core.rle import encode_rle
 from service.cli import main
-from service.cli_files import UsageError, find_files, outputs_of, pair_up, shown
+from service.cli_files import MASKS, PHOTOGRAPHS, UsageError, find_files, outputs_of, pair_up, shown
 from service.cli_segment import SUFFIXES, write_whole
 from service.queries import AnswerFormat
 from tests.conftest import REPOSITORY
@@ -130,7 +130,8 @@ def test_a_service_that_is_away_is_asked_for_one_file_not_for_all(
     truth = tmp_path / "truth.png"
     truth.write_bytes(encode_mask(np.zeros((48, 64), bool)))
     assert main(["evaluate", "--image", y, "--truth", str(truth), *away]) == 3
-    assert main(["evaluate", "--pred", str(truth), "--truth", str(truth), *away]) == 3
+    # Masks are compared here: nobody is asked.
+    assert main(["evaluate", "--pred", str(truth), "--truth", str(truth), *away]) == 0
 
 
 def test_a_key_is_taken_from_the_environment_and_a_wrong_one_ends_it(
@@ -171,7 +172,7 @@ def test_an_address_that_is_none_is_said_to_be(tmp_path: Path, capsys: Output) -
     assert main(["segment", str(tmp_path), "--out", "o"]) == 2
     said = capsys.readouterr().err
     assert "is no address" in said
-    assert "holds no file named" in said
+    assert "holds no photograph, by name (.bmp, " in said
 
 
 def test_photographs_are_scored_against_masks_of_the_same_name(
@@ -222,13 +223,70 @@ def test_names_keep_their_folders_and_never_leave_the_output(tmp_path: Path) -> 
     assert outputs_of([Path("/a/x.jpg")], tmp_path, ".png") == [tmp_path / "x.jpg.png"]
     with pytest.raises(UsageError, match="would be called"):
         outputs_of([Path("a/X.jpg"), Path("a/x.JPG")], tmp_path, ".png")
+    with pytest.raises(UsageError, match="would be called"):
+        outputs_of([Path("a/\u00fc.jpg"), Path("a/u\u0308.jpg")], tmp_path, ".png")
 
 
 def test_a_file_named_twice_is_done_once(photographs: Path) -> None:
     y = photographs / "y.png"
     link = photographs / "link.png"
     link.symlink_to(y)
-    assert find_files([y, photographs / "left" / ".." / "y.png", link], frozenset()) == [y]
+    assert find_files([y, photographs / "left" / ".." / "y.png", link], PHOTOGRAPHS) == [y]
+
+
+def test_a_folder_gives_all_its_photographs_by_content_and_names_what_it_passes_over(
+    tmp_path: Path, capsys: Output
+) -> None:
+    taken = {"a.jpg": PHOTO, "b.jfif": PHOTO, "1.2.840.1": bytes(128) + b"DICM", "c.PNG": b"bad"}
+    litter = ("._a.jpg", "Thumbs.db", "__MACOSX/a.jpg", ".cache/a.jpg")
+    others = ("a_superpixels.png", "notes.txt", "DICOMDIR")
+    for name, content in {**taken, **dict.fromkeys((*litter, *others), PHOTO)}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"text" if name == "notes.txt" else content)
+    assert {file.name for file in find_files([tmp_path], PHOTOGRAPHS)} == set(taken)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        f"lesion: {tmp_path / name}: passed over, no photograph" for name in sorted(others)
+    ]
+
+
+def test_a_mask_is_known_by_content_too(tmp_path: Path, capsys: Output) -> None:
+    (tmp_path / "mask").write_bytes(encode_mask(np.zeros((2, 2), bool)))
+    (tmp_path / "truth.csv").write_text("id,x")
+    assert find_files([tmp_path], MASKS) == [tmp_path / "mask"]
+    assert "truth.csv: passed over, no mask" in capsys.readouterr().err
+
+
+def test_a_file_that_is_named_is_taken_whatever_its_name(tmp_path: Path) -> None:
+    assert find_files([tmp_path / ".x"], PHOTOGRAPHS) == [tmp_path / ".x"]
+
+
+@pytest.mark.parametrize(
+    ("photographs", "masks"),
+    [
+        pytest.param(("a.jpg", "b.JPG"), ("a_Segmentation.png", "b_SEGMENTATION.PNG"), id="case"),
+        pytest.param(("u\u0308a.jpg", "e\u0301.jpg"), ("\u00fca_mask.png", "\u00e9.png"), id="NFC"),
+        pytest.param(("a.jfif", "1.2.840.5"), ("a_mask.png", "1.2.840.5.png"), id="by content"),
+        pytest.param(
+            ("x.bmp", "x_lesion.bmp", "y.bmp"), ("x.bmp", "x_lesion.bmp", "y.bmp"), id="PH2"
+        ),
+    ],
+)
+def test_names_pair_in_any_official_spelling(
+    photographs: tuple[str, ...], masks: tuple[str, ...]
+) -> None:
+    pairs, alone = pair_up([Path(name) for name in photographs], [Path(name) for name in masks])
+    assert (len(pairs), alone) == (2, [])
+    assert (Path("x.bmp"), Path("x.bmp")) not in pairs
+
+
+def test_a_set_may_have_more_pairs_than_a_request(tmp_path: Path, capsys: Output) -> None:
+    for number in range(300):
+        (tmp_path / f"{number}.png").write_bytes(encode_mask(np.eye(4, dtype=bool)))
+    command = ["evaluate", "--pred", str(tmp_path), "--truth", str(tmp_path), "--json"]
+    assert main(command) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["summary"]["n"] == len(report["items"]) == len(report["files"]) == 300
 
 
 def test_pairs_need_names_that_say_which() -> None:

@@ -214,3 +214,14 @@ def test_a_field_in_which_no_file_was_chosen_is_not_sent_as_far_as_we_care(
         fields = [(name, content), (other, b""), ("truth", mask)]
         response = client.post("/evaluate", files=[(f, ("", c)) for f, c in fields])
         assert response.json()["items"][0]["dice"] == 1.0, response.text
+
+
+def test_a_mask_over_the_limit_is_refused_before_any_pair_is_worked_on(
+    client: TestClient,
+) -> None:
+    huge = b'{"size": [10000, 10000], "counts": [100000000]}'
+    damaged = b"no mask: would be refused first, if it were looked at"
+    masks = [("pred", damaged), ("truth", damaged), ("pred", encode_mask(PRED)), ("truth", huge)]
+    response = client.post("/evaluate", files=masks)
+    problem = assert_problem(response, 413, "image-too-large")
+    assert problem.detail == "pair 1: truth has 100000000 pixels, the limit is 50000000"
