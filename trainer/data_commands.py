@@ -37,6 +37,11 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     prepare.add_argument(
         "--skip-bad", action="store_true", help="list bad pairs and go on without them"
     )
+    prepare.add_argument(
+        "--no-groups",
+        action="store_true",
+        help="go on where nothing says which photographs show one lesion or patient",
+    )
     prepare.add_argument("--count", type=_count, default=200, help="drawn: lesions (200)")
     prepare.add_argument("--seed", type=_seed, default=0, help="drawn: seed of the first (0)")
     prepare.set_defaults(command=_prepare, after_interrupt="the same command goes on")
@@ -52,7 +57,11 @@ def _prepare(options: argparse.Namespace) -> None:
 
     split = read_split(options.split) if options.split else None  # before hours of downloading
     listing = _listing(options)
-    prepared = datasets.prepare(listing, split=split, official=options.official_split)
+    for line in [*listing.notes, *(listing.ungrouped if options.no_groups else [])]:
+        print(f"note: {line}", file=sys.stderr)
+    prepared = datasets.prepare(
+        listing, split=split, official=options.official_split, ungrouped=options.no_groups
+    )
     if options.skip_bad:
         for problem in prepared.problems:
             print(f"skipped: {problem}", file=sys.stderr)

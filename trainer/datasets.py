@@ -21,6 +21,7 @@ from trainer.layouts import Listing, Pair, read_manifest
 from trainer.near import near_pairs, perceptual_hash
 from trainer.samples import MASK_FORMATS, Sample, read_samples
 from trainer.split import COMMITTED_SPLIT, EXTERNAL, Part, Place, part_of, read_split
+from trainer.tables import other_case
 
 _HELD_OUT_FIRST: tuple[Part, ...] = ("external", "test", "val", "train")
 
@@ -39,21 +40,34 @@ class Prepared:
 
 
 def prepare(
-    listing: Listing, *, split: dict[str, Place] | None = None, official: bool = False
+    listing: Listing,
+    *,
+    split: dict[str, Place] | None = None,
+    official: bool = False,
+    ungrouped: bool = False,
 ) -> Prepared:
     """Open and check every pair, and give each its side of the split.
 
-    Photographs with the same ID, the same near-duplicate group or nearly the same pixels are one
-    group. IDs of the committed split are on the side that it gives them, and what is grouped with
-    them too; the hash of any other group decides. Where one group comes to be on two sides, the
-    side that is held out more keeps its samples and the others are problems.
+    Photographs with the same ID, lesion, patient or near-duplicate group, or nearly the same pixels
+    are one group. IDs of the committed split are on the side that it gives them, and what is
+    grouped with them too; the hash of any other group decides. Where one group comes to be on two
+    sides, the side that is held out more keeps its samples and the others are problems.
 
     Args:
         listing: What a layout found.
         split: Place of each ID (`trainer.split.read_split`), instead of the committed split; an ID
             that it lacks is a problem.
         official: Follow the edition's own split.
+        ungrouped: Go on where what ties photographs together is not found or not understood.
+
+    Raises:
+        DatasetError: it is not, and `ungrouped` is not set.
     """
+    if listing.ungrouped and not ungrouped:
+        raise DatasetError(
+            "photographs of one lesion or patient may come to both sides of the split "
+            "(`prepare --no-groups` goes on all the same):\n  " + "\n  ".join(listing.ungrouped)
+        )
     checked, problems = _check_all(listing.pairs)
     problems = [*listing.problems, *problems]
     known = read_split(COMMITTED_SPLIT) if split is None else split
@@ -119,7 +133,8 @@ def _check_all(pairs: list[Pair]) -> tuple[list[tuple[Pair, Sample]], list[str]]
 def _check(pair: Pair) -> Sample:
     for kind, path in (("photograph", pair.image), ("mask", pair.mask)):
         if not path.is_file():
-            raise DatasetError(f"no {kind} at {path}")
+            instead = other_case(path)
+            raise DatasetError(f"no {kind} at {path}" + (instead and f", but {instead}"))
     image_bytes, mask_bytes = pair.image.read_bytes(), pair.mask.read_bytes()
     photograph = decode_image(image_bytes)
     mask = decode_mask(mask_bytes, formats=MASK_FORMATS)
@@ -136,7 +151,7 @@ def _check(pair: Pair) -> Sample:
         mask=pair.mask.resolve(),
         height=height,
         width=width,
-        group=pair.near_dup_group,  # still the layout's own name; _groups makes it an ID
+        group=pair.id,  # until _groups knows what else is in it
         part="train",
         image_sha256=hashlib.sha256(image_bytes).hexdigest(),
         mask_sha256=hashlib.sha256(mask_bytes).hexdigest(),
@@ -152,6 +167,7 @@ def _true_aspect(size: tuple[int, int], aspect: tuple[int, int]) -> tuple[int, i
 
 def _groups(checked: Iterable[tuple[Pair, Sample]], split: Mapping[str, Place]) -> dict[str, str]:
     """The first ID of each ID's group, through all that ties two photographs together."""
+    checked = list(checked)
     samples = [sample for _, sample in checked]
     parent = {sample.id: sample.id for sample in samples}
 
@@ -165,9 +181,9 @@ def _groups(checked: Iterable[tuple[Pair, Sample]], split: Mapping[str, Place]) 
         parent[second] = first
 
     named: dict[tuple[str, str], str] = {}
-    for sample in samples:
-        if sample.group:
-            tie(named.setdefault(("layout", sample.group), sample.id), sample.id)
+    for pair, sample in checked:
+        for name in pair.ties:
+            tie(named.setdefault(("layout", name), sample.id), sample.id)
         if sample.id in split:
             tie(named.setdefault(("split", split[sample.id].group), sample.id), sample.id)
     hashes = [sample.phash for sample in samples]

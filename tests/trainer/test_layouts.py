@@ -86,6 +86,25 @@ def test_ph2_is_read_with_its_bmp_masks(tmp_path: Path) -> None:
     assert (sample.key, sample.part) == ("ph2/IMD002", "external")
 
 
+@pytest.mark.parametrize("root", ["PH2", "__MACOSX/PH2"])
+def test_what_systems_leave_in_ph2_is_no_photograph(root: str, tmp_path: Path) -> None:
+    image, mask = "IMD002_Dermoscopic_Image", "IMD002_lesion"
+    place(tmp_path, f"PH2/IMD002/{image}/IMD002.BMP", f"PH2/IMD002/{mask}/IMD002_Lesion.bmp")
+    for folder, name in ((image, "._IMD002.bmp"), (mask, "._IMD002_lesion.bmp")):
+        (tmp_path / root / "IMD002" / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / root / "IMD002" / folder / name).write_bytes(b"of macOS")
+    found = prepare(layouts.read_ph2(tmp_path))
+    assert ([sample.id for sample in found.samples], found.problems) == (["IMD002"], [])
+
+
+def test_a_copy_of_ham10000_with_its_folders_twice_is_read_once(tmp_path: Path) -> None:
+    masks = "HAM10000_segmentations_lesion_tschandl/ISIC_0024301_segmentation.png"
+    for part in ("ham10000_images_part_1", "HAM10000_images_part_1"):
+        place(tmp_path, f"{part}/ISIC_0024301.jpg", masks)
+        found = layouts.read_ham10000(tmp_path)
+        assert ([pair.id for pair in found.pairs], found.problems) == (["ISIC_0024301"], [])
+
+
 def test_ham10000_keeps_the_photographs_of_one_lesion_together(tmp_path: Path) -> None:
     masks = "HAM10000_segmentations_lesion_tschandl"
     for number in (1, 2, 3):

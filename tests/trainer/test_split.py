@@ -51,7 +51,8 @@ def test_known_twins_are_on_one_side() -> None:
 def test_the_committed_split_follows_the_manifest_of_the_real_data(real_data: Path) -> None:
     places, groups = read_split(COMMITTED_SPLIT), defaultdict(set)
     for pair in read_manifest(real_data).pairs:
-        groups[pair.near_dup_group or pair.id].add(places[pair.id].part)
+        for name in pair.ties or (pair.id,):
+            groups[name].add(places[pair.id].part)
     assert all(len(parts) == 1 for parts in groups.values())
 
 
