@@ -97,6 +97,18 @@ def unsafe_calls(path: Path) -> set[str]:
     return found
 
 
+def bars_everywhere(path: Path) -> set[str]:
+    """Progress bars that are drawn where standard error is no terminal too."""
+    bars = [call for call in nodes(path)
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "tqdm"]  # fmt: skip
+    return {
+        f"line {bar.lineno}"
+        for bar in bars
+        if not any(each.arg == "disable" and "None" in ast.unparse(each.value)
+                   for each in bar.keywords)
+    }  # fmt: skip
+
+
 def offenders(rule: Callable[[Path], set[str]], *folders: str) -> dict[str, set[str]]:
     """Every file that breaks a rule, with what it does against it."""
     found = {str(path.relative_to(ROOT)): rule(path) for path in sources(*folders)}
@@ -178,3 +190,7 @@ def test_a_light_module_imports_without_torch(module: str) -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
+
+
+def test_a_progress_bar_fills_no_redirected_log() -> None:
+    assert offenders(bars_everywhere, "trainer", "service") == {}

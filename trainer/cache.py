@@ -89,5 +89,7 @@ def _create(path: Path, shape: tuple[int, ...]) -> np.memmap:
 
 def _each(work: Callable[[int], None], count: int, label: str) -> None:
     with ThreadPoolExecutor() as pool:
-        for _ in tqdm(pool.map(work, range(count)), total=count, desc=label, leave=False):
+        for _ in tqdm(
+            pool.map(work, range(count)), total=count, desc=label, leave=False, disable=None
+        ):
             continue

@@ -174,7 +174,13 @@ def _cases(predictor: Predictor, samples: Sequence[Sample]) -> list[_Case]:
 
     cases = []
     with ThreadPoolExecutor(2) as pool:
-        work = tqdm(pool.map(read, samples), total=len(samples), desc="validation", leave=False)
+        work = tqdm(
+            pool.map(read, samples),
+            total=len(samples),
+            desc="validation",
+            leave=False,
+            disable=None,
+        )
         for sample, truth, prepared in work:
             geometry = prepared.geometry
             logits = predictor.infer(prepared.pixels[None])[0][geometry.inside]
@@ -200,7 +206,7 @@ def _best(
     cases: Sequence[_Case], choices: Sequence[PostprocessConfig]
 ) -> tuple[PostprocessConfig, list[dict[str, Any]]]:
     tried = []
-    for rules in tqdm(choices, desc="rules", leave=False):
+    for rules in tqdm(choices, desc="rules", leave=False, disable=None):
         counts = [Confusion.of(case.truth, _mask(case, rules)) for case in cases]
         means = {
             "dice": float(np.mean([count.dice for count in counts])),

@@ -125,7 +125,11 @@ def _check_all(pairs: list[Pair]) -> tuple[list[tuple[Pair, Sample]], list[str]]
             return f"{pair.dataset}/{pair.id}: {exc}"
 
     with ThreadPoolExecutor() as pool:
-        results = list(tqdm(pool.map(attempt, pairs), total=len(pairs), desc="check", leave=False))
+        results = list(
+            tqdm(
+                pool.map(attempt, pairs), total=len(pairs), desc="check", leave=False, disable=None
+            )
+        )
     checked = [(p, r) for p, r in zip(pairs, results, strict=True) if isinstance(r, Sample)]
     return checked, [result for result in results if isinstance(result, str)]
 

@@ -156,4 +156,4 @@ def score(
 
     with ThreadPoolExecutor(2) as pool:
         work = pool.map(score_one, samples)
-        return list(tqdm(work, total=len(samples), desc="evaluate", leave=False))
+        return list(tqdm(work, total=len(samples), desc="evaluate", leave=False, disable=None))

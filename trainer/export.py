@@ -220,7 +220,7 @@ def compare(
         for engine in engines
     ]
     rows: list[list[list[float]]] = []
-    for sample in tqdm(samples, desc="precision", leave=False):
+    for sample in tqdm(samples, desc="precision", leave=False, disable=None):
         truth, prepared = read_truth(sample), predictor.prepare(read_photo(sample))
         masks = [
             each.finish(each.infer(prepared.pixels[None])[0], prepared.geometry).mask

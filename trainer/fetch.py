@@ -124,7 +124,15 @@ def _append(answer: HTTPResponse | HTTPError, part: Path, start: int, size: int)
     label = part.stem
     with (
         part.open("ab") as file,
-        tqdm(total=size, initial=start, unit="B", unit_scale=True, desc=label, leave=False) as bar,
+        tqdm(
+            total=size,
+            initial=start,
+            unit="B",
+            unit_scale=True,
+            desc=label,
+            leave=False,
+            disable=None,
+        ) as bar,
     ):
         while chunk := _read(answer):
             file.write(chunk)

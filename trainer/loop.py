@@ -186,7 +186,7 @@ def _train_epoch(job: Job, cache: Cache, epoch: int, stage: Stage) -> None:
         total=_steps(stage, len(cache)),
         initial=progress.step,
         desc=f"epoch {epoch + 1}",
-        disable=not team.leads,
+        disable=None if team.leads else True,
     )
     with bar:
         for images, masks in batches(cache, stage, config, epoch, progress.step, team.device):
@@ -263,6 +263,12 @@ def _end_epoch(
     }
     if board:
         append_log(job.run, entry)
+        # The bar is not for logs, and a bar does not know the Dice.
+        print(
+            f"epoch {epoch + 1}: loss {entry['loss']:.4f}, validation Dice {found.dice:.4f}, "
+            f"{seconds:.1f} s",
+            flush=True,
+        )
         board.add_epoch(entry, found)
         if better or not job.config.patience:
             save_weights(job.state.ema.weights, job.run / WEIGHTS)

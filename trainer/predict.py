@@ -38,6 +38,7 @@ class Outcome:
     Attributes:
         images: Photographs of the source.
         skipped: (name, reason) of each that could not be used.
+        passed_over: Names of the files that are no photographs.
         done_now: Photographs of this start; the others were done before.
         seconds: Of the clock, from the first shard's start to the last one's end.
         processor_s: Processor time of all workers, without their start.
@@ -45,6 +46,7 @@ class Outcome:
 
     images: int
     skipped: list[tuple[str, str]]
+    passed_over: list[str]
     done_now: int
     seconds: float
     processor_s: float
@@ -63,7 +65,8 @@ def predict_archive(source: str, job: Job, run: Runner) -> Outcome:
         ConfigError: `job.out` lies within the source, holds other results, or is in use.
     """
     _check_apart(source, job.out)
-    photographs = list_photographs(source)
+    passed_over: list[str] = []
+    photographs = list_photographs(source, passed_over.append)
     out = Place(job.out)
     # Two at once on an object store do each other no harm: they write the same bytes.
     with nullcontext() if out.folder is None else held(out.folder):
@@ -73,15 +76,14 @@ def predict_archive(source: str, job: Job, run: Runner) -> Outcome:
         reports, seconds = _run(left_to_do(shards, out), len(photographs), job, run)
         skipped = _join(shards, out, job, len(photographs))
     images = sum(report.images for report in reports)
-    return Outcome(
-        len(photographs), skipped, images, seconds, sum(report.processor_s for report in reports)
-    )
+    processor_s = sum(report.processor_s for report in reports)
+    return Outcome(len(photographs), skipped, passed_over, images, seconds, processor_s)
 
 
 def _run(todo: list[Shard], total: int, job: Job, run: Runner) -> tuple[list[Report], float]:
     done = total - sum(len(shard.photographs) for shard in todo)
     started = time.perf_counter()
-    with tqdm(total=total, initial=done, desc="predict", unit="image") as bar:
+    with tqdm(total=total, initial=done, desc="predict", unit="image", disable=None) as bar:
         reports = list(run(job, todo, bar.update)) if todo else []
     return reports, time.perf_counter() - started
 

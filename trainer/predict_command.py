@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Commands = argparse._SubParsersAction  # what add_subparsers gives, which has no public name
 _SHOWN = 20
-"""Bad images named on the terminal; the table has all of them."""
+"""Names of a kind on the terminal; of bad images a table has all of them."""
 
 
 def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -80,6 +80,10 @@ def _predict(options: argparse.Namespace) -> int:
     ).pinned()
     job = Job(absolute(options.out), model.rules(), forms, options.shard_size, options.batch)
     outcome = predict_archive(options.source, job, _runner(options, model))
+    for name in outcome.passed_over[:_SHOWN]:
+        print(f"passed over, no photograph: {name}", file=sys.stderr)
+    if len(outcome.passed_over) > _SHOWN:
+        print(f"passed over: {len(outcome.passed_over) - _SHOWN} files more", file=sys.stderr)
     for name, problem in outcome.skipped[:_SHOWN]:
         print(f"skipped: {name}: {problem}", file=sys.stderr)
     listed = f", listed in {options.out}/skipped.csv" if outcome.skipped else ""

@@ -79,7 +79,7 @@ def judge(predictor: Predictor, samples: Sequence[Sample]) -> list[Judged]:
 
     with ThreadPoolExecutor(2) as pool:
         work = pool.map(one, samples)
-        return list(tqdm(work, total=len(samples), desc="quality", leave=False))
+        return list(tqdm(work, total=len(samples), desc="quality", leave=False, disable=None))
 
 
 def judge_no_lesion(predictor: Predictor) -> list[Judged]:

@@ -45,7 +45,7 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     publishing.set_defaults(command=_publish)
 
     promoting = commands.add_parser("promote", help="let an alias point to a version")
-    promoting.add_argument("version")
+    promoting.add_argument("version", help="version, or name@version")
     promoting.add_argument("--alias", default=PRODUCTION, help=f"({PRODUCTION})")
     add_registry(promoting)
     promoting.set_defaults(command=_promote)
@@ -65,7 +65,9 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     showing.set_defaults(command=_show)
 
     verifying = commands.add_parser("verify", help="check a version, or the whole registry")
-    verifying.add_argument("version", nargs="?", help="version or alias (default: everything)")
+    verifying.add_argument(
+        "version", nargs="?", help="version, alias, or name@version (default: everything)"
+    )
     add_registry(verifying)
     verifying.set_defaults(command=_verify)
 
@@ -97,7 +99,8 @@ def _publish(options: argparse.Namespace) -> None:
 
 
 def _promote(options: argparse.Namespace) -> None:
-    _point(_existing(options), options.name, options.alias, options.version)
+    name, version = split_reference(options.version, options.name)
+    _point(_existing(options), name, options.alias, version)
 
 
 def _point(registry: Registry, name: str, alias: str, version: str) -> None:

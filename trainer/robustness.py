@@ -86,7 +86,9 @@ def measure(predictor: Predictor, samples: Sequence[Sample], *, seed: int = 0) -
 
     with ThreadPoolExecutor(2) as pool:
         work = pool.map(scores_of, enumerate(samples))
-        table = np.array(list(tqdm(work, total=len(samples), desc="robustness", leave=False)))
+        table = np.array(
+            list(tqdm(work, total=len(samples), desc="robustness", leave=False, disable=None))
+        )
     perturbed = [
         {"name": each.name, "what": each.what} | _entry(table[:, place], table[:, 0])
         for place, each in enumerate(PERTURBATIONS)

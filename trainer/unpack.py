@@ -103,7 +103,9 @@ def _write_all(
     opened: zipfile.ZipFile, entries: dict[zipfile.ZipInfo, PurePosixPath], folder: Path
 ) -> None:
     total = sum(info.file_size for info in entries)
-    with tqdm(total=total, unit="B", unit_scale=True, desc=folder.stem, leave=False) as bar:
+    with tqdm(
+        total=total, unit="B", unit_scale=True, desc=folder.stem, leave=False, disable=None
+    ) as bar:
         for info, path in entries.items():
             _write(opened, info, folder / path)
             bar.update(info.file_size)

@@ -35,6 +35,7 @@ def test_the_whole_line_runs_on_drawn_lesions(
     assert main(["evaluate", run, "--data", data]) == 0
     publish = ["publish", run, "--licence", "CC0-1.0", "--registry", models, "--version"]
     assert main([*publish, "0.1.0", "--alias", "latest"]) == 0
+    assert main(["promote", "drawn-unet@0.1.0", "--registry", models]) == 0
     assert main(["promote", "0.1.0", *registry]) == 0
     assert main(["evaluate", "production", "--data", data, "--out", run, *registry]) == 0
     assert "published drawn-unet@0.1.0" in capsys.readouterr().out

@@ -1,24 +1,32 @@
 """The photographs of a folder, a CSV manifest, Parquet, or any of them at an fsspec URL.
 
-Listing reads names only; `Reader` fetches the bytes where they are needed.
+Listing reads names, and the first bytes of files whose names do not say what they are; `Reader`
+fetches the bytes where they are needed.
 """
 
-import csv
-import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Any, NamedTuple
 
 from model_core.errors import ConfigError, DatasetError
+from model_core.file_names import (
+    HEAD_BYTES,
+    PHOTOGRAPH_SUFFIXES,
+    announces_photograph,
+    is_beside,
+    is_litter,
+)
 from model_core.object_storage import open_url
 from trainer.archive.places import absolute, reaching
+from trainer.tables import decoded, named_file, rows_of, squeezed
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm"})
 COLUMN = "image"
 _NAME = "name"
 _SCHEMES = ("://", "::")
+_AT_ONCE = 1_000
+"""Files whose first bytes are asked for in one call: a bucket answers them side by side."""
 
 
 class Photograph(NamedTuple):
@@ -37,30 +45,36 @@ class Photograph(NamedTuple):
     state: str
 
 
-def list_photographs(source: str) -> list[Photograph]:
+def list_photographs(
+    source: str, on_other: Callable[[str], object] = lambda name: None
+) -> list[Photograph]:
     """Every photograph of a source, sorted by name.
+
+    In a folder these are the files that end or begin as one; what systems leave is passed over.
 
     Args:
         source: A folder of photographs or of Parquet files, a `.csv` or a `.parquet` file; a path
             or a URL. A table's column `image` holds paths (relative ones are beside the table) or,
             in Parquet, the photographs' own bytes; their names are then in a column `name`, or
             file and row.
+        on_other: Called with the name of each other file in a folder.
 
     Raises:
         DatasetError: there is no such source, no photograph in it, or one name twice.
         ConfigError: the URL's protocol is not known here.
     """
     with reaching(source):
-        found = sorted(_found(absolute(source)), key=lambda photograph: photograph.name)
+        found = sorted(_found(absolute(source), on_other), key=lambda photograph: photograph.name)
     if not found:
-        raise DatasetError(f"{source} holds no image ({', '.join(sorted(SUFFIXES))})")
+        endings = ", ".join(sorted(PHOTOGRAPH_SUFFIXES))
+        raise DatasetError(f"{source} holds no image, by name ({endings}) or content")
     for before, after in pairwise(found):
         if before.name == after.name:
             raise DatasetError(f"{source} names {after.name} twice")
     return found
 
 
-def _found(source: str) -> Iterator[Photograph]:
+def _found(source: str, on_other: Callable[[str], object]) -> Iterator[Photograph]:
     fs, root = open_url(source)
     fs.invalidate_cache()
     suffix = PurePosixPath(root).suffix.lower()
@@ -71,27 +85,51 @@ def _found(source: str) -> Iterator[Photograph]:
     files = fs.find(root, detail=True) if fs.isdir(root) else None
     if files is None:
         raise DatasetError(f"no folder at {source}, expected one with photographs")
-    return _in_folder(fs, root, files)
+    return _in_folder(fs, root, files, on_other)
 
 
-def _in_folder(fs: Any, root: str, files: dict[str, Any]) -> Iterator[Photograph]:
-    images = {path for path in files if PurePosixPath(path).suffix.lower() in SUFFIXES}
-    tables = {path for path in files if path.endswith(".parquet")}
+def _in_folder(
+    fs: Any, root: str, files: dict[str, Any], on_other: Callable[[str], object]
+) -> Iterator[Photograph]:
+    kept = [path for path in files if not is_litter(path[len(root) + 1 :])]
+    tables = {path for path in kept if path.lower().endswith(".parquet")}
+    beside = {path for path in kept if is_beside(PurePosixPath(path).name)}
+    rest = sorted(set(kept) - tables - beside)
+    images = {path for path in rest if PurePosixPath(path).suffix.lower() in PHOTOGRAPH_SUFFIXES}
+    unnamed = [path for path in rest if path not in images and files[path].get("size") != 0]
+    images |= _photographs_by_content(fs, unnamed)
     if images and tables:
         raise DatasetError(f"{root} holds photographs and Parquet files: name one of the two")
+    for path in sorted(set(kept) - tables - images):
+        on_other(path[len(root) + 1 :])
     for path in images:
         yield Photograph(path[len(root) + 1 :], _url(fs, path), None, _state(files[path]))
     for path in tables:
         yield from _in_parquet(fs, path, root)
 
 
+def _photographs_by_content(fs: Any, paths: Sequence[str]) -> set[str]:
+    """Those of the files that begin as a photograph does; one that cannot be read is kept.
+
+    Its reading says later what is wrong with it.
+    """
+    found: set[str] = set()
+    for start in range(0, len(paths), _AT_ONCE):
+        some = list(paths[start : start + _AT_ONCE])
+        heads = fs.cat_ranges(some, [0] * len(some), [HEAD_BYTES] * len(some), on_error="return")
+        pairs = zip(some, heads, strict=True)
+        found |= {path for path, head in pairs if _may_be_photograph(head)}
+    return found
+
+
+def _may_be_photograph(head: bytes | Exception) -> bool:
+    return isinstance(head, Exception) or announces_photograph(bytes(head))
+
+
 def _in_csv(fs: Any, path: str) -> Iterator[Photograph]:
-    with fs.open(path, "rb") as file:
-        rows = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
-        if COLUMN not in (rows.fieldnames or ()):
-            raise DatasetError(f"{path} has no column {COLUMN}; it has {rows.fieldnames}")
-        for row in rows:
-            yield _listed(fs, path, row[COLUMN])
+    with fs.open(path, "rb") as file, decoded(file) as lines:
+        for _, row in rows_of(lines, path, [COLUMN]):
+            yield _listed(fs, path, row[COLUMN].strip())
 
 
 def _in_parquet(fs: Any, path: str, root: str) -> Iterator[Photograph]:
@@ -100,11 +138,10 @@ def _in_parquet(fs: Any, path: str, root: str) -> Iterator[Photograph]:
     with fs.open(path, "rb") as file:
         table = parquet.ParquetFile(file)
         columns = table.schema_arrow.names
-        if COLUMN not in columns:
-            raise DatasetError(f"{path} has no column {COLUMN}; it has {columns}")
-        kind = table.schema_arrow.field(COLUMN).type
+        column = _image_column(columns, path)
+        kind = table.schema_arrow.field(column).type
         if not (types.is_binary(kind) or types.is_large_binary(kind)):
-            for batch in table.iter_batches(columns=[COLUMN]):
+            for batch in table.iter_batches(columns=[column]):
                 yield from (_listed(fs, path, image.as_py()) for image in batch.column(0))
             return
         state = _state(fs.info(path))
@@ -118,13 +155,27 @@ def _in_parquet(fs: Any, path: str, root: str) -> Iterator[Photograph]:
         yield Photograph(_checked(str(name), path), _url(fs, path), row, state)
 
 
+def _image_column(columns: Sequence[str], path: str) -> str:
+    """What a Parquet file calls its column of photographs: `image`, in whatever case."""
+    found = next((column for column in sorted(columns)[::-1] if squeezed(column) == COLUMN), None)
+    if found is None:
+        raise DatasetError(f"{path} has no column {COLUMN}; it has {columns}")
+    return found
+
+
 def _listed(fs: Any, table: str, image: str | None) -> Photograph:
     """The photograph that a row of a table names."""
     if not image:
         raise DatasetError(f"{table} has a row without {COLUMN}")
     if any(mark in image for mark in _SCHEMES):
         return Photograph(_checked(image.split("://")[-1], table), image, None, "")
-    path = image if image.startswith("/") else f"{table.rpartition('/')[0]}/{image}"
+    folder = table.rpartition("/")[0]
+    if "://" in _url(fs, folder):  # where nobody looks whether a file is there
+        image = image if "/" in image else image.replace("\\", "/")
+        path = image if image.startswith("/") else f"{folder}/{image}"
+    else:
+        path = str(named_file(Path(folder), image))
+        image = image if path.endswith(image) else image.replace("\\", "/")
     url = _url(fs, path)
     # A request for each file of a bucket would take hours; there a change goes unnoticed.
     state = "" if "://" in url else _state(fs.info(path) if fs.exists(path) else {})
@@ -196,6 +247,7 @@ def _row_group(url: str, row: int) -> tuple[range, Any]:
         for number in range(table.num_row_groups):
             rows = range(start, start + table.metadata.row_group(number).num_rows)
             if row in rows:
-                return rows, table.read_row_group(number, columns=[COLUMN]).column(0)
+                column = _image_column(table.schema_arrow.names, url)
+                return rows, table.read_row_group(number, columns=[column]).column(0)
             start = rows.stop
     raise ConfigError(f"{url} has {start} rows, asked for row {row}: it was changed meanwhile")

@@ -30,6 +30,52 @@ def test_a_folder_gives_its_photographs_in_order(tmp_path: Path) -> None:
     assert found == {name: name.encode() for name in found}
 
 
+def test_a_folder_s_photographs_are_known_by_content_and_the_others_are_named(
+    tmp_path: Path,
+) -> None:
+    fill(
+        tmp_path, "a.jpg", "._a.jpg", "x/__MACOSX/a.jpg", "Thumbs.db", "a_superpixels.png", "n.txt"
+    )
+    for name in ("b.jfif", "IM000001", "1.2.840.5"):
+        (tmp_path / name).write_bytes(
+            b"\xff\xd8\xff\xe0" if name == "b.jfif" else bytes(128) + b"DICM"
+        )
+    (tmp_path / "empty").touch()
+    others: list[str] = []
+    found = list_photographs(str(tmp_path), others.append)
+    assert [photograph.name for photograph in found] == ["1.2.840.5", "IM000001", "a.jpg", "b.jfif"]
+    assert others == ["a_superpixels.png", "empty", "n.txt"]
+
+
+def test_photographs_in_a_bucket_are_known_by_content_too() -> None:
+    bucket = fsspec.filesystem("memory")
+    files = {"a": bytes(128) + b"DICM", "b.txt": b"text", "c.PNG": b"", ".x/d.png": b"", "e": b""}
+    for name, content in files.items():
+        bucket.pipe_file(f"/by-content/{name}", content)
+    others: list[str] = []
+    found = list_photographs("memory://by-content", others.append)
+    assert [photograph.name for photograph in found] == ["a", "c.PNG"]
+    assert others == ["b.txt", "e"]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pytest.param("id;Image\r\n1;in\\a.png\r\n;\r\n\r\n2;in\\u\u0308.png\r\n", id="Windows"),
+        pytest.param("sep=\t\nIMAGE\tid\nin/a.png\t1\nin/\u00fc.png \t2\n", id="tabs"),
+    ],
+)
+def test_a_table_is_read_however_it_was_saved(table: str, tmp_path: Path) -> None:
+    fill(tmp_path, "in/a.png", "in/\u00fc.png")
+    (tmp_path / "t.csv").write_text(table, encoding="utf-8-sig", newline="")
+    assert list(read(tmp_path / "t.csv").values()) == [b"in/a.png", "in/\u00fc.png".encode()]
+
+
+def test_a_column_of_parquet_may_be_in_capitals(tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"Image": [b"a"], "name": ["x"]}), tmp_path / "t.parquet")
+    assert read(tmp_path / "t.parquet") == {"x": b"a"}
+
+
 def test_a_manifest_names_photographs_beside_it_and_anywhere(tmp_path: Path) -> None:
     fill(tmp_path, "in/a.png", "elsewhere/b.png")
     fsspec.filesystem("memory").pipe_file("/bucket/c.png", b"c")
@@ -92,6 +138,7 @@ def test_an_empty_row_of_parquet_is_a_photograph_that_is_not_there(tmp_path: Pat
         pytest.param("id\n1\n", "no column image", id="no column"),
         pytest.param("image\na.png\na.png\n", "names a.png twice", id="one name twice"),
         pytest.param("image\n../a.png\n", "expected a path without", id="out of the folder"),
+        pytest.param("image\n..\\a.png\n", "expected a path without", id="Windows' way out"),
         pytest.param("id,image\n1,\n", "a row without image", id="an empty cell"),
         pytest.param("image\n", "holds no image", id="no row"),
     ],
