@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from model_core.errors import DatasetError
@@ -96,7 +97,7 @@ def _listing(options: argparse.Namespace) -> Listing:
 
         source = options.out / "drawn"
         write_drawn(source, count=options.count, seed=options.seed)
-        return read_manifest(source)
+        return replace(read_manifest(source), notes=[])  # each drawn lesion is one of its own
     if source is None:
         raise DatasetError(f"layout {layout} needs a SOURCE folder")
     return LAYOUTS[layout](source)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from model_core.errors import DatasetError, SegmentationError
 from model_core.image_io import MAX_PIXELS, decode_image
 from model_core.mask_png import decode_mask
-from trainer.layouts import Listing, Pair, read_manifest
+from trainer.layouts import Listing, Pair, manifest_in, read_manifest
 from trainer.near import near_pairs, perceptual_hash
 from trainer.samples import MASK_FORMATS, Sample, read_samples
 from trainer.split import COMMITTED_SPLIT, EXTERNAL, Part, Place, part_of, read_split
@@ -112,7 +112,7 @@ def samples_of(place: Path) -> list[Sample]:
     Raises:
         DatasetError: neither, or the manifest has pairs that cannot be used.
     """
-    if (place / "MANIFEST.csv").is_file() or place.is_file():
+    if place.is_file() or manifest_in(place).is_file():
         return require_no_problems(prepare(read_manifest(place)))
     return read_samples(place)
 

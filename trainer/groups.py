@@ -50,7 +50,8 @@ _OTHER_TABLES = (".xls", ".xlsx", ".ods", ".json", ".parquet", ".rda", ".sav")
 _SPEAKING = re.compile("metadata|grouping", re.IGNORECASE)
 """In a file's name: it should say which photographs belong together."""
 _UNKNOWN = {"", "na", "n/a", "nan", "none", "null", "unknown", "-", "?", "."}
-_ISIC_ID = re.compile(r"isic_\d{7}")
+ISIC_ID = re.compile(r"isic_\d{7}")
+"""The `image_key` of a photograph of the ISIC archive."""
 _SHOWN = 5
 
 
@@ -151,7 +152,7 @@ def lacking(ties: Ties, images: Iterable[str], *, required: bool) -> list[str]:
     if ties.of_image and not any(key in ties.of_image for key in keys):
         others = sorted(ties.of_image)
         # The lists of another challenge may lie beside: photographs that are not here are no fault.
-        if required or not any(_ISIC_ID.fullmatch(key) for key in others):
+        if required or not any(ISIC_ID.fullmatch(key) for key in others):
             found = f"{', '.join(ties.tables)} names none of the photographs, but {others[0]!r}"
             return [*ties.faults, *ties.unread, found]
     untied = [image for key, image in keys.items() if not ties.of_image.get(key)]

@@ -12,6 +12,7 @@ from pathlib import Path
 from model_core.errors import DatasetError
 from model_core.file_names import canonical, is_beside, is_litter
 from trainer.groups import (
+    ISIC_ID,
     SPELLINGS,
     image_key,
     lacking,
@@ -70,7 +71,7 @@ def read_manifest(folder: Path) -> Listing:
     Raises:
         DatasetError: no manifest, or one without those columns.
     """
-    path = folder / "MANIFEST.csv" if folder.is_dir() else folder
+    path = manifest_in(folder) if folder.is_dir() else folder
     rows = numbered_rows(path, ("dataset", "id", "image", "mask"), _OPTIONAL)
     header = list(rows[0][1]) if rows else []
     columns = tie_columns(header)
@@ -87,6 +88,12 @@ def read_manifest(folder: Path) -> Listing:
             f"{path.name} has no {SPELLINGS}: only IDs and pixels tell what belongs together"
         )
     return found
+
+
+def manifest_in(folder: Path) -> Path:
+    """A folder's `MANIFEST.csv`, whatever the case of its name; it may not be there."""
+    found = (path for path in sorted(folder.glob("*")) if path.name.lower() == "manifest.csv")
+    return next(found, folder / "MANIFEST.csv")
 
 
 def read_isic2016(folder: Path) -> Listing:
@@ -221,7 +228,11 @@ def _tied(folder: Path, listing: Listing, *, required: bool = False) -> Listing:
         for pair in listing.pairs
     ]
     ungrouped = lacking(ties, (pair.id for pair in pairs), required=required)
-    return replace(listing, pairs=pairs, ungrouped=ungrouped, notes=ties.unread)
+    untied = sum(not pair.ties for pair in pairs)
+    notes = list(ties.unread)
+    if 0 < untied < len(pairs):
+        notes.append(f"{', '.join(ties.tables)}: nothing for {untied} of {len(pairs)} photographs")
+    return replace(listing, pairs=pairs, ungrouped=ungrouped, notes=notes)
 
 
 def _ties_beside(manifest: Path, known: set[str]) -> list[str]:
@@ -273,6 +284,12 @@ def _id_of(path: Path, ending: str = "") -> str:
     return canonical(path.stem).lower().removesuffix(ending)
 
 
+def _known_id(text: str) -> str:
+    """An ID as splits have it: of the ISIC archive in capitals, without ending or folder."""
+    key = image_key(text)
+    return key.upper() if ISIC_ID.fullmatch(key) else canonical(text)
+
+
 def _isic_id(image: Path) -> str:
     return image.stem.upper()
 
@@ -288,7 +305,7 @@ def _pair_of_row(row: dict[str, str], root: Path) -> Pair:
     squashed = row.get("geometry", "").lower() == "full_frame_squashed"
     return Pair(
         dataset=row["dataset"],
-        id=canonical(row["id"]),
+        id=_known_id(row["id"]),
         image=named_file(root, row["image"]),
         mask=named_file(root, row["mask"]),
         aspect=_aspect(row) if squashed else None,

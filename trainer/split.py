@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from model_core.errors import DatasetError
+from model_core.file_names import canonical
 from trainer.tables import read_table, write_table
 
 Part = Literal["train", "val", "test", "external"]
@@ -66,7 +67,7 @@ def read_split(path: Path) -> dict[str, Place]:
     sides_of_group: dict[str, set[str]] = defaultdict(set)
     for row in read_table(path, ("id", "group", "part")):
         place = Place(row["group"], parse_part(row["part"]))
-        if places.setdefault(row["id"], place) != place:
+        if places.setdefault(canonical(row["id"]), place) != place:
             raise DatasetError(f"{path}: {row['id']} has two places in the split")
         sides_of_group[place.group].add(place.part)
     torn = [group for group, parts in sides_of_group.items() if len(parts) > 1]

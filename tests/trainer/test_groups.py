@@ -116,6 +116,26 @@ def test_a_manifest_that_names_no_group_is_taken_and_says_so(tmp_path: Path) -> 
     assert [note.partition(" has ")[0] for note in found.notes] == ["METADATA.csv", "MANIFEST.csv"]
 
 
+def test_an_id_of_isic_is_the_split_s_however_it_is_written(tmp_path: Path) -> None:
+    names = ("ISIC_0000225", "isic_0014778.jpg", "images/ISIC_0000226.JPG", "R\u0075\u0308.jpg")
+    (tmp_path / "Manifest.CSV").write_text(
+        "dataset,id,image,mask\n" + "".join(f"x,{name},a.png,b.png\n" for name in names)
+    )
+    ids = [pair.id for pair in layouts.read_manifest(tmp_path).pairs]
+    assert ids == ["ISIC_0000225", "ISIC_0014778", "ISIC_0000226", "R\u00fc.jpg"]
+
+
+def test_a_list_that_lacks_some_photographs_says_so(tmp_path: Path) -> None:
+    part = "ISIC-2017_Training_Data", "ISIC-2017_Training_Part1_GroundTruth"
+    for number in range(2):
+        name = f"ISIC_000000{number}"
+        place(tmp_path, f"{part[0]}/{name}.jpg", f"{part[1]}/{name}_segmentation.png", seed=number)
+    (tmp_path / "metadata.csv").write_text("isic_id,patient_id\nISIC_0000000,IP_1\n")
+    found = layouts.read_isic2017(tmp_path)
+    assert ([pair.ties for pair in found.pairs], found.ungrouped) == ([("patient IP_1",), ()], [])
+    assert found.notes == ["metadata.csv (patient_id): nothing for 1 of 2 photographs"]
+
+
 def test_a_manifest_s_misspelt_column_is_refused(tmp_path: Path) -> None:
     write_pair(tmp_path, "a", seed=0)
     (tmp_path / "t.csv").write_text("dataset,id,image,mask,leison_id\nx,a,a.png,a_mask.png,1\n")
