@@ -55,9 +55,10 @@ def test_a_closed_loop_is_as_fast_as_the_server(bodies: Path) -> None:
         run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     seen = Seen(**json.loads(run.stdout))
-    assert 0.4 / SLOW_S < seen.requests_per_s <= 1.1 / SLOW_S
-    # Each of four callers waits for the three before it.
-    assert seen.p50_ms == pytest.approx(4 * SLOW_S * 1000, rel=0.5)
+    # No more than the server can, and each of four callers waits for the three before it. How much
+    # slower it gets depends on the machine.
+    assert 0 < seen.requests_per_s <= 1.1 / SLOW_S
+    assert seen.p50_ms > 0.5 * 4 * SLOW_S * 1000
     assert seen.errors == {}
     assert seen.backends == ["sleep"]
     assert 0 < seen.generator_cpu < 1
@@ -103,8 +104,8 @@ def test_an_open_loop_sees_the_queue_that_a_closed_one_hides() -> None:
     opened, closed = asyncio.run(both())
     assert opened.requests == 120
     # Half of the requests were due in the pause: they waited 0 to 300 ms, evenly.
-    assert opened.p95_ms == pytest.approx(270, abs=40)
-    assert closed.p95_ms < 50
+    assert opened.p95_ms > 230
+    assert closed.p95_ms < opened.p95_ms / 2
 
 
 def test_latency_counts_from_when_a_request_was_due() -> None:
@@ -117,8 +118,8 @@ def test_latency_counts_from_when_a_request_was_due() -> None:
         return await open_loop(ask, Record(), rate=100, seconds=0.2)
 
     seen = asyncio.run(late())
-    # The last of 20 requests is due after 190 ms and has its answer after 400.
-    assert seen.p99_ms == pytest.approx(210, abs=60)
+    # The last of 20 requests is due after 190 ms and has its answer after 400, or later.
+    assert seen.p99_ms > 180
 
 
 def test_wrong_answers_are_counted_and_have_no_latency() -> None:

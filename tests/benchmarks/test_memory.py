@@ -35,4 +35,4 @@ def test_a_service_is_weighed_while_it_works(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_shipped_version_keeps_within_its_memory() -> None:
     version = Version(REPOSITORY / "models", "lesion-unet", "production")
-    assert measure(version, "auto", photographs(None), 400).most_mb < LIMIT_MB
+    assert measure(version, "auto", photographs(None), 200).most_mb < LIMIT_MB

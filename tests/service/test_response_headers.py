@@ -137,7 +137,7 @@ def cors(response: object) -> list[str]:
     return [name for name in headers if name.startswith("access-control")]
 
 
-@pytest.mark.slow
+@pytest.mark.foreign
 def test_swagger_draws_its_page_under_our_policy(registry_root: Path, tmp_path: Path) -> None:
     """A browser that obeys the policy still shows the routes."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser")

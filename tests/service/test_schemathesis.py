@@ -36,10 +36,16 @@ def test_whatever_the_document_allows_is_answered_as_it_says(
     ask(port, "--seed=1", f"--phases={phase}", "--no-shrink", folder=tmp_path)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(
+    ("seed", "examples"),
+    [
+        pytest.param(1, 10, marks=pytest.mark.slow),
+        pytest.param(1, 50, marks=pytest.mark.foreign),
+        pytest.param(2, 50, marks=pytest.mark.foreign),
+    ],
+)
 def test_so_it_is_over_many_drawn_requests_with_keys(
-    registry_root: Path, tmp_path: Path, seed: int
+    registry_root: Path, tmp_path: Path, seed: int, examples: int
 ) -> None:
     port, keys = free_port(), Keys(tmp_path / "keys.json")
     settings = {"LESION_API_KEYS_FILE": str(keys.path)}
@@ -48,5 +54,5 @@ def test_so_it_is_over_many_drawn_requests_with_keys(
     # then rightly accepted; the test above, which draws nothing, has this check.
     but = "--exclude-checks=negative_data_rejection"
     with service(port, registry_root, tmp_path / "log", settings):
-        ask(port, f"--seed={seed}", but, "--max-examples=50", "--header", authorization,
+        ask(port, f"--seed={seed}", but, f"--max-examples={examples}", "--header", authorization,
             folder=tmp_path)  # fmt: skip

@@ -97,9 +97,7 @@ def test_told_twice_it_does_not_wait_to_be_noticed(registry_root: Path, tmp_path
 
 
 @pytest.mark.slow
-def test_five_rolling_restarts_under_load_lose_no_request(
-    registry_root: Path, tmp_path: Path
-) -> None:
+def test_rolling_restarts_under_load_lose_no_request(registry_root: Path, tmp_path: Path) -> None:
     port = free_port()
 
     def start(number: int) -> subprocess.Popen[bytes]:
@@ -115,24 +113,24 @@ def test_five_rolling_restarts_under_load_lose_no_request(
     with ExitStack() as stack:
         old = start(0)
         with load(port) as seen:
-            for number in range(1, 6):
+            for number in range(1, 3):
                 new = start(number)
                 old.send_signal(signal.SIGTERM)
                 assert old.wait(START_S) == -signal.SIGTERM
                 old = new
             time.sleep(0.5)
     assert set(seen) == {"200 True"}, seen
-    assert seen["200 True"] > 200
+    assert seen["200 True"] > 50
 
 
 @pytest.mark.slow
-def test_twenty_hot_reloads_under_load_lose_no_request(tmp_path: Path) -> None:
+def test_hot_reloads_under_load_lose_no_request(tmp_path: Path) -> None:
     port = free_port()
     registry = tiny_registry(tmp_path / "registry", "1.0.0", "1.1.0")
     often = {"LESION_RELOAD_SECONDS": "0.1"}
     serving = service(port, registry.root, tmp_path / "log", often)
     with serving, load(port) as seen, httpx2.Client() as client:
-        for i in range(20):
+        for i in range(10):
             wanted = f"1.{i % 2}.0"
             registry.promote(NAME, wanted)
             until = time.monotonic() + START_S
@@ -140,7 +138,7 @@ def test_twenty_hot_reloads_under_load_lose_no_request(tmp_path: Path) -> None:
                 assert time.monotonic() < until
                 time.sleep(0.05)
     assert set(seen) == {"200 True"}, seen
-    assert seen["200 True"] > 200
+    assert seen["200 True"] > 50
 
 
 def live(client: httpx2.Client, port: int) -> str:

@@ -1,13 +1,15 @@
 """A prepared folder of discs, a config that trains on it in a second, and runs of it."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
-from unittest.mock import MagicMock
 
 import pytest
 
 from tests.conftest import BuiltOnce
 from tests.discs import row, write_manifest, write_pair
+from tests.undrawn import undrawn
 from trainer import loop
 from trainer.commands import main
 from trainer.config import TrainConfig, parse_config
@@ -17,19 +19,18 @@ from trainer.samples import write_samples
 
 
 @pytest.fixture(autouse=True)
-def _no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs draw nothing, which would take longer than to train them, unless a test has `pictures`.
+def _no_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Nothing is drawn of runs that a test trains or scores, unless it has `pictures`.
 
-    Runs that fixtures of a wider scope train have all that a run has.
+    Fixtures of a wider scope are not in this: they draw, unless they say `undrawn`.
     """
-    if "pictures" not in request.fixturenames:
-        monkeypatch.setattr(loop, "Board", MagicMock())
-        monkeypatch.setattr(loop, "draw_curves", MagicMock())
+    with nullcontext() if "pictures" in request.fixturenames else undrawn():
+        yield
 
 
 @pytest.fixture
 def pictures() -> None:
-    """Runs write TensorBoard's files and draw their curves, as they do for a user."""
+    """Runs have TensorBoard's files, curves and pictures, as they do for a user."""
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ def test_the_whole_line_runs_on_drawn_lesions(
     assert main(["prepare", "--layout", "drawn", "--count", "40", "--out", data]) == 0
     train = ["train", str(tmp_path / "tiny.toml"), "--name", "drawn-unet"]
     assert main([*train, "--data", data, "--out", run]) == 0
-    assert {"scores_val.json", "triptychs_val.png"} <= {path.name for path in Path(run).iterdir()}
+    assert Path(run, "scores_val.json").is_file()
     assert main(["evaluate", run, "--data", data]) == 0
     publish = ["publish", run, "--licence", "CC0-1.0", "--registry", models, "--version"]
     assert main([*publish, "0.1.0", "--alias", "latest"]) == 0

@@ -92,7 +92,7 @@ def test_a_real_run_killed_by_signal_at_random_instants_ends_with_the_same_weigh
 
     assert start("whole").wait() == 0
     instants, killed = random.Random(0), 0
-    for _ in range(5):
+    for _ in range(3):
         process, before = start("killed"), written()
         while written() == before and process.poll() is None:
             time.sleep(0.01)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.committed import write_committed
 from tests.conftest import BuiltOnce
+from tests.undrawn import undrawn
 from trainer.commands import main
 from trainer.config import TrainConfig, parse_config
 from trainer.loop import train
@@ -31,7 +32,11 @@ def data(built_once: BuiltOnce) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(data: Path, built_once: BuiltOnce) -> Path:
-    return built_once("protocol", lambda folder: train(config_of(data), folder / "run")) / "run"
+    def fill(folder: Path) -> None:
+        with undrawn():
+            train(config_of(data), folder / "run")
+
+    return built_once("protocol", fill) / "run"
 
 
 @pytest.fixture
@@ -47,7 +52,7 @@ def scored(trained: Path, data: Path, built_once: BuiltOnce) -> Path:
     def fill(folder: Path) -> None:
         run = shutil.copytree(trained, folder / "run")
         said = io.StringIO()
-        with redirect_stdout(said), redirect_stderr(said):
+        with redirect_stdout(said), redirect_stderr(said), undrawn():
             assert main(of_record(data, run)) == 0
         (run / "said.txt").write_text(said.getvalue())
 

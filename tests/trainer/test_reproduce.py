@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from model_core.registry import Registry
 from tests.conftest import REPOSITORY, BuiltOnce
+from tests.undrawn import undrawn
 from trainer.commands import main
 from trainer.config import parse_config
 from trainer.loop import train
@@ -39,9 +40,10 @@ def models(discs: Path, built_once: BuiltOnce) -> Path:
             "preprocess": {"size": 16},
         }
         run = str(folder / "run")
-        train(parse_config(table, "test"), folder / "run")
-        assert main(["calibrate", run, "--data", str(discs)]) == 0
-        assert main(["evaluate", run, "--data", str(discs)]) == 0
+        with undrawn():
+            train(parse_config(table, "test"), folder / "run")
+            assert main(["calibrate", run, "--data", str(discs)]) == 0
+            assert main(["evaluate", run, "--data", str(discs)]) == 0
         publish = ["publish", run, "--version", "1.0.0", "--licence", "CC0-1.0"]
         registry = ["--registry", str(folder / "models"), "--alias", "production"]
         assert main([*publish, *registry]) == 0

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import BuiltOnce
+from tests.undrawn import undrawn
 from trainer.commands import main
 from trainer.config import parse_config
 from trainer.loop import train
@@ -34,9 +35,9 @@ def scored(discs: Path, built_once: BuiltOnce) -> Path:
             "model": {"width": 4, "depth": 2, "norm": "batch"},
             "preprocess": {"size": 16},
         }
-        train(parse_config(table, "test"), folder / "run")
         said = io.StringIO()
-        with redirect_stdout(said):
+        with redirect_stdout(said), undrawn():
+            train(parse_config(table, "test"), folder / "run")
             evaluate = ["evaluate", str(folder / "run"), "--data", str(folder / "data")]
             assert main([*evaluate, "--part", "val"]) == 0
         (folder / "run" / "said.txt").write_text(said.getvalue())
