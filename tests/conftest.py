@@ -2,11 +2,11 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
@@ -17,14 +17,17 @@ REPOSITORY = Path(__file__).parent.parent
 # Doctests import every file; this one needs what only its own test needs, in another process.
 collect_ignore = ["service/schemathesis_hooks.py"]
 
-# The networks of the tests are so small that threads would only wait for each other.
-torch.set_num_threads(1)
-
 # The same examples on every run, and none fails because the machine is busy.
 settings.register_profile(
     "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("tests")
+
+
+def pytest_collection_finish() -> None:
+    """The networks of the tests are so small that threads would only wait for each other."""
+    if "torch" in sys.modules:  # its import takes longer than most files of tests that do without
+        sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
