@@ -15,6 +15,8 @@ from tests.service.process import free_port, service
 
 MAX_BODY_BYTES = 8_000_000
 MAX_PAIRS = 3
+PATIENT_S = 120
+"""Time for an answer, so that none is refused because the machine of the tests is busy."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -45,7 +47,10 @@ def make(registry_root: Path) -> Callable[..., FastAPI]:
 @pytest.fixture(scope="session")
 def settings(registry_root: Path) -> Settings:
     return Settings(
-        model_registry=registry_root, max_body_bytes=MAX_BODY_BYTES, max_pairs=MAX_PAIRS
+        model_registry=registry_root,
+        max_body_bytes=MAX_BODY_BYTES,
+        max_pairs=MAX_PAIRS,
+        deadline_seconds=PATIENT_S,
     )
 
 

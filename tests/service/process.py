@@ -38,6 +38,7 @@ def service(
     environment = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
     environment |= {"LESION_PORT": str(port), "LESION_MODEL_REGISTRY": str(registry)}
     environment |= {"LESION_DRAIN_SECONDS": "0"}  # no load balancer has to notice
+    environment |= {"LESION_DEADLINE_SECONDS": "120"}  # the machine may be busy
     with log.open("wb") as stderr:
         process = subprocess.Popen(
             [sys.executable, "-m", "service"],
