@@ -1,5 +1,5 @@
-# Two commands matter: `make serve` and `make test`. Each does its own set-up in .venv, and calls
-# pip only where .venv does not match pyproject.toml and constraints.txt (so it works offline).
+# Two commands matter: `make serve` and `make test`. Each does its own set-up in .venv, and installs
+# only where .venv does not match pyproject.toml and constraints.txt (so it works offline).
 # For GNU make 3.81 (macOS) and any POSIX shell; paths are relative, so the folder may have spaces.
 
 SHELL := /bin/sh
@@ -9,8 +9,10 @@ PYTHON ?=
 # Passed to the program behind the target: make test ARGS="-k rle -x"
 ARGS ?=
 
-.PHONY: help serve demo docs test test-slow test-foreign check format bench bench-stages audit clean venv base dev with-page with-site with-peers
+.PHONY: help serve demo docs test test-slow test-foreign check format bench bench-stages audit clean venv base dev demo-packages docs-packages bench-packages
 .DEFAULT_GOAL := help
+# Two installers at once in one .venv would break it.
+.NOTPARALLEL:
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -18,7 +20,7 @@ help: ## list the targets
 serve: base ## install what is missing, then serve on http://127.0.0.1:8000 (settings: LESION_*)
 	@exec $(PY) -m service $(ARGS)
 
-demo: with-page ## install what is missing, then start the page on http://127.0.0.1:8501 and the service behind it
+demo: demo-packages ## install what is missing, then start the page on http://127.0.0.1:8501 and the service behind it
 	@exec $(PY) -m demo
 
 test: dev ## install what is missing, then run the tests on all cores (some of them: ARGS="-k rle -x")
@@ -35,14 +37,14 @@ check: dev ## lint, formatting and types, as CI checks them
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-docs: with-site ## build docs/ as a site in site/, strictly and offline (read it: open site/index.html)
+docs: docs-packages ## build docs/ as a site in site/, strictly and offline (read it: open site/index.html)
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet $(ARGS)
 
 format: dev ## format the code and apply the safe lint fixes
 	$(PY) -m ruff check --fix-only .
 	$(PY) -m ruff format .
 
-bench: with-peers ## install what is missing, then measure the service beside its peers (docs/performance.md)
+bench: bench-packages ## install what is missing, then measure the service beside its peers (docs/performance.md)
 	@exec $(PY) -m benchmarks $(ARGS)
 
 bench-stages: dev ## time each stage of a request (docs/performance.md)
@@ -59,8 +61,7 @@ clean: ## remove .venv, builds and caches (runs/ and data/ stay)
 # --- set-up ------------------------------------------------------------------------------------
 # .venv/.incomplete   exists while .venv is being made: an interrupted creation starts again
 # .venv/.path         where .venv was made: a moved or copied one does not work
-# .venv/.installed-*  the checksum of what was asked for, written after pip succeeded: constraints.txt
-#                     and pyproject.toml down to the settings of ruff, mypy and pytest
+# deploy/install.py has the packages.
 
 # Prints the version of an interpreter; fails where it is missing or too old for this project.
 VERSION := import sys; print("%d.%d.%d" % sys.version_info[:3]); sys.exit(sys.version_info < (3, 11))
@@ -102,64 +103,5 @@ venv:
 	pwd -P > .venv/.path; \
 	rm .venv/.incomplete
 
-# Shell functions for the two targets below. Isolated builds read their constraints from the
-# environment only: PIP_CONSTRAINT until pip 25.2, PIP_BUILD_CONSTRAINT after.
-define INSTALLER
-set -eu; \
-sum=$$(sed '/^\[tool\.ruff\]/,$$d' pyproject.toml | cat - constraints.txt | cksum); \
-installed() { [ "$$(cat .venv/.installed-$$1 2>/dev/null)" = "$$sum" ]; }; \
-pip_install() { \
-    PIP_CONSTRAINT="constraints.txt $${PIP_CONSTRAINT:-}" PIP_BUILD_CONSTRAINT=constraints.txt \
-    PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 $(PY) -m pip install "$$@"; \
-}; \
-failed() { \
-    echo "pip could not install the packages: its reason stands above. Run the same command again" >&2; \
-    echo "once that is put right. A first installation needs the internet; where pip finds no torch" >&2; \
-    echo "for this Python, name another: make PYTHON=python3.12 ..." >&2; \
-    exit 1; \
-}
-endef
-
-base: venv
-	@$(INSTALLER); \
-	if installed base || installed dev; then exit 0; fi; \
-	rm -f .venv/.installed-*; \
-	echo "Installing the service: the first time this takes a few minutes."; \
-	if [ "$$(uname -s)" = Linux ] && [ -z "$${PIP_EXTRA_INDEX_URL:-}" ]; then \
-	    echo "(No NVIDIA GPU? PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu saves gigabytes.)"; \
-	fi; \
-	if nvidia-smi -L > /dev/null 2>&1; then extras=dicom; else extras=dicom,cpu; fi; \
-	pip_install --editable ".[$$extras]" || \
-	    { [ $$extras != dicom ] && echo "Going on without OpenVINO: slower, and the same masks." && pip_install --editable '.[dicom]'; } || failed; \
-	echo "$$sum" > .venv/.installed-base
-
-dev: base
-	@$(INSTALLER); \
-	if installed dev; then exit 0; fi; \
-	echo "Installing what the tests and checks need on top."; \
-	pip_install --editable '.[dev]' || failed; \
-	if ! pip_install --editable '.[scorer]' > .venv/scorer.log 2>&1; then \
-	    echo "isic-challenge-scoring could not be installed (it needs a C compiler; log: .venv/scorer.log): its tests will skip."; \
-	fi; \
-	echo "$$sum" > .venv/.installed-dev
-
-with-page: base
-	@$(INSTALLER); \
-	if installed demo || installed dev; then exit 0; fi; \
-	echo "Installing the page."; \
-	pip_install --editable '.[demo]' || failed; \
-	echo "$$sum" > .venv/.installed-demo
-
-with-site: base
-	@$(INSTALLER); \
-	if installed docs || installed dev; then exit 0; fi; \
-	echo "Installing what builds the site."; \
-	pip_install --editable '.[docs]' || failed; \
-	echo "$$sum" > .venv/.installed-docs
-
-with-peers: dev
-	@$(INSTALLER); \
-	if installed bench; then exit 0; fi; \
-	echo "Installing the servers that the service is measured against."; \
-	pip_install --editable '.[bench]' || failed; \
-	echo "$$sum" > .venv/.installed-bench
+base demo-packages docs-packages dev bench-packages: venv
+	@$(PY) deploy/install.py $(@:-packages=)
