@@ -2,6 +2,14 @@
 
 uvicorn bounds none of that: not how slowly the head of a request may come, nor how long it may be,
 nor how long a caller may take to read its answer, nor how much it may still send after it.
+
+    head ---> body ---> head of the next request ---> ...
+      |         |                |
+      |         |                +-- broken: the answers under way first, then 400, then lingering
+      |         +-- broken: the application answers 400 (`intake` raises it), then lingering
+      +-- broken, too slow, too large or too much load: an answer from here, then lingering
+
+Lingering (`service.lingering`): nothing more is parsed, so nothing more can become a request.
 """
 
 import asyncio
@@ -10,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
@@ -25,6 +34,7 @@ from service.errors import (
     QueueFullError,
     UnavailableError,
 )
+from service.framing import answer_http_1_0, check_head, head_without_upgrade
 from service.lingering import LINGER_S, Lingering
 from service.rate_limit import caller_of_address
 from service.refusals import Refusals
@@ -148,21 +158,26 @@ class Connection(HttpToolsProtocol):
         self._refuse_over_limit(self._head_bytes)
         if self._refusal:
             raise self._refusal
-        super().on_header(name, value)
+        if self._in_head:  # a trailer must not pass for a header: no limit and no key looked at it
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Pass the request on; its body is `service.intake`'s."""
+        """Pass the request on; its body is `service.intake`'s. Raises where there is no request."""
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        check_head(method, version, self.headers)
+        if self.parser.should_upgrade():  # `_parse` comes back with a head that does not ask for it
+            return
         self._in_head = False
         self._advanced = True
         self._stop_timer()
-        if self.parser.get_method() == b"POST" and not self._is_answering():
+        if method == b"POST" and not self._is_answering():
             try:
                 self._arrival = self._let_in()
             except UnavailableError as exc:
                 # A twentieth of what it costs to ask the application: under ten times its load, a
                 # server does little else.
                 self._give_up(exc)
-                return
+                raise  # else the parser went on to a next request in the same bytes
             self.scope["state"]["arrival"] = self._arrival
         if self.server is None:
             self.server, self.client = (
@@ -171,8 +186,11 @@ class Connection(HttpToolsProtocol):
             )
         self.scope["server"], self.scope["client"] = self.server, self.client
         super().on_headers_complete()
-        if self._rules.condition.draining or self._crowded:
-            self.cycle.keep_alive = False
+        # A caller who waits for leave and is refused may keep its body back: what comes then could
+        # be that or a next request.
+        self.cycle.keep_alive = self._stays_open() and not self.expect_100_continue
+        if version == "1.0":
+            answer_http_1_0(self.cycle)
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body; its size is `service.intake`'s."""
@@ -180,10 +198,12 @@ class Connection(HttpToolsProtocol):
             return
         super().on_body(body)
         self._advanced = True
+        if self.expect_100_continue and not self.cycle.response_started:
+            self.cycle.keep_alive = self._stays_open()
 
     def on_message_complete(self) -> None:
         """The body is whole: what comes next is another request."""
-        if self._given_up:
+        if self._given_up or self.parser.should_upgrade():
             return
         super().on_message_complete()
         self._in_head = self._advanced = True
@@ -194,19 +214,33 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Wait for the next request, or for the rest of a body that nobody wants any more."""
+        is_last = not self.pipeline
         super().on_response_complete()
         self._rules.admission.forget(self._arrival)
-        if self.cycle.response_complete and not self._in_head:
+        if self.transport.is_closing():
+            return
+        if self._given_up and is_last and self._in_head and self._refusal:
+            self._give_up(self._refusal)
+        elif self._given_up and is_last:
+            self._rules.lingering.add(self.transport)
+        elif self.cycle.response_complete and not self._in_head:
             self._start_timer(LINGER_S, self.transport.close)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no request with a problem, and close."""
+        """Answer what is no request with a problem, after what came before it, and close."""
         if self._given_up:
             return
-        if self._is_answering():
-            self.transport.abort()  # an answer would end up in the one that is being written
+        self._refusal = self._refusal or MalformedRequestError(msg)
+        if self._in_head and not self._is_answering():
+            self._give_up(self._refusal)
             return
-        self._give_up(self._refusal or MalformedRequestError("the bytes are no HTTP/1.1 request"))
+        self._given_up = True
+        self._stop_timer()
+        if not self._is_answering():  # a second answer would be taken for that to a next request
+            self._rules.lingering.add(self.transport)
+        elif not self._in_head:
+            self.cycle.scope["state"]["broken"] = self._refusal  # `service.intake` raises it
+            self.cycle.message_event.set()
 
     def pause_writing(self) -> None:
         """The caller does not read its answer: give it some time."""
@@ -230,15 +264,46 @@ class Connection(HttpToolsProtocol):
 
     def _feed(self, data: bytes) -> None:
         """Let the parser have it: a head by itself, so that no refused body is ever copied."""
-        rest: Any = data
+        rest: bytes | memoryview = data
         if self._in_head and (end := data.find(_HEAD_END)) >= 0:
-            super().data_received(data[: end + len(_HEAD_END)])
+            self._parse(data[: end + len(_HEAD_END)])
             rest = memoryview(data)[end + len(_HEAD_END) :]
         if rest and not (self._given_up or self.transport.is_closing()):
-            super().data_received(rest)
+            self._parse(rest)
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        """Parse requests, those too that ask for another protocol, which is never granted.
+
+        There httptools passes over the body and stops: so it gets the head again without the wish.
+        """
+        self._unset_keepalive_if_required()
+        try:
+            while data:
+                try:
+                    self.parser.feed_data(data)
+                    return
+                except httptools.HttpParserUpgrade as exc:
+                    data = memoryview(data)[exc.args[0] :]
+                    method, version = self.parser.get_method(), self.parser.get_http_version()
+                    head = head_without_upgrade(method, self.url, version, self.headers)
+                    # The old one expects nothing more where the connection is to close.
+                    self.parser = httptools.HttpRequestParser(self)
+                    self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                    self.parser.feed_data(head)
+        except httptools.HttpParserError as exc:
+            if isinstance(exc.__context__, InputError):  # one that was raised in here
+                self._refusal = exc.__context__
+            # Texts of the parser's own are fixed ones, such as "Invalid character in chunk size".
+            self.send_400_response(f"the bytes are no HTTP/1.1 request: {exc}")
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
+
+    def _stays_open(self) -> bool:
+        """Say whether the connection may live on after the answer to this request."""
+        if self._rules.condition.draining or self._crowded:
+            return False
+        return self.parser.get_http_version() == "1.1" and self.parser.should_keep_alive()
 
     def _let_in(self) -> Arrival:
         """See whether a body may come; raises an `UnavailableError` if not."""

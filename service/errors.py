@@ -228,8 +228,9 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         400,
         "malformed-request",
         "Malformed request",
-        "What came over the connection is no HTTP/1.1 request. The connection is closed.",
-        "the bytes are no HTTP/1.1 request",
+        "What came over the connection is no HTTP/1.1 request, or can be read as one in more ways "
+        "than one, such as with two lengths. The connection is closed.",
+        "the bytes are no HTTP/1.1 request: Duplicate Content-Length",
     ),
     InvalidKeyError: Problem(
         401,

@@ -107,6 +107,8 @@ class _Body:
                 message = await self._receive()
         except TimeoutError as exc:
             raise too_slow from exc
+        if broken := self._scope.get("state", {}).get("broken"):  # by `service.connections`
+            raise broken
         if message["type"] == "http.request":
             self._count(len(message.get("body", b"")))
         self._whole = message["type"] != "http.request" or not message.get("more_body", False)

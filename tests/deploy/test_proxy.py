@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,21 @@ import pytest
 
 from service.app import create_app
 from service.settings import Settings
+from service.telemetry import Telemetry
 from tests.conftest import REPOSITORY
 from tests.models import tiny_registry
 from tests.pictures import encode, lesion
+from tests.service.framings import (
+    AMBIGUOUS,
+    BROKEN,
+    CHUNKED,
+    CLEAR,
+    LAST,
+    framed,
+    post,
+    seen,
+    upgrading,
+)
 from tests.service.process import free_port
 from tests.service.raw import raw
 from tests.service.reloading import served
@@ -38,11 +51,13 @@ class Proxy:
         url: Where it listens.
         log: What it printed.
         folder: All that it may write to.
+        telemetry: Of the service behind it.
     """
 
     url: str
     log: Path
     folder: Path
+    telemetry: Telemetry
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +65,8 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     """The committed rules, but for addresses, folders and a shorter wait for a head."""
     folder, port = tmp_path_factory.mktemp("nginx"), free_port()
     registry = tiny_registry(tmp_path_factory.mktemp("registry")).root
-    with served(create_app(Settings(model_registry=registry))) as url:
+    app = create_app(Settings(model_registry=registry))
+    with served(app, plain=False) as url:
         rules = RULES.read_text(encoding="utf-8")
         rules = rules.replace("server service:8000;", f"server {urlsplit(url).netloc};")
         rules = rules.replace("include /etc/nginx/lesion/listen.conf;", f"listen 127.0.0.1:{port};")
@@ -70,7 +86,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
             )
             try:
                 wait_until(lambda: _answers(f"http://127.0.0.1:{port}/healthz"))
-                yield Proxy(f"http://127.0.0.1:{port}", log, folder)
+                yield Proxy(f"http://127.0.0.1:{port}", log, folder, app.state.telemetry)
             finally:
                 process.terminate()
                 process.wait()
@@ -132,6 +148,48 @@ def test_a_head_that_never_ends_is_cut_off_at_the_proxy(proxy: Proxy) -> None:
         caller.send(b"\r\n")
         status, _, _ = caller.answer()
     assert status == 400
+
+
+ONCE = {
+    **{name: data for name, (data, _) in CLEAR.items()},
+    **{
+        f"{each} upgrading": framed(PNG, each, *upgrading(b"h2c")) for each in ("length", "chunked")
+    },
+}
+
+
+@pytest.mark.parametrize("data", ONCE.values(), ids=ONCE)
+def test_the_service_sees_one_request_where_one_was_sent(proxy: Proxy, data: bytes) -> None:
+    before = seen(proxy.telemetry, "route")
+    with raw(proxy.url) as caller:
+        caller.send(data + LAST)
+        answers = caller.answers()
+    assert [answer.status for answer in answers][1:] in ([], [200])
+    assert_routes(proxy, before)
+
+
+REFUSED = {name: data for name, data in AMBIGUOUS.items() if name != "HTTP/0.9"}  # has no head
+REFUSED |= {f"broken: {name}": post(CHUNKED) + body for name, body in BROKEN.items()}
+
+
+@pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED)
+def test_no_body_becomes_a_request_behind_the_proxy(proxy: Proxy, data: bytes) -> None:
+    before = seen(proxy.telemetry, "route")
+    with raw(proxy.url) as caller:
+        caller.send(data + LAST)
+        assert len(caller.answers()) <= 2
+    assert_routes(proxy, before)
+
+
+def assert_routes(proxy: Proxy, before: Counter[str]) -> None:
+    """The first request is seen once at most, the last too, and what stands in a body never."""
+    wait_until(
+        lambda: not proxy.telemetry.registry.get_sample_value("lesion_http_requests_in_flight")
+    )
+    counts = seen(proxy.telemetry, "route") - before
+    assert not counts["/models"]
+    assert max(counts.values(), default=0) <= 1
+    assert sum(counts.values()) <= 2
 
 
 def test_metrics_are_not_for_callers(proxy: Proxy) -> None:

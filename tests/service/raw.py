@@ -1,14 +1,24 @@
 """A caller who speaks HTTP byte by byte, so that it can speak it badly."""
 
 import http.client
+import io
 import json
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from tests.service.slow_backend import TIMEOUT_S
+
+
+class Answer(NamedTuple):
+    """One answer of a connection."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    content: bytes
 
 
 class Raw:
@@ -46,6 +56,27 @@ class Raw:
         status, _, body = self.answer()
         return status, body["type"].removeprefix("/problems/")
 
+    def trickle(self, data: bytes, pieces: int) -> None:
+        """Send bytes in as many packets."""
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        size = max(1, -(-len(data) // pieces))
+        for start in range(0, len(data), size):
+            self.send(data[start : start + size])
+            time.sleep(0.002)
+
+    def answers(self) -> list[Answer]:
+        """Every answer that comes until the server closes the connection, in order."""
+        received, found = _Received(), []
+        while data := self.socket.recv(65_536):
+            received.write(data)
+        length = received.tell()
+        received.seek(0)
+        while received.tell() < length:
+            response = http.client.HTTPResponse(received)  # type: ignore[arg-type]
+            response.begin()
+            found.append(Answer(response.status, response.headers, response.read()))
+        return found
+
     def is_closed(self) -> bool:
         """Wait until the server closes the connection; what comes before is thrown away."""
         try:
@@ -56,6 +87,16 @@ class Raw:
         except TimeoutError:
             return False
         return True
+
+
+class _Received(io.BytesIO):
+    """Bytes in the place of a socket, for several answers one behind the other."""
+
+    def makefile(self, mode: str) -> "_Received":
+        return self
+
+    def close(self) -> None:
+        """Stay open: an answer that is read closes what it was read from."""
 
 
 @contextmanager
