@@ -26,7 +26,7 @@ def configure_logging(level: str, form: LogFormat = "text") -> None:
         logging.getLogger(ours).setLevel(level)
     # What reads bodies quotes them where it warns; every fault it finds is answered as a problem.
     logging.captureWarnings(capture=True)
-    for reader in ("PIL", "py.warnings", "pydicom", "python_multipart"):
+    for reader in ("PIL", "py.warnings", "pydicom"):
         logging.getLogger(reader).setLevel(logging.CRITICAL)
 
 

@@ -91,7 +91,8 @@ class PartStream:
                 return None
         if found < 0:
             return None
-        content: Content = bytes(self._buffer[:found])
+        with memoryview(self._buffer) as view:
+            content: Content = bytes(view[:found])
         if self._too_large:
             content = BodyTooLargeError(
                 f"the photograph has more than {self._max_bytes} bytes, the limit"
