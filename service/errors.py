@@ -9,7 +9,7 @@ InputError                          the caller can fix it; beside those of `mode
 ├── HeadTooLargeError                   its head is longer than the limit
 ├── BodyTooSlowError                    its bytes come more slowly than the limit
 ├── TooManyPixelsError                  more pixels in all than the limit
-├── UnsupportedMediaTypeError           a Content-Type that is not taken here
+├── UnsupportedMediaTypeError           a Content-Type or -Encoding that is not taken here
 ├── NotAcceptableError                  an Accept that cannot be served
 ├── NoSuchRouteError                    nothing answers at this path
 ├── MethodNotAllowedError               something does, but not to this method
@@ -103,7 +103,15 @@ class TooManyPixelsError(InputError):
 
 
 class UnsupportedMediaTypeError(InputError):
-    """The body is of a Content-Type that this route does not take."""
+    """The body is of a Content-Type or Content-Encoding that this route does not take.
+
+    Attributes:
+        headers: What it does take, where HTTP has a header for that.
+    """
+
+    def __init__(self, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.headers = headers or {}
 
 
 class NotAcceptableError(InputError):
@@ -332,7 +340,8 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         "unsupported-media-type",
         "Unsupported media type",
         "The `Content-Type` of the body is not taken here. Send `multipart/form-data`, or to "
-        "`/segment` the image itself as `image/jpeg` or the like.",
+        "`/segment` the image itself as `image/jpeg` or the like. Nor is a `Content-Encoding` such "
+        "as `gzip`: images are compressed already.",
         "Content-Type is 'application/json', expected multipart/form-data",
     ),
     UnreadableImageError: Problem(

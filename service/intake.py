@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.admission import Admission
 from service.buffered import Buffered
-from service.errors import BodyTooLargeError, BodyTooSlowError
+from service.errors import BodyTooLargeError, BodyTooSlowError, UnsupportedMediaTypeError
 from service.settings import Settings
 
 STREAMED = "/segment/batch"
@@ -53,13 +53,21 @@ class Intake:
 
         Raises:
             BodyTooLargeError: it says of itself that it is too large.
+            UnsupportedMediaTypeError: it is compressed on the way.
             UnavailableError: the load does not allow it.
         """
-        announced = Headers(scope=scope).get("content-length", "0")
+        headers = Headers(scope=scope)
+        announced = headers.get("content-length", "0")
         # The server has refused what is no number; one of many digits is too large in any case.
         limit = self.limit_bytes(scope)
         if len(announced) > 18 or int(announced) > limit:
             raise _too_large(limit)
+        if set(headers.getlist("content-encoding")) - {"", "identity"}:
+            # Not unpacked: photographs are compressed already, and a bomb never is let in.
+            raise UnsupportedMediaTypeError(
+                "the body has a Content-Encoding, expected none: send the file as it is",
+                {"Accept-Encoding": "identity"},
+            )
         # What came through `service.connections` was asked there already, and is expected since.
         if scope["method"] in _WITH_BODY and "arrival" not in scope.get("state", {}):
             self._admission.check()

@@ -20,6 +20,26 @@ HEADERS: Mapping[str, str] = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _CORS_METHODS = ("GET", "HEAD", "POST")
+_CORS_HEADERS = (
+    "Authorization",
+    "X-API-Key",
+    "X-Request-Id",
+    "traceparent",
+    # What upload widgets and tracing add by themselves. Nothing here reads it, so it carries no
+    # authority; but a browser does not send a request at all one of whose headers is not allowed.
+    "baggage",
+    "Cache-Control",
+    "Content-Disposition",
+    "If-Modified-Since",
+    "Pragma",
+    "sentry-trace",
+    "tracestate",
+    "X-File-Name",
+    "X-File-Size",
+    "X-File-Type",
+    "X-Mime-Type",
+    "X-Requested-With",
+)
 _EXPOSED = (
     "Retry-After",
     "Server-Timing",
@@ -148,7 +168,7 @@ class Preflights(CORSMiddleware):
             app,
             allow_origins=origins,
             allow_methods=_CORS_METHODS,
-            allow_headers=("Authorization", "X-API-Key", "X-Request-Id", "traceparent"),
+            allow_headers=_CORS_HEADERS,
         )
 
     def preflight_response(self, request_headers: Headers) -> Response:

@@ -1,5 +1,6 @@
 """Whatever is sent, the answer is the right problem, and the next good request is served."""
 
+import gzip
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -97,6 +98,23 @@ def test_a_content_type_that_cannot_be_used(
         path, content=part(b"image") + END, headers={"Content-Type": content_type}
     )
     assert_problem(response, status, slug)
+
+
+@pytest.mark.parametrize("path", ["/segment", "/evaluate", "/segment/batch"])
+@pytest.mark.parametrize("coding", ["gzip", "br", "gzip, identity", "x"])
+def test_a_body_that_is_packed_for_the_way_is_refused(
+    client: TestClient, path: str, coding: str
+) -> None:
+    headers = FORM | {"Content-Encoding": coding}
+    response = client.post(path, content=gzip.compress(part(b"image") + END), headers=headers)
+    problem = assert_problem(response, 415, "unsupported-media-type")
+    assert response.headers["accept-encoding"] == "identity"
+    assert "send the file as it is" in (problem.detail or "")
+
+
+def test_a_coding_that_changes_nothing_is_taken(client: TestClient) -> None:
+    headers = {"Content-Type": "image/png", "Content-Encoding": "identity"}
+    assert client.post("/segment", content=PNG, headers=headers).status_code == 200
 
 
 def test_the_wrong_field_is_named(client: TestClient) -> None:

@@ -109,6 +109,32 @@ def test_the_origins_of_the_setting_may_and_no_others(settings: Settings) -> Non
         assert not cors(stranger)
 
 
+@pytest.mark.parametrize(
+    ("asked", "allowed"),
+    [
+        ("cache-control,x-requested-with", True),
+        ("accept, content-type, pragma, if-modified-since", True),
+        ("content-disposition,x-file-name,x-file-size,x-file-type,x-mime-type", True),
+        ("baggage,sentry-trace,traceparent,tracestate", True),
+        ("x-http-method-override", False),
+        ("x-forwarded-for", False),
+    ],
+)
+def test_upload_widgets_may_send_what_carries_no_authority(
+    settings: Settings, asked: str, allowed: bool
+) -> None:
+    app = create_app(settings.model_copy(update={"cors_origins": ORIGIN}))
+    preflight = {
+        "Origin": ORIGIN,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": asked,
+    }
+    response = TestClient(app).options("/segment", headers=preflight)  # its lifespan is not needed
+    offered = re.split(", ?", response.headers["access-control-allow-headers"].lower())
+    assert set(re.split(", ?", asked)) <= set(offered) or not allowed
+    assert allowed or asked not in offered
+
+
 def test_what_is_refused_at_the_connection_or_crashes_can_be_read_by_their_pages_too(
     settings: Settings,
 ) -> None:
