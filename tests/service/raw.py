@@ -62,7 +62,7 @@ class Raw:
         size = max(1, -(-len(data) // pieces))
         for start in range(0, len(data), size):
             self.send(data[start : start + size])
-            time.sleep(0.002)
+            time.sleep(0.001)
 
     def answers(self) -> list[Answer]:
         """Every answer that comes until the server closes the connection, in order."""
