@@ -291,7 +291,7 @@ class Post {
 """
 
 
-@pytest.mark.slow
+@pytest.mark.foreign
 @pytest.mark.skipif(shutil.which("javac") is None, reason="no JDK is installed")
 def test_javas_own_client_may_offer_http_2(server: tuple[str, FastAPI], tmp_path: Path) -> None:
     (tmp_path / "Post.java").write_text(JAVA)
