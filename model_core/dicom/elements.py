@@ -37,9 +37,10 @@ _OTHERS = {  # named in the error; whatever else a file says there is not repeat
     "1.2.840.10008.1.2.4.202": "high-throughput JPEG 2000",
     "1.2.840.10008.1.2.4.203": "high-throughput JPEG 2000",
 }
-_LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 _SHORT = {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN",
           b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"}  # fmt: skip
+_NO_TYPE = b"??"
+"""What some writers put where they know no type; its length is as that of UN."""
 _TRANSFER_SYNTAX = 0x0002_0010
 _PIXEL_DATA = 0x7FE0_0010
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFE_E000, 0xFFFE_E00D, 0xFFFE_E0DD
@@ -155,7 +156,8 @@ class _Walk:
             if vr in _SHORT:
                 self._at = at + 8
                 return tag, vr, struct.unpack_from(order + "H", data, at + 6)[0]
-            if vr in _LONG:
+            # Every other type has the long form, those of later editions too (PS3.5, 7.1.2).
+            if (vr.isalpha() and vr.isupper()) or vr == _NO_TYPE:
                 self._at = at + 12
                 return tag, vr, struct.unpack_from(order + "I", data, at + 8)[0]
         except struct.error as exc:

@@ -74,8 +74,11 @@ def _size_bytes(header: Header) -> int:
 
 
 def _exactly(pixels: memoryview, size: int) -> memoryview:
-    """The pixel data, which may have one byte more to make their number even."""
-    if len(pixels) not in (size, size + size % 2):
+    """The pixel data without the padding behind it (PS3.5, 8.1.1).
+
+    Padding repeats one byte. Other bytes are pixels that the header knows nothing of.
+    """
+    if len(pixels) < size or len(set(pixels[size + size % 2 :])) > 1:
         raise UnreadableImageError(
             f"the DICOM file has {len(pixels)} bytes of pixels, its header announces {size}"
         )

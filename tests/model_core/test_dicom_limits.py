@@ -52,6 +52,17 @@ def test_a_private_sequence_of_unknown_type_is_read_as_implicit() -> None:
     assert np.array_equal(np.asarray(decode_image(data).picture), np.asarray(PICTURE))
 
 
+@pytest.mark.parametrize("vr", [b"ZZ", b"OX", b"??"])
+@pytest.mark.parametrize("tag", [b"\x09\0\x01\x10", b"\x08\0\x06\0"])
+def test_an_element_of_a_type_not_known_is_passed_over(tag: bytes, vr: bytes) -> None:
+    unknown = tag + vr + b"\0\0\x06\0\0\0ABCDEF"
+    within = SEQUENCE + UNDEFINED + ITEM + UNDEFINED + unknown + ITEM_END + SEQUENCE_END
+    at = PLAIN.index(b"\x10\0\x10\0PN")
+    for elements in (unknown, within):
+        data = PLAIN[:at] + elements + PLAIN[at:]
+        assert np.array_equal(np.asarray(decode_image(data).picture), np.asarray(PICTURE))
+
+
 @pytest.mark.parametrize(
     ("elements", "expected"),
     [
