@@ -5,7 +5,9 @@ an odd character set, fail, or end up in a log. Identifiers are derived from wha
 that the same photograph, version and mask give the same object, and an archive keeps one of them.
 """
 
+import io
 import re
+import struct
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,7 +45,6 @@ _ALWAYS = {
     0x0020_0020: "CS",  # Patient Orientation
 }
 _WHERE_THERE = {
-    _CHARACTERS: "CS",
     0x0008_1030: "LO",  # Study Description
     0x0010_0021: "LO",  # Issuer of Patient ID
     0x0010_0022: "CS",  # Type of Patient ID
@@ -68,8 +69,9 @@ _WHERE_THERE = {
     0x0028_2114: "CS",  # Lossy Image Compression Method
 }
 _TAGS = frozenset(
-    {*_ALWAYS, *_WHERE_THERE, LATERALITY, SOP_CLASS, _INSTANCE, _STUDY, _SERIES, _NUMBER}
-)
+    {*_ALWAYS, *_WHERE_THERE, LATERALITY, SOP_CLASS, _CHARACTERS, _INSTANCE, _STUDY, _SERIES,
+     _NUMBER}
+)  # fmt: skip
 _UID = re.compile(r"[0-9.]{1,64}")
 
 
@@ -122,7 +124,7 @@ def read_source(data: bytes, *, max_pixels: int) -> Source:
     """The photograph that an object is to refer to.
 
     Raises:
-        InputError: as `read_header`; or it has no usable identifiers or character set.
+        InputError: as `read_header`; or it has no usable identifiers.
     """
     header, file = read_header(data, max_pixels=max_pixels, also=_TAGS)
     texts = {tag: value.decode("ascii", "replace") for tag, value in file.values.items()}
@@ -156,32 +158,49 @@ def derived_uid(*parts: str) -> str:
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, chr(0).join(parts)).int}"
 
 
-def copy_patient_and_study(source: Source, into: "Dataset", *also: int) -> None:
-    """Give an object the patient and the study of its source, byte for byte.
+def write_object(source: Source, ds: "Dataset", *also: int) -> bytes:
+    """The file of an object that has the patient and the study of its source, byte for byte.
 
     Args:
         source: Of the patient and the study.
-        into: Is given them.
+        ds: The object without them, its own texts in ASCII; is given them.
         also: Tags of further code words to copy where they are there.
-
-    Raises:
-        UnreadableImageError: its character set is none that DICOM knows.
     """
-    from pydicom.charset import python_encoding
+    from pydicom.charset import default_encoding
     from pydicom.dataelem import RawDataElement
+    from pydicom.filewriter import correct_ambiguous_vr
     from pydicom.tag import Tag
 
-    characters = source.values.get(_CHARACTERS, b"").decode("ascii", "replace")
-    if not {part.strip("\0 ") for part in characters.split("\\")} <= {"", *python_encoding}:
-        raise UnreadableImageError("the DICOM file's character set (0008,0005) is not known")
     values = {**dict.fromkeys(_ALWAYS, b""), **source.values}
     if values.get(_REMOVED, b"").strip() == b"YES" and not values.get(_REMOVAL):
         values[_REMOVAL] = b"As in the source image"  # required then; a sequence may have said it
+    ds.StudyInstanceUID = source.study
+    ds.pop(_CHARACTERS, None)
+    correct_ambiguous_vr(ds, True)
     for tag, vr in (_ALWAYS | _WHERE_THERE | dict.fromkeys(also, "CS")).items():
         if tag in values:
-            value = values[tag] + b" " * (len(values[tag]) % 2)
-            into[tag] = RawDataElement(Tag(tag), vr, len(value), value, 0, False, True)
-    into.StudyInstanceUID = source.study
+            value = _even(values[tag])
+            ds[tag] = RawDataElement(Tag(tag), vr, len(value), value, 0, False, True)
+    # In the encoding that they were "read" in, pydicom writes raw elements as they are.
+    ds.set_original_encoding(False, True, default_encoding)
+    out = io.BytesIO()
+    ds.save_as(out, implicit_vr=False, little_endian=True, enforce_file_format=True)
+    return _with_characters(out.getvalue(), source.values.get(_CHARACTERS))
+
+
+def _with_characters(file: bytes, term: bytes | None) -> bytes:
+    """The file with its character set, which pydicom would want to understand, as first element."""
+    if term is None:
+        return file
+    value = _even(term)
+    element = struct.pack("<HH2sH", 0x0008, 0x0005, b"CS", len(value)) + value
+    # The file meta information tells its own length (0002,0000), behind preamble and "DICM".
+    start = 144 + int(struct.unpack_from("<I", file, 140)[0])
+    return file[:start] + element + file[start:]
+
+
+def _even(value: bytes) -> bytes:
+    return value + b" " * (len(value) % 2)
 
 
 def quieten_pydicom() -> None:

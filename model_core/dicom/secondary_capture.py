@@ -1,7 +1,6 @@
 """A picture as a DICOM secondary capture, for viewers that cannot show segmentations."""
 
 import hashlib
-import io
 from datetime import datetime
 
 import numpy as np
@@ -13,11 +12,11 @@ from model_core.dicom.derived import (
     SERIES_NUMBER,
     SOFTWARE_VERSION,
     Author,
-    copy_patient_and_study,
     derived_uid,
     missing_library,
     quieten_pydicom,
     read_source,
+    write_object,
 )
 
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -51,7 +50,6 @@ def write_secondary_capture(
     digest = hashlib.sha256(np.ascontiguousarray(picture).data).hexdigest()
     now = datetime.now()
     ds = Dataset()
-    copy_patient_and_study(source, ds, LATERALITY)
     ds.SOPClassUID = _SECONDARY_CAPTURE
     ds.SOPInstanceUID = derived_uid("capture", source.instance, *author.parts, digest)
     ds.SeriesInstanceUID = derived_uid("capture series", source.series, *author.parts)
@@ -83,6 +81,4 @@ def write_secondary_capture(
     ds.add_new(0x7FE0_0010, "OB", pixels + b"\0" * (len(pixels) % 2))
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    out = io.BytesIO()
-    ds.save_as(out, enforce_file_format=True)
-    return out.getvalue()
+    return write_object(source, ds, LATERALITY)

@@ -1,7 +1,6 @@
 """A mask as a DICOM segmentation (SEG) that refers to its photograph."""
 
 import hashlib
-import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +12,11 @@ from model_core.dicom.derived import (
     SOFTWARE_VERSION,
     Author,
     Source,
-    copy_patient_and_study,
     derived_uid,
     missing_library,
     quieten_pydicom,
     read_source,
+    write_object,
 )
 from model_core.errors import ShapeMismatchError
 
@@ -51,10 +50,7 @@ def write_segmentation(data: bytes, mask: Mask, author: Author, *, max_pixels: i
         segmentation = _segmentation(source, mask, author)
     except ImportError as exc:
         raise missing_library() from exc
-    copy_patient_and_study(source, segmentation)
-    out = io.BytesIO()
-    segmentation.save_as(out, enforce_file_format=True)
-    return out.getvalue()
+    return write_object(source, segmentation)
 
 
 def _segmentation(source: Source, mask: Mask, author: Author) -> "Dataset":

@@ -4,6 +4,7 @@ import io
 import shutil
 import subprocess
 import tomllib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -220,11 +221,22 @@ def test_without_identifiers_there_is_nothing_to_refer_to(identifier: str, value
     assert "Quillfeather" not in str(caught.value)
 
 
-def test_an_unknown_character_set_is_refused() -> None:
-    known = dicom(PICTURE, SpecificCharacterSet="ISO_IR 192")
-    with pytest.raises(UnreadableImageError, match="is not known") as caught:
-        segmentation(known.replace(b"ISO_IR 192", b"QUILLFEATH"))
-    assert "QUILL" not in str(caught.value)
+@pytest.mark.parametrize(
+    "term",
+    ["ISO IR 192", "ISO-IR 100", "utf-8", "hex", "utf_16", "QUILLFEATHER", "\\ISO2022 IR 87"],
+)
+def test_a_misspelt_character_set_is_copied_unread_and_so_are_texts(term: str) -> None:
+    name = b"M\xfc\xc3\xbcller^J\x1b$B;3\xff  "  # of no character set at all
+    said = term.encode() + b" " * (len(term) % 2)
+    head = b"\x08\0\x05\0CS"
+    data = dicom(PICTURE, PatientName="X" * len(name), SpecificCharacterSet="ISO_IR 192")
+    data = data.replace(b"X" * len(name), name)
+    data = data.replace(head + b"\x0a\0ISO_IR 192", head + bytes([len(said), 0]) + said)
+    for written in (segmentation(data), capture(data)):
+        assert b"\x10\0\x10\0PN" + bytes([len(name), 0]) + name in written
+        assert head + bytes([len(said), 0]) + said in written
+        with warnings.catch_warnings(action="ignore"):
+            assert read(written).Rows == PICTURE.height
 
 
 def test_a_number_that_no_instance_can_have_is_not_cut_short() -> None:
