@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 
+from model_core.decimals import decimal, integer, parse_spacing
 from service.cli_evaluate import evaluate
 from service.cli_files import UsageError, shown
 from service.cli_segment import SUFFIXES, explained, segment
@@ -112,7 +113,7 @@ def _command(
     )
     parser.add_argument("--model", help="version or alias (default: the production version)")
     parser.add_argument(
-        "--threshold", type=float, help="probability above which a pixel is lesion, 0 to 1"
+        "--threshold", type=decimal, help="probability above which a pixel is lesion, 0 to 1"
     )
     parser.add_argument(
         "--jobs", type=_jobs, default=4, metavar="N", help="files under way at a time (default: 4)"
@@ -132,25 +133,24 @@ def _command(
 
 
 def _jobs(text: str) -> int:
-    number = int(text)
+    number = integer(text)
     if not 1 <= number <= _MAX_JOBS:
         raise argparse.ArgumentTypeError(f"{number}, expected 1 to {_MAX_JOBS}")
     return number
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    seconds = decimal(text)
     if not 0 < seconds <= 86_400:
         raise argparse.ArgumentTypeError(f"{text}, expected seconds above 0")
     return seconds
 
 
 def _spacing(text: str) -> tuple[float, float]:
-    row, _, column = text.partition(",")
-    sizes = float(row), float(column)
-    if not all(0 < size < float("inf") for size in sizes):
-        raise argparse.ArgumentTypeError(f"{text}, expected two sizes above 0, such as 0.02,0.02")
-    return sizes
+    try:
+        return parse_spacing(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"found {text!r}, {exc}") from exc
 
 
 if __name__ == "__main__":

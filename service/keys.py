@@ -20,6 +20,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from model_core.decimals import integer
 from model_core.errors import ConfigError
 
 SCOPES = ("segment", "evaluate", "models:read", "metrics")
@@ -172,7 +173,7 @@ def main(arguments: list[str] | None = None) -> int:
     new = commands.add_parser("new", help="make a key: it is shown once and stored nowhere")
     new.add_argument("--id", required=True, help="its name in logs: A-Z a-z 0-9 . _ -")
     new.add_argument("--scopes", required=True, help=f"with commas between: {', '.join(SCOPES)}")
-    new.add_argument("--days", type=int, help="days until it expires; never, if not given")
+    new.add_argument("--days", type=integer, help="days until it expires; never, if not given")
     check = commands.add_parser("check", help="read a file of keys, and say what it opens")
     check.add_argument("file", type=Path)
     options = parser.parse_args(arguments)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+from model_core.decimals import decimal
 from service.errors import NotAcceptableError
 
 Format = TypeVar("Format", bound=str)
@@ -40,7 +41,7 @@ def _parse(item: str) -> tuple[str, float]:
     media_range, *parameters = (part.strip().lower() for part in item.split(";"))
     q = next((p.removeprefix("q=") for p in parameters if p.startswith("q=")), "1")
     try:
-        return media_range, min(max(float(q), 0.0), 1.0)
+        return media_range, min(max(decimal(q), 0.0), 1.0)
     except ValueError:
         return media_range, 0.0
 

@@ -1,15 +1,18 @@
 """Query parameters; one that is not here is an error, so that a misspelt one is not overlooked."""
 
-import math
-import re
 from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+)
 
-from model_core.distances import Spacing
+from model_core.decimals import decimal, parse_spacing
 from service.errors import Fault
-
-_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,12})?|\.[0-9]{1,12}")
 
 MaskFormat = Literal[
     "png",
@@ -35,29 +38,17 @@ REFERENCE = (
 """What `split_reference` takes, for the document alone: its own errors say more than a pattern."""
 
 
-def parse_spacing(text: str) -> Spacing:
-    """Height and width of `row,col`, mm.
-
-    Raises:
-        ValueError: not two finite numbers above 0.
-
-    Example:
-        >>> parse_spacing("0.02,0.025")
-        (0.02, 0.025)
-    """
-    sizes = [float(part) if _NUMBER.fullmatch(part) else 0.0 for part in text.split(",")]
-    if len(sizes) != 2 or not all(0 < size < math.inf for size in sizes):
-        raise ValueError(
-            "expected the height and width of a pixel in mm, both above 0, such as 0.02,0.02"
-        )
-    return sizes[0], sizes[1]
-
-
 def _checked_spacing(text: str) -> str:
     parse_spacing(text)
     return text
 
 
+def _number(value: object) -> object:
+    return decimal(value) if isinstance(value, str) else value
+
+
+Number = Annotated[float, BeforeValidator(_number)]
+"""What `decimal` reads."""
 SpacingText = Annotated[str, AfterValidator(_checked_spacing)]
 """What `parse_spacing` reads."""
 
@@ -65,7 +56,7 @@ SpacingText = Annotated[str, AfterValidator(_checked_spacing)]
 class _ModelQuery(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    threshold: float | None = Field(
+    threshold: Number | None = Field(
         default=None,
         gt=0,
         lt=1,
@@ -85,7 +76,7 @@ class _ModelQuery(BaseModel):
 class AnswerQuery(_ModelQuery):
     """What an answer holds, beside its form; each only where that form has it."""
 
-    tolerance_px: float | None = Field(
+    tolerance_px: Number | None = Field(
         default=None,
         ge=0,
         le=100,

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from model_core.backends.protocol import CHOICES
+from model_core.decimals import integer
 from model_core.errors import ConfigError
 from model_core.registry import Registry
 from trainer.leaks import require_unseen
@@ -51,9 +52,14 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     robust.add_argument("--data", type=Path, required=True, help="prepared folder")
     robust.add_argument("--part", choices=["val", "test", "external"], default="test")
     robust.add_argument(
-        "--limit", type=int, default=200, help="images, of each set its share (200); 0 takes all"
+        "--limit",
+        type=integer,
+        default=200,
+        help="images, of each set its share (200); 0 takes all",
     )
-    robust.add_argument("--seed", type=int, default=0, help="of the sample and what is drawn (0)")
+    robust.add_argument(
+        "--seed", type=integer, default=0, help="of the sample and what is drawn (0)"
+    )
     robust.add_argument("--out", type=Path, help="folder for the results (default: the run)")
     add_registry(robust)
     robust.set_defaults(command=_robustness)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import translate
 from pathlib import Path
 
+from model_core.decimals import integer
 from model_core.errors import DatasetError
 from model_core.file_names import canonical, is_beside, is_litter
 from trainer.groups import (
@@ -325,7 +326,7 @@ _OFFICIAL: dict[str, Part] = {
 
 def _aspect(row: dict[str, str]) -> tuple[int, int]:
     try:
-        height, width = int(row["orig_height"]), int(row["orig_width"])
+        height, width = integer(row["orig_height"]), integer(row["orig_width"])
     except (KeyError, ValueError):
         height = width = 0
     if height < 1 or width < 1:

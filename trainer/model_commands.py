@@ -1,12 +1,12 @@
 """The commands on runs: train, cross-validate and evaluate."""
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model_core.decimals import parse_spacing
 from model_core.errors import ConfigError, DatasetError
 from trainer import registry_commands
 from trainer.config import load_config
@@ -240,11 +240,6 @@ def _folds(text: str) -> int:
 
 def _spacing(text: str) -> tuple[float, float]:
     try:
-        height, width = (float(part) for part in text.split(","))
-    except ValueError:
-        height = width = math.nan
-    if not (0 < height < math.inf and 0 < width < math.inf):
-        raise argparse.ArgumentTypeError(
-            f"found {text!r}, expected the height and width of a pixel in mm, such as 0.02,0.02"
-        )
-    return height, width
+        return parse_spacing(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"found {text!r}, {exc}") from exc

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, get_args
 
 from model_core.backends.protocol import CHOICES, Device
+from model_core.decimals import decimal, integer
 from model_core.errors import ConfigError
 from trainer import registry_commands
 
@@ -29,7 +30,7 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--form", default="png,coco", help="png, coco, parquet; comma-separated (png,coco)"
     )
     predict.add_argument("--model", default="production", help="run folder, version or alias")
-    predict.add_argument("--threshold", type=float, help="0 to 1 (default: the model's own)")
+    predict.add_argument("--threshold", type=decimal, help="0 to 1 (default: the model's own)")
     predict.add_argument(
         "--backend",
         default="auto",
@@ -55,7 +56,7 @@ def _add_ray(predict: argparse.ArgumentParser) -> None:
     ray = predict.add_argument_group("with --runner ray (needs the extra `ray`)")
     ray.add_argument("--workers", type=_positive, default=1, help="workers at once (1)")
     ray.add_argument("--worker-cpus", type=_positive, default=1, help="cores of each (1)")
-    ray.add_argument("--worker-gpus", type=float, default=0.0, help="GPUs of each, as 0.5 (0)")
+    ray.add_argument("--worker-gpus", type=decimal, default=0.0, help="GPUs of each, as 0.5 (0)")
     ray.add_argument(
         "--ray-address", help="of a cluster (RAY_ADDRESS, or a new one on this machine)"
     )
@@ -113,7 +114,7 @@ def _runner(options: argparse.Namespace, model: "Model") -> "Runner":
 
 
 def _positive(text: str) -> int:
-    number = int(text)
+    number = integer(text)
     if number < 1:
         raise ValueError(f"found {text}, expected 1 or more")
     return number

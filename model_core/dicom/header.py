@@ -1,9 +1,9 @@
 """What a DICOM photograph says of itself, checked before any of its pixels are decoded."""
 
-import math
 import struct
 from dataclasses import dataclass
 
+from model_core.decimals import decimal
 from model_core.dicom.elements import DicomFile, read_elements
 from model_core.distances import Spacing
 from model_core.errors import (
@@ -190,6 +190,8 @@ def _sop_class(fields: "_Fields") -> str:
         expected = ", ".join(SOP_CLASSES.values())
         raise UnsupportedImageError(f"the DICOM file is another kind of object than {expected}")
     frames = fields.numbers(_FRAMES)
+    if not frames and fields.text(_FRAMES):
+        raise UnreadableImageError("the DICOM file's number of frames (0028,0008) is no number")
     if frames and frames[0] > 1:
         raise MultiFrameImageError(
             f"the DICOM file has {frames[0]:.0f} frames, expected a photograph in one"
@@ -264,10 +266,9 @@ class _Fields:
         return value.split("\\", maxsplit=1)[0].strip("\0 ")
 
     def numbers(self, tag: int) -> list[float]:
-        """Numbers that are written out in decimal; none where one of them is not finite."""
+        """Numbers that are written out in decimal; none where one of them is no number."""
         parts = self._values.get(tag, b"").decode("ascii", "replace").split("\\")
         try:
-            numbers = [float(part.strip("\0 ")) for part in parts if part.strip("\0 ")]
+            return [decimal(part.strip("\0 ")) for part in parts if part.strip("\0 ")]
         except ValueError:
             return []
-        return numbers if all(map(math.isfinite, numbers)) else []

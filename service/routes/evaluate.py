@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from model_core.decimals import parse_spacing
 from model_core.errors import InvalidMaskError, InvalidRleError, ShapeMismatchError
 from model_core.image_size import announced_pixels
 from service.answers import model_headers
@@ -21,7 +22,7 @@ from service.openapi import (
     json_or_png,
     problems,
 )
-from service.queries import EvaluateQuery, EvaluationFormat, parse_spacing
+from service.queries import EvaluateQuery, EvaluationFormat
 from service.schemas import Evaluation
 from service.security import needs
 from service.uploads import read_form

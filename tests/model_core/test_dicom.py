@@ -101,6 +101,23 @@ def test_the_mask_is_that_of_the_png_of_the_same_pixels(syntax: str) -> None:
     assert np.array_equal(mask, predictor.predict(encode(picture)).mask)
 
 
+@pytest.mark.parametrize(
+    "padding", [bytes(1024 - len(RGB.tobytes()) % 1024), b"\xff" * 2, b" " * 6]
+)
+@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian])
+def test_padding_behind_the_pixels_is_left_out(syntax: str, padding: bytes) -> None:
+    data = file_of(dataset(RGB, PixelData=RGB.tobytes() + padding), syntax)
+    assert np.array_equal(pixels(data), RGB)
+
+
+@pytest.mark.parametrize("syntax", [uid.RLELossless, uid.JPEGLSLossless, uid.JPEG2000Lossless])
+@pytest.mark.parametrize("padding", [b"", bytes(64), b"\xff" * 64])
+def test_an_item_of_padding_behind_a_frame_changes_nothing(syntax: str, padding: bytes) -> None:
+    data = dicom(PICTURE, syntax)
+    item = b"\xfe\xff\0\xe0" + len(padding).to_bytes(4, "little") + padding
+    assert np.array_equal(pixels(data[:-8] + item + data[-8:]), RGB)
+
+
 def test_planes_one_after_the_other() -> None:
     ds = dataset(RGB, PlanarConfiguration=1)
     ds.PixelData = RGB.transpose(2, 0, 1).tobytes()
@@ -360,6 +377,43 @@ def test_spacing_comes_of_pixel_spacing_alone() -> None:
         {"PixelSpacing": ["0.02", "1e200"]},
     ):
         assert decode_image(dicom(PICTURE, **elements)).spacing_mm is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0_10",
+        "nan ",
+        "inf ",
+        "0x12",
+        "0,12",
+        "1e3_",
+        "1 0 ",
+        "\t0.1",
+        "\xb2   ",
+        "--.1",
+        "e1  ",
+        ".   ",
+    ],
+)
+def test_a_text_that_is_no_decimal_string_is_no_spacing(text: str) -> None:
+    data = dicom(PICTURE, PixelSpacing=["0.25", "0.25"])
+    assert decode_image(data.replace(b"0.25", text.encode("latin-1"))).spacing_mm is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("+.25", 0.25), ("5E-1", 0.5), (" .5 ", 0.5), ("25.\0", 25.0)]
+)
+def test_a_decimal_string_may_be_written_in_many_ways(text: str, expected: float) -> None:
+    data = dicom(PICTURE, PixelSpacing=["0.25", "0.25"])
+    found = decode_image(data.replace(b"0.25", text.encode())).spacing_mm
+    assert found == (expected, expected)
+
+
+def test_a_number_of_frames_that_is_no_number_is_refused() -> None:
+    data = dicom(PICTURE, NumberOfFrames="0001").replace(b"0001", b"1_0 ")
+    with pytest.raises(UnreadableImageError, match="number of frames"):
+        pixels(data)
 
 
 @pytest.mark.parametrize(

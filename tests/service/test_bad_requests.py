@@ -151,6 +151,10 @@ def test_a_body_over_the_limit_is_not_read_to_its_end(
         pytest.param("threshold=0", 422, "invalid-request", "threshold", id="threshold 0"),
         pytest.param("threshold=1", 422, "invalid-request", "threshold", id="threshold 1"),
         pytest.param("threshold=nan", 422, "invalid-request", "threshold", id="threshold NaN"),
+        pytest.param("threshold=0_5", 422, "invalid-request", "threshold", id="threshold 0_5"),
+        pytest.param(
+            "format=polygon&tolerance_px=1_0", 422, "invalid-request", "tolerance_px", id="1_0 px"
+        ),
         pytest.param("threshold=half", 422, "invalid-request", "threshold", id="threshold word"),
         pytest.param("threshold=", 422, "invalid-request", "threshold", id="threshold empty"),
         pytest.param("format=jpeg", 422, "invalid-request", "format", id="unknown format"),

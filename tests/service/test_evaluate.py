@@ -98,7 +98,8 @@ def test_an_empty_mask_has_no_distance(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "spacing", ["0.02", "0,1", "-1,1", "nan,1", "inf,1", "1,2,3", "a,b", "1e3,1", "", "1;1"]
+    "spacing",
+    ["0.02", "0,1", "-1,1", "nan,1", "inf,1", "1,2,3", "a,b", "1e3,1", "0_1,1", "", "1;1"],
 )
 def test_a_spacing_that_is_none_is_refused_with_an_example(
     client: TestClient, spacing: str

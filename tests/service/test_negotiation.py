@@ -31,7 +31,17 @@ def test_the_best_offer_is_chosen(accept: list[str], expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "accept", ["text/html", "image/jpeg", "image/png;q=0", "application/json;q=high", ";;,", "png"]
+    "accept",
+    [
+        "text/html",
+        "image/jpeg",
+        "image/png;q=0",
+        "application/json;q=high",
+        "image/png;q=0_9",
+        "image/png;q=nan",
+        ";;,",
+        "png",
+    ],
 )
 def test_nothing_suitable_is_refused_with_the_offers(accept: str) -> None:
     with pytest.raises(NotAcceptableError, match="image/png, application/json"):
