@@ -1,6 +1,7 @@
 """Photographs out of a ZIP while it arrives: entry after entry, by their local headers.
 
 No name is ever used as a path, nor kept. What a ZIP's directory at the end says is not waited for.
+Written here because a damaged entry shall harm no other: stream-unzip ends at the first.
 """
 
 import struct
@@ -23,6 +24,9 @@ _IN_ZIP64 = 0xFFFFFFFF
 _MAX_RATIO = 200
 """Photographs hardly get smaller; a plain BMP gets 100 times smaller at most."""
 _CHUNK = 1 << 16
+_MAX_FALSE_ENDS = 64
+"""Marks of a descriptor within a stored file; by chance there is one in 4 GB of photographs."""
+_HOW_TO_PACK = "pack the photographs anew into a file, not into a pipe, or compress them (deflate)"
 
 
 class ZipStream:
@@ -67,6 +71,11 @@ class ZipStream:
         Raises:
             MalformedBodyError: it has not.
         """
+        if self._step == self._data and self._entry.end_unknown:
+            raise MalformedBodyError(
+                "a stored ZIP entry does not say how long it is, and no mark shows its end; "
+                + _HOW_TO_PACK
+            )
         if self._step != self._directory:
             raise MalformedBodyError("the ZIP ends before its directory")
 
@@ -146,9 +155,12 @@ class _Entry:
         elif method not in (_STORED, _DEFLATED):
             found = f"the ZIP entry is packed by method {method}"
             self._fault = UnsupportedImageError(f"{found}, expected stored or deflated")
-        if flags & _SIZES_FOLLOW and (method != _DEFLATED or flags & _ENCRYPTED):
+        self.end_unknown = bool(flags & _SIZES_FOLLOW) and method == _STORED
+        self._false_ends = 0
+        if flags & _SIZES_FOLLOW and self._fault:
             raise MalformedBodyError(
-                "a ZIP entry does not say how long it is, so that what follows cannot be found"
+                f"{self._fault}, and does not say how long it is, so that what follows cannot be "
+                f"found; {_HOW_TO_PACK}"
             )
 
     @property
@@ -158,6 +170,8 @@ class _Entry:
 
     def take(self, data: bytearray) -> int:
         """How many of these bytes belong to this entry."""
+        if self.end_unknown:
+            return self._take_stored(data)
         known = not self.flags & _SIZES_FOLLOW
         piece = bytes(data[: min(_CHUNK, self._left) if known else _CHUNK])
         used = len(piece)
@@ -182,6 +196,27 @@ class _Entry:
         if not self._fault and zlib.crc32(self._content) != self.checksum:
             self._fault = UnreadableImageError("the ZIP entry is damaged: its checksum differs")
         return self._fault or bytes(self._content)
+
+    def _take_stored(self, data: bytearray) -> int:
+        """As `take`, where a descriptor that counts the bytes before it shows the end."""
+        at = data.find(_DESCRIPTOR)
+        if at == 0:
+            if len(data) < 12:
+                return 0
+            if int.from_bytes(data[8:12], "little") == self._taken:
+                self.whole = True
+                return 0
+            self._false_ends += 1
+            if self._false_ends > _MAX_FALSE_ENDS:
+                raise MalformedBodyError(
+                    f"a stored ZIP entry does not say how long it is; {_HOW_TO_PACK}"
+                )
+            at = len(_DESCRIPTOR)
+        # The last bytes may be the beginning of a mark.
+        used = at if at > 0 else max(0, len(data) - len(_DESCRIPTOR) + 1)
+        self._keep(bytes(data[:used]))
+        self._taken += used
+        return used
 
     def _unpack(self, piece: bytes) -> int:
         rest = piece

@@ -62,10 +62,36 @@ def test_whatever_the_pieces_the_files_are_those_that_were_packed(
 
 
 @pytest.mark.parametrize("step", [1, 13, 10_000])
-def test_sizes_that_follow_the_content_are_read_too(step: int) -> None:
-    contents = [b"a" * 5_000, b"", b"PK\x03\x04 in the middle"]
-    data = zipped(*((str(index), each) for index, each in enumerate(contents)), pipe=True)
-    assert files_of(data, step) == contents
+@pytest.mark.parametrize("method", [STORED, DEFLATED])
+def test_sizes_that_follow_the_content_are_read_too(method: int, step: int) -> None:
+    contents = [b"a" * 5_000, b"", b"PK\x03\x04 in the middle", b"PK\x07\x08 and PK\x07\x08PK"]
+    files = ((str(index), each) for index, each in enumerate(contents))
+    assert files_of(zipped(*files, method=method, pipe=True), step) == contents
+
+
+def test_a_damaged_stored_file_whose_size_follows_harms_no_other() -> None:
+    data = zipped(("a", b"A" * 300), ("d/", b""), ("b", b"B"), method=STORED, pipe=True)
+    first, second = files_of(data.replace(b"A" * 10, b"x" * 10, 1))
+    assert isinstance(first, UnreadableImageError)
+    assert second == b"B"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(
+            zipped(("a", b"A" * 50), method=STORED, pipe=True).replace(b"PK\x07\x08", b""),
+            id="a descriptor without a mark",
+        ),
+        pytest.param(
+            zipped(("a", b"PK\x07\x08" * 100), method=STORED, pipe=True), id="a file of marks"
+        ),
+        pytest.param(zipped(("a", b"A"), method=zipfile.ZIP_BZIP2, pipe=True), id="another method"),
+    ],
+)
+def test_an_entry_without_a_size_or_an_end_is_refused_with_a_way_to_pack_it(data: bytes) -> None:
+    with pytest.raises(MalformedBodyError, match="pack the photographs anew into a file"):
+        files_of(data)
 
 
 def test_folders_and_what_macos_adds_are_no_photographs() -> None:
@@ -155,7 +181,6 @@ def test_a_file_that_is_too_large_harms_no_other() -> None:
         pytest.param(b"", id="empty"),
         pytest.param(b"no ZIP at all", id="another thing"),
         pytest.param(zipped(("a", b"A" * 99))[:33], id="cut off"),
-        pytest.param(zipped(("a", b"A"), method=STORED, pipe=True), id="stored without a size"),
         pytest.param(b"PK\x03\x04" + b"\xff" * 26, id="a name without end"),
     ],
 )
