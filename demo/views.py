@@ -116,7 +116,7 @@ def expert(photograph: Photograph, wish: Wish) -> None:
     """Scores against an expert's mask, and where the two differ."""
     file = st.file_uploader(
         "Expert's mask of this photograph", type=["png", "json"], key=f"truth-{photograph.key}",
-        help="PNG with only 0 and 255, as high and as wide as the photograph; or COCO run lengths.",
+        help="PNG with two levels, as high and as wide as the photograph; or COCO run lengths.",
     )  # fmt: skip
     if file is None:
         st.info("Drop the expert's mask to see Dice, IoU and where the two differ.")

@@ -45,7 +45,7 @@ class ImageTooLargeError(InputError):
 
 
 class InvalidMaskError(InputError):
-    """The mask is not a single channel of 0 and 255 (or 0 and 1)."""
+    """The mask is not a single channel of two levels."""
 
 
 class InvalidRleError(InputError):

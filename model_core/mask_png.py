@@ -1,4 +1,8 @@
-"""Masks as PNG files: 8-bit 0 and 255 as ISIC ground truth is, or one bit a pixel."""
+"""Masks as PNG files: 8-bit 0 and 255 as ISIC ground truth is, or one bit a pixel.
+
+Read is every file of one channel with two levels, whatever they are: the higher one is lesion. A
+palette has levels twice, as indices and as colours; where these disagree, the mask is refused.
+"""
 
 import io
 import struct
@@ -21,6 +25,7 @@ from model_core.image_io import MAX_PIXELS, sniff
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _DEFLATE, _ADAPTIVE, _NOT_INTERLACED = 0, 0, 0, 0
+_ALL_LESION = (1, 255, 65535)
 _LEVEL = 1
 """Of 0 to 3: on masks as fast as 0, in a quarter of its bytes."""
 
@@ -58,10 +63,10 @@ def _chunk(kind: bytes, data: bytes = b"") -> bytes:
 def decode_mask(
     data: bytes, *, max_pixels: int = MAX_PIXELS, formats: Sequence[str] = ("PNG",)
 ) -> Mask:
-    """Mask of a PNG whose values are only 0 and 255, or only 0 and 1.
+    """Mask of a PNG with two levels, such as 0 and 255, 0 and 1, or 0 and 65535.
 
-    A palette or colour PNG is read too where all its channels agree, and an alpha channel where
-    it is opaque: editors save masks so.
+    A colour PNG is read too where all its channels agree, an alpha channel where it is opaque, and
+    a palette where its colours do not contradict its indices: editors save masks so.
 
     Args:
         data: The file's bytes.
@@ -76,7 +81,8 @@ def decode_mask(
         MultiFrameImageError: an animation.
         ImageTooLargeError: more than `max_pixels`.
         UnreadableImageError: truncated or damaged.
-        InvalidMaskError: other values than 0 and 255 (or 0 and 1), or several channels.
+        InvalidMaskError: more than two levels, a single one that does not tell whether it is
+            lesion, several channels, or a palette that contradicts itself.
     """
     kind = sniff(data)
     if kind is None or kind not in formats:
@@ -84,15 +90,23 @@ def decode_mask(
         raise UnsupportedImageError(f"the mask is {found}, expected {' or '.join(formats)}")
     values = _values(data, kind, max_pixels)
     levels = np.unique(values)
-    high = int(levels[-1])
-    if high not in (0, 1, 255) or not set(levels.tolist()) <= {0, high}:
-        shown = ", ".join(str(level) for level in levels[:6])
+    if len(levels) > 2 or not np.isfinite(levels).all():
+        raise _not_two(levels, "values")
+    if len(levels) == 1 and levels[0] not in (0, *_ALL_LESION):
         raise InvalidMaskError(
-            f"the mask holds {len(levels)} values ({shown}{', …' if len(levels) > 6 else ''}), "
-            "expected only 0 and 255, or 0 and 1"
+            f"the mask holds only the value {levels[0]}, expected 0 where nothing is lesion, or "
+            "255 (or 1) where all is"
         )
-    mask: Mask = values != 0
+    mask: Mask = values > (levels[0] if len(levels) == 2 else 0)
     return mask
+
+
+def _not_two(levels: np.ndarray, what: str) -> InvalidMaskError:
+    shown = ", ".join(str(level) for level in levels[:6].tolist())
+    return InvalidMaskError(
+        f"the mask holds {len(levels)} {what} ({shown}{', …' if len(levels) > 6 else ''}), "
+        "expected two, such as 0 and 255"
+    )
 
 
 def _values(data: bytes, kind: str, max_pixels: int) -> np.ndarray:
@@ -106,16 +120,58 @@ def _values(data: bytes, kind: str, max_pixels: int) -> np.ndarray:
             )
         if getattr(picture, "is_animated", False):
             raise MultiFrameImageError(f"the mask {kind} is animated, expected one frame")
-        if picture.mode in ("P", "PA"):
-            picture = picture.convert("RGB")
         values = np.asarray(picture)
+        palette = picture.getpalette("RGB") if picture.mode in ("P", "PA") else None
     except (ImageTooLargeError, MultiFrameImageError, MemoryError):
         raise
     except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as exc:
         raise ImageTooLargeError(f"the mask has over {max_pixels} pixels, the limit") from exc
     except Exception as exc:  # Pillow's decoders raise nearly anything on damaged bytes.
         raise UnreadableImageError(f"the mask {kind} is truncated or damaged") from exc
+    if kind == "BMP" and picture.mode == "1" and data[28] > 1:  # Pillow reads each as one bit
+        raise UnreadableImageError(
+            f"the mask BMP has {data[28]} bits a pixel and two colours; save it as PNG"
+        )
+    if palette is not None:
+        return _through_palette(values.reshape(height, width, -1)[..., 0], palette, kind)
     return _one_channel(values, picture.mode)
+
+
+def _through_palette(indices: np.ndarray, palette: list[int], kind: str) -> np.ndarray:
+    """A palette's values, 0 or 1, where indices and colours do not contradict each other.
+
+    Black is skin, of two greys the darker; other colours, which label tools choose as they like,
+    say nothing, and the higher index is lesion. A bilevel BMP always has a palette, in either
+    order: there only its colours count.
+    """
+    colours = np.zeros((256, 3), np.uint8)
+    colours.reshape(-1)[: len(palette)] = palette
+    used = np.unique(indices)
+    shown, group = np.unique(colours[used], axis=0, return_inverse=True)  # black comes first
+    first, second = used[group.ravel() == 0], used[group.ravel() == 1]
+    if len(shown) > 2:
+        raise _not_two(used, "palette indices")
+    if len(used) == 1:
+        first, second = (first[:0], first) if shown.any() else (first, second)
+        agree = bool(shown.any()) == bool(used[0] > 0)
+    elif len(shown) == 1:
+        raise _contradiction()
+    elif not shown[0].any() or (shown == shown[:, :1]).all():
+        agree = first.min() < second.max()
+    elif second.max() < first.min():
+        first, second, agree = second, first, True
+    else:
+        agree = first.max() < second.min()
+    if not agree and kind != "BMP":
+        raise _contradiction()
+    return np.isin(indices, second).astype(np.uint8)
+
+
+def _contradiction() -> InvalidMaskError:
+    return InvalidMaskError(
+        "the mask's palette contradicts itself: its colours tell lesion from skin otherwise than "
+        "its indices; save it as grey, 0 and 255"
+    )
 
 
 def _one_channel(values: np.ndarray, mode: str) -> np.ndarray:

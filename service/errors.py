@@ -363,9 +363,10 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         422,
         "invalid-mask",
         "Invalid mask",
-        "A mask PNG must have one channel with only 0 and 255, or only 0 and 1. Masks saved as "
-        "JPEG or resized with smoothing have values between: cut them at 128 first.",
-        "pair 0: truth: the mask holds 3 values (0, 128, 255), expected only 0 and 255, or 0 and 1",
+        "A mask PNG must have one channel with two levels, such as 0 and 255, of which the higher "
+        "is lesion. Masks saved as JPEG or resized with smoothing have values between: cut them at "
+        "128 first. A palette whose colours contradict its indices is refused.",
+        "pair 0: truth: the mask holds 3 values (0, 128, 255), expected two, such as 0 and 255",
     ),
     InvalidRleError: Problem(
         422,

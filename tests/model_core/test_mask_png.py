@@ -1,4 +1,5 @@
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -30,8 +31,12 @@ def stacked(*channels: np.ndarray) -> Image.Image:
 
 def palette(*colours: int) -> Image.Image:
     """The drawn mask as palette indices: 0 is the first colour, 1 the second."""
-    picture = Image.fromarray(DRAWN.astype(np.uint8)).convert("P")
-    picture.putpalette(list(colours))
+    return labels(DRAWN.astype(np.uint8), [colours[:3], colours[3:]])
+
+
+def labels(indices: np.ndarray, colours: Sequence[Sequence[int]]) -> Image.Image:
+    picture = Image.fromarray(indices).convert("P")
+    picture.putpalette([value for colour in colours for value in colour])
     return picture
 
 
@@ -61,6 +66,7 @@ def test_1_bit_is_a_bilevel_png() -> None:
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), DRAWN)
 
 
+THREE = np.arange(12, dtype=np.uint8).reshape(3, 4) % np.uint8(3)
 OPAQUE = np.full_like(GREY, 255)
 
 
@@ -73,6 +79,20 @@ OPAQUE = np.full_like(GREY, 255)
         pytest.param(png_file((3, 4), 2, 0, b"\0\xf0\0\xc0\0\0"), id="2 bits"),
         pytest.param(encode(palette(0, 0, 0, 255, 255, 255)), id="palette"),
         pytest.param(encode(palette(0, 0, 0, 1, 1, 1)), id="palette of 0 and 1"),
+        pytest.param(encode(palette(0, 0, 0, 128, 0, 0)), id="label colours"),
+        pytest.param(encode(palette(0, 128, 0, 128, 0, 0)), id="label colours without black"),
+        pytest.param(encode(palette(128, 0, 0, 0, 128, 0)), id="the same, the other way round"),
+        pytest.param(encode(palette(255, 255, 255, 255, 0, 0)), id="red on white"),
+        pytest.param(encode(Image.fromarray(GREY // 2)), id="0 and 127"),
+        pytest.param(
+            encode(Image.fromarray(np.where(DRAWN, 255, 1).astype(np.uint8))), id="1, 255"
+        ),
+        pytest.param(
+            encode(Image.fromarray(np.where(DRAWN, 65535, 0).astype(np.uint16))), id="16 bits"
+        ),
+        pytest.param(
+            encode(Image.fromarray(np.where(DRAWN, 300, 2).astype(np.uint16))), id="2 and 300"
+        ),
         pytest.param(encode(stacked(GREY, GREY, GREY)), id="RGB"),
         pytest.param(encode(stacked(GREY, GREY, GREY, OPAQUE)), id="RGBA, opaque"),
         pytest.param(encode(stacked(GREY, OPAQUE)), id="grey with alpha, opaque"),
@@ -82,20 +102,45 @@ def test_the_ways_in_which_editors_save_a_mask_are_read(data: bytes) -> None:
     assert np.array_equal(decode_mask(data), DRAWN)
 
 
+def test_a_palette_may_show_one_level_alone_or_by_several_indices() -> None:
+    black, white = (0, 0, 0), (255, 255, 255)
+    assert not decode_mask(encode(labels(GREY * 0, [black]))).any()
+    assert decode_mask(encode(labels(GREY * 0 + 1, [black, white]))).all()
+    several = np.where(DRAWN, 2, np.arange(12).reshape(3, 4) % 2).astype(np.uint8)
+    assert np.array_equal(decode_mask(encode(labels(several, [black, black, white]))), DRAWN)
+
+
+@pytest.mark.parametrize("first", [0, 255])
+def test_of_a_bilevel_bmp_only_the_colours_count(first: int) -> None:
+    data = bytearray(encode(Image.fromarray(DRAWN ^ (first > 0)), "BMP"))
+    data[54:62] = bytes([first] * 3 + [0] + [255 - first] * 3 + [0])  # the two colours
+    assert np.array_equal(decode_mask(bytes(data), formats=("BMP",)), DRAWN)
+
+
+def test_a_bmp_of_two_greys_in_8_bits_which_pillow_misreads_is_refused() -> None:
+    data = encode(palette(0, 0, 0, 255, 255, 255), "BMP")
+    with pytest.raises(UnreadableImageError, match="8 bits a pixel and two colours"):
+        decode_mask(data, formats=("BMP",))
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        pytest.param(encode(Image.fromarray(GREY // 2)), r"2 values \(0, 127\)", id="0 and 127"),
-        pytest.param(encode(Image.fromarray(np.where(DRAWN, 255, 1).astype(np.uint8))),
-                     r"2 values \(1, 255\)", id="1 and 255"),
         pytest.param(encode(Image.fromarray(np.array([[0, 1, 255]], np.uint8))),
                      r"3 values \(0, 1, 255\)", id="0, 1 and 255"),
         pytest.param(encode(Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4))),
                      r"12 values \(0, 1, 2, 3, 4, 5, …\)", id="grey levels"),
-        pytest.param(encode(Image.fromarray(np.where(DRAWN, 65535, 0).astype(np.uint16))),
-                     r"2 values \(0, 65535\)", id="16 bits"),
+        pytest.param(encode(Image.fromarray(GREY // 255 * 0 + 7)), "only the value 7", id="7"),
         pytest.param(encode(stacked(GREY, GREY, OPAQUE)), "channels differ", id="colours"),
-        pytest.param(encode(palette(0, 0, 0, 128, 0, 0)), "channels differ", id="label colours"),
+        pytest.param(encode(palette(255, 255, 255, 0, 0, 0)), "contradicts", id="inverting"),
+        pytest.param(encode(palette(200, 0, 0, 0, 0, 0)), "contradicts", id="red, then black"),
+        pytest.param(encode(palette(90, 90, 90, 60, 60, 60)), "contradicts", id="darker greys"),
+        pytest.param(encode(palette(0, 0, 0, 0, 0, 0)), "contradicts", id="all black"),
+        pytest.param(encode(labels(GREY, [(255 - i,) * 3 for i in range(256)])), "contradicts",
+                     id="inverting, 0 and 255"),
+        pytest.param(encode(labels(GREY * 0, [(9, 9, 9)])), "contradicts", id="only index 0"),
+        pytest.param(encode(labels(THREE, [(0,) * 3, (9,) * 3, (1,) * 3])),
+                     r"3 palette indices \(0, 1, 2\)", id="three labels"),
         pytest.param(encode(stacked(GREY, GREY, GREY, GREY)), "transparent", id="RGBA"),
         pytest.param(encode(stacked(OPAQUE, GREY)), "transparent", id="grey with alpha"),
     ],

@@ -156,7 +156,7 @@ def test_a_size_beyond_every_limit_is_a_problem(folder: Path) -> None:
 
 def test_a_mask_with_greys_is_refused(folder: Path) -> None:
     Image.fromarray(np.full((48, 64), 130, np.uint8)).save(folder / "a_mask.png")
-    assert "expected only 0 and 255" in prepared(folder).problems[0]
+    assert "holds only the value 130" in prepared(folder).problems[0]
 
 
 def test_one_id_twice_in_a_dataset_is_a_problem_and_counts_once(folder: Path) -> None:
