@@ -7,7 +7,7 @@ SegmentationError
 │   ├── MultiFrameImageError        several frames or pages where one is expected
 │   ├── ImageTooLargeError          more pixels than the limit
 │   ├── InvalidMaskError            a mask that is not one binary channel
-│   ├── InvalidRleError             run lengths that do not describe a mask
+│   ├── InvalidRleError             run lengths or polygons that do not describe a mask
 │   ├── ShapeMismatchError          two masks (or a mask and an image) differ in size
 │   ├── DatasetError                a dataset folder or manifest that does not add up
 │   └── ConfigError                 a setting that cannot be used
@@ -49,7 +49,7 @@ class InvalidMaskError(InputError):
 
 
 class InvalidRleError(InputError):
-    """The run-length encoding does not describe a mask of its stated size."""
+    """The run lengths or polygons do not describe a mask of their stated size."""
 
 
 class ShapeMismatchError(InputError):

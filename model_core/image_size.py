@@ -13,15 +13,18 @@ _MOST_SEGMENTS = 200
 """JPEG segments looked at before the size: a camera writes ten, a large colour profile forty."""
 _MOST_TAGS = 100
 _RLE_SIZE = re.compile(rb'"size"\s*:\s*\[\s*(\d{1,9})\s*,\s*(\d{1,9})\s*\]')
-_NEAR = 1_000
-"""Bytes at either end of a JSON that are looked at: COCO's `size` comes first or last."""
+_IMAGE_SIZE = re.compile(rb'"height"\s*:\s*(\d{1,9})\s*,\s*"width"\s*:\s*(\d{1,9})')
+"""Beside polygons, as `format=polygon` writes it."""
+_NEAR = 4_000
+"""Bytes at either end of a JSON that are looked at: a size comes first or last, measurements behind
+it."""
 
 
 def announced_pixels(data: bytes) -> int:
     """Height times width that a photograph or mask says it has; 0 where that cannot be seen.
 
     Args:
-        data: A file's bytes: JPEG, PNG, TIFF, BMP, WebP, DICOM, or the JSON of a COCO RLE.
+        data: A file's bytes: JPEG, PNG, TIFF, BMP, WebP, DICOM, or COCO JSON.
 
     Example:
         >>> announced_pixels(b'{"size": [600, 800], "counts": "..."}')
@@ -34,6 +37,23 @@ def announced_pixels(data: bytes) -> int:
     except struct.error:  # it ends before its size
         return 0
     return abs(width * height)
+
+
+def announced_shape(data: bytes) -> tuple[int, int] | None:
+    """Height and width that a mask says it has; None where that cannot be seen.
+
+    Args:
+        data: PNG, or COCO JSON that has its size.
+
+    Example:
+        >>> announced_shape(b'{"image": {"height": 600, "width": 800}, "segmentation": []}')
+        (600, 800)
+    """
+    try:
+        width, height = _size(data)
+    except struct.error:
+        return None
+    return (height, width) if height > 0 and width > 0 else None
 
 
 def _size(data: bytes) -> tuple[int, int]:
@@ -51,8 +71,10 @@ def _size(data: bytes) -> tuple[int, int]:
     if data[8:12] == b"WEBP":
         return _webp(data)
     if data[:64].lstrip().startswith(b"{"):
-        found = _RLE_SIZE.search(data[:_NEAR]) or _RLE_SIZE.search(data[-_NEAR:])
-        return (int(found[1]), int(found[2])) if found else (0, 0)
+        for pattern in (_RLE_SIZE, _IMAGE_SIZE):
+            if found := pattern.search(data[:_NEAR]) or pattern.search(data[-_NEAR:]):
+                return int(found[2]), int(found[1])
+        return 0, 0
     return 0, 0
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from model_core.arrays import Mask
-from model_core.errors import InputError, InvalidRleError
+from model_core.coco_json import decode_coco
+from model_core.errors import InputError
 from model_core.mask_png import decode_mask
 from model_core.metrics import ImageScores, score_image
-from model_core.rle import decode_rle
 from model_core.summary import summarise
 from service.cli_files import MASK_TYPES, MASKS, PHOTOGRAPHS, UsageError, find_files, pair_up, shown
 from service.cli_segment import Outcome, exit_code, explained
@@ -91,7 +91,7 @@ def _score_all(
             found: Segmentation | None = None
             if args.image:
                 found = client.segment(other, threshold=args.threshold, model=args.model)
-            pred = found.mask if found else _load_mask(other)
+            pred = found.mask if found else _load_mask(other, truth.shape)
         except (ClientError, OSError, InputError) as exc:
             return Outcome(culprit, problem=explained(exc), error=exc)
         if truth.shape != pred.shape:
@@ -111,17 +111,11 @@ def _evaluation(scores: Sequence[ImageScores]) -> Evaluation:
     )
 
 
-def _load_mask(path: Path) -> Mask:
+def _load_mask(path: Path, shape: tuple[int, int] | None = None) -> Mask:
     data = path.read_bytes()
     if path.suffix.lower() != ".json":
         return decode_mask(data, max_pixels=_MAX_PIXELS, formats=MASK_TYPES)
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as exc:
-        raise InvalidRleError(f"the mask's JSON cannot be read: {exc}") from exc
-    if isinstance(value, dict):
-        value = value.get("segmentation", value)
-    return decode_rle(value, max_pixels=_MAX_PIXELS)
+    return decode_coco(data, max_pixels=_MAX_PIXELS, shape=shape)
 
 
 def _report(

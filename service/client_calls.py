@@ -37,7 +37,7 @@ Spacing: TypeAlias = tuple[float, float]
 Photograph: TypeAlias = bytes | str | os.PathLike[str]
 """A file's bytes, or its path."""
 SentMask: TypeAlias = Photograph | Mask
-"""A PNG's or a COCO RLE JSON's bytes or path, or bool (H, W), True = lesion."""
+"""A PNG's or a COCO JSON's bytes or path, or bool (H, W), True = lesion."""
 Files: TypeAlias = list[tuple[str, tuple[str, bytes]]]
 
 

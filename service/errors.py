@@ -332,7 +332,7 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         "Unsupported image type",
         "The file's first bytes, not its name or declared type, say that it is of a type which "
         "is not read here. Photographs are JPEG, PNG, TIFF, BMP, WebP or DICOM (what of it is in "
-        "docs/dicom.md); masks are PNG or COCO RLE JSON.",
+        "docs/dicom.md); masks are PNG or COCO JSON.",
         "found a HEIC file, expected JPEG, PNG, TIFF, BMP, WebP or DICOM; export it as JPEG or PNG",
     ),
     UnsupportedMediaTypeError: Problem(
@@ -372,8 +372,11 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         422,
         "invalid-rle",
         "Invalid run-length mask",
-        "The JSON does not describe a mask as COCO does: `size` is [height, width], `counts` are "
-        "column-major runs, compressed or not, that add up to height times width.",
+        "The JSON does not describe one mask as COCO does: run lengths, of which `size` is "
+        "[height, width] and `counts` are column-major runs, compressed or not, that add up to "
+        "height times width; or polygons `[[x, y, x, y, ...]]` in pixels, with `image` (height and "
+        "width) where nothing else tells their photograph's size. Of a whole data set send the "
+        "annotation of the photograph alone; GeoJSON is not read.",
         "pair 0: pred: counts add up to 11 pixels, size says 12",
     ),
     ShapeMismatchError: Problem(

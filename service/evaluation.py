@@ -1,6 +1,5 @@
 """Pairs of masks, or of photographs and masks, and their scores."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -8,20 +7,19 @@ from typing import TypeVar
 import numpy as np
 
 from model_core.arrays import Mask
+from model_core.coco_json import decode_coco
 from model_core.distances import Spacing
 from model_core.errors import (
     ImageTooLargeError,
     InputError,
-    InvalidRleError,
     ShapeMismatchError,
     UnreadableImageError,
 )
 from model_core.image_io import decode_image
-from model_core.image_size import announced_pixels
+from model_core.image_size import announced_pixels, announced_shape
 from model_core.mask_png import decode_mask
 from model_core.metrics import ImageScores, score_image
 from model_core.registry import LoadedVersion
-from model_core.rle import decode_rle
 from model_core.summary import summarise
 from service.annotations import model_ref
 from service.engine import Engine
@@ -175,14 +173,14 @@ class Evaluator:
         """What `then` makes of a pair's truth and prediction, and the size of a pixel in mm."""
 
         def against_truth(pred: Mask, spacing_mm: Spacing | None = None) -> T:
-            truth = self._decode("truth", pair.truth)
+            truth = self._decode("truth", pair.truth, pred.shape)
             if truth.shape != pred.shape:
                 other = "pred" if self.version is None else "the upright photograph"
                 raise ShapeMismatchError(f"truth is {truth.shape}, {other} is {pred.shape}")
             return then(truth, pred, self.spacing_mm or spacing_mm)
 
         def with_sent_mask() -> T:
-            return against_truth(self._decode("pred", pair.other))
+            return against_truth(self._decode("pred", pair.other, announced_shape(pair.truth)))
 
         try:
             if self.version is None:
@@ -197,9 +195,9 @@ class Evaluator:
         except InputError as exc:
             raise type(exc)(f"pair {pair.index}: {exc}") from exc
 
-    def _decode(self, field: str, data: bytes) -> Mask:
+    def _decode(self, field: str, data: bytes, shape: tuple[int, int] | None) -> Mask:
         try:
-            return decode_sent_mask(data, max_pixels=self.max_pixels)
+            return decode_sent_mask(data, max_pixels=self.max_pixels, shape=shape)
         except InputError as exc:
             raise type(exc)(f"{field}: {exc}") from exc
 
@@ -213,28 +211,23 @@ def _score(truth: Mask, pred: Mask, spacing_mm: Spacing | None) -> ImageScores:
     return score_image(truth, pred, spacing_mm=spacing_mm)
 
 
-def decode_sent_mask(data: bytes, *, max_pixels: int) -> Mask:
-    """The mask of a form field: PNG, or JSON that is a COCO RLE or an annotation with one.
+def decode_sent_mask(data: bytes, *, max_pixels: int, shape: tuple[int, int] | None = None) -> Mask:
+    """The mask of a form field: PNG, or COCO JSON with run lengths or polygons.
 
     Args:
         data: The field's content, file or text.
         max_pixels: Limit on height times width.
+        shape: Height and width of polygons that do not say it themselves.
 
     Raises:
-        InputError: as `decode_mask` and `decode_rle`.
+        InputError: as `decode_mask` and `decode_coco`.
 
     Example:
         >>> decode_sent_mask(b'{"size": [1, 2], "counts": [1, 1]}', max_pixels=2)
         array([[False,  True]])
     """
     if not data:
-        raise UnreadableImageError("the mask is empty (0 bytes), expected PNG or COCO RLE JSON")
+        raise UnreadableImageError("the mask is empty (0 bytes), expected PNG or COCO JSON")
     if not data[:64].lstrip().startswith((b"{", b"[")):
         return decode_mask(data, max_pixels=max_pixels)
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as exc:
-        raise InvalidRleError(f"the mask's JSON cannot be read: {exc}") from exc
-    if isinstance(value, dict) and "segmentation" in value:
-        value = value["segmentation"]
-    return decode_rle(value, max_pixels=max_pixels)
+    return decode_coco(data, max_pixels=max_pixels, shape=shape)

@@ -32,8 +32,8 @@ router = APIRouter(tags=["evaluation"], dependencies=[needs("evaluate")])
 _OFFERS: dict[str, EvaluationFormat] = {"application/json": "json", "image/png": "png"}
 _FIELDS = {
     "image": "Photographs to segment; send these or `pred`.",
-    "pred": "Masks of any model: PNG, or COCO RLE JSON; send these or `image`.",
-    "truth": "The experts' masks: PNG, or COCO RLE JSON.",
+    "pred": "Masks of any model: PNG, or COCO JSON (run lengths or polygons). These or `image`.",
+    "truth": "The experts' masks: PNG, or COCO JSON (run lengths or polygons).",
 }
 _BODY = {
     "required": True,

@@ -47,6 +47,43 @@ FORMS: dict[str, Callable[[Mask], bytes]] = {
 }
 
 
+SQUARE = {"segmentation": [[0, 0, 2, 0, 2, 2, 0, 2]]}  # the truth
+SIZED = {**SQUARE, "image": {"height": 3, "width": 4}}
+
+
+@pytest.mark.parametrize(
+    ("truth", "pred"),
+    [
+        pytest.param(json.dumps(SQUARE).encode(), encode_mask(TRUTH), id="beside a PNG"),
+        pytest.param(encode_mask(TRUTH, bits=1), json.dumps(SQUARE).encode(), id="beside a 1-bit"),
+        pytest.param(FORMS["RLE"](TRUTH), json.dumps(SQUARE).encode(), id="beside run lengths"),
+        pytest.param(json.dumps(SQUARE).encode(), json.dumps(SIZED).encode(), id="one has a size"),
+        pytest.param(json.dumps(SIZED).encode(), json.dumps(SQUARE).encode(), id="the other has"),
+    ],
+)
+def test_polygons_are_as_large_as_what_they_are_compared_with(
+    client: TestClient, truth: bytes, pred: bytes
+) -> None:
+    (item,) = evaluate(client, [("truth", truth), ("pred", pred)]).json()["items"]
+    assert item["dice"] == 1
+
+
+def test_our_own_polygons_are_a_truth_of_their_photograph(client: TestClient) -> None:
+    photograph = turned(lesion(48, 64), 6)
+    sent = {"image": photograph}
+    polygons = client.post("/segment?format=polygon&tolerance_px=0", files=sent).content
+    unsized = json.dumps({"segmentation": json.loads(polygons)["segmentation"]}).encode()
+    for truth in (polygons, unsized):
+        (item,) = evaluate(client, [("truth", truth), ("image", photograph)]).json()["items"]
+        assert item["dice"] == 1
+
+
+def test_polygons_of_unknown_size_are_refused_with_a_way_out(client: TestClient) -> None:
+    fields = [(name, json.dumps(SQUARE).encode()) for name in ("truth", "pred")]
+    problem = assert_problem(client.post("/evaluate", files=fields), 422, "invalid-rle")
+    assert '"image": {"height": ..., "width": ...}' in (problem.detail or "")
+
+
 @pytest.mark.parametrize("pred_form", FORMS)
 @pytest.mark.parametrize("truth_form", FORMS)
 def test_the_form_of_a_mask_does_not_matter(
