@@ -160,6 +160,9 @@ class _Walk:
             if (vr.isalpha() and vr.isupper()) or vr == _NO_TYPE:
                 self._at = at + 12
                 return tag, vr, struct.unpack_from(order + "I", data, at + 8)[0]
+            if group % 2:  # some makers copy private elements as they were, without a type
+                self._at = at + 8
+                return tag, b"UN", struct.unpack_from(order + "I", data, at + 4)[0]
         except struct.error as exc:
             raise _truncated() from exc
         raise UnreadableImageError("the DICOM file is damaged: an element has no type known (VR)")

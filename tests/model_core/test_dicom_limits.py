@@ -52,6 +52,20 @@ def test_a_private_sequence_of_unknown_type_is_read_as_implicit() -> None:
     assert np.array_equal(np.asarray(decode_image(data).picture), np.asarray(PICTURE))
 
 
+@pytest.mark.parametrize(
+    "element",
+    [
+        pytest.param(b"\x09\0\x01\x10\x06\0\0\0ABCDEF", id="implicit"),
+        pytest.param(b"\x09\0\x01\x10" + bytes(4), id="empty"),
+        pytest.param(b"\x09\0\x01\x10" + UNDEFINED + ITEM + bytes(4) + SEQUENCE_END, id="sequence"),
+    ],
+)
+def test_a_private_element_without_a_type_is_passed_over(element: bytes) -> None:
+    at = PLAIN.index(b"\x10\0\x10\0PN")
+    picture = decode_image(PLAIN[:at] + element + PLAIN[at:]).picture
+    assert np.array_equal(np.asarray(picture), np.asarray(PICTURE))
+
+
 @pytest.mark.parametrize("vr", [b"ZZ", b"OX", b"??"])
 @pytest.mark.parametrize("tag", [b"\x09\0\x01\x10", b"\x08\0\x06\0"])
 def test_an_element_of_a_type_not_known_is_passed_over(tag: bytes, vr: bytes) -> None:
