@@ -25,12 +25,12 @@ from PIL import (
     ExifTags,
     ImageCms,
     JpegImagePlugin,  # noqa: F401
-    MpoImagePlugin,  # noqa: F401
     PngImagePlugin,  # noqa: F401
     TiffImagePlugin,  # noqa: F401
     WebPImagePlugin,  # noqa: F401
 )
 from PIL import Image as Pillow
+from PIL.ImageFile import ImageFile
 
 from model_core.dicom.reader import decode_dicom
 from model_core.distances import Spacing
@@ -40,6 +40,8 @@ from model_core.errors import (
     UnreadableImageError,
     UnsupportedImageError,
 )
+from model_core.images.jpeg import reduced_for
+from model_core.images.whole import load_image, open_image
 
 MAX_PIXELS = 50_000_000
 """Default pixel limit: more than any dermatoscope camera, 150 MB once decoded."""
@@ -165,10 +167,8 @@ def _decode(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -> P
         )
     _refuse_frames(image)
     orientation = image.getexif().get(_ORIENTATION, 1)
-    if at_least is not None and image.format in ("JPEG", "MPO"):
-        swapped = orientation in (5, 6, 7, 8)
-        rows, columns = at_least[::-1] if swapped else at_least
-        image.draft(None, (columns, rows))
+    if at_least is not None and image.format == "JPEG":
+        reduced_for(image, at_least[::-1] if orientation in (5, 6, 7, 8) else at_least)
     reduced = image.size != (width, height)
     picture = _to_srgb(_upright(image))
     if not reduced:
@@ -178,18 +178,16 @@ def _decode(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -> P
     return Photograph(picture, height, width)
 
 
-def _open(data: bytes) -> Pillow.Image:
+def _open(data: bytes) -> ImageFile:
     kind = sniff(data)
     if kind not in FORMATS:
         found = f"a {kind} file" if kind else "bytes of no image type we know"
         hint = "; export it as JPEG or PNG" if kind in ("HEIC", "AVIF") else ""
         raise UnsupportedImageError(f"found {found}, expected {ACCEPTED}{hint}")
-    return Pillow.open(io.BytesIO(data), formats=(kind,))
+    return open_image(data, kind)
 
 
 def _refuse_frames(image: Pillow.Image) -> None:
-    if image.format == "MPO":  # its further frames are the same view: previews, depth, stereo
-        return
     if image.format == "TIFF":
         # Asking for page 1 walks one directory; n_frames would walk all of a hostile file's.
         try:
@@ -202,9 +200,9 @@ def _refuse_frames(image: Pillow.Image) -> None:
         raise MultiFrameImageError(f"the {image.format} file is animated, expected one photograph")
 
 
-def _upright(image: Pillow.Image) -> Pillow.Image:
+def _upright(image: ImageFile) -> Pillow.Image:
     # Not ImageOps.exif_transpose: it writes the EXIF anew, and fails where a camera's is odd.
-    image.load()  # which turns a TIFF upright, and takes its tag away
+    load_image(image)  # which turns a TIFF upright, and takes its tag away
     method = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     return image if method is None else image.transpose(method)
 

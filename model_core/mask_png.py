@@ -4,7 +4,6 @@ Read is every file of one channel with two levels, whatever they are: the higher
 palette has levels twice, as indices and as colours; where these disagree, the mask is refused.
 """
 
-import io
 import struct
 import zlib
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from model_core.errors import (
     UnsupportedImageError,
 )
 from model_core.image_io import MAX_PIXELS, sniff
+from model_core.images.whole import load_image, open_image
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _DEFLATE, _ADAPTIVE, _NOT_INTERLACED = 0, 0, 0, 0
@@ -111,30 +111,33 @@ def _not_two(levels: np.ndarray, what: str) -> InvalidMaskError:
 
 def _values(data: bytes, kind: str, max_pixels: int) -> np.ndarray:
     try:
-        picture: Pillow.Image = Pillow.open(io.BytesIO(data), formats=(kind,))
-        width, height = picture.size
+        file = open_image(data, kind)
+        width, height = file.size
         if width * height > max_pixels:
             raise ImageTooLargeError(
                 f"the mask has {width}x{height} = {width * height} pixels, "
                 f"the limit is {max_pixels}"
             )
-        if getattr(picture, "is_animated", False):
+        if getattr(file, "is_animated", False):
             raise MultiFrameImageError(f"the mask {kind} is animated, expected one frame")
-        values = np.asarray(picture)
-        palette = picture.getpalette("RGB") if picture.mode in ("P", "PA") else None
-    except (ImageTooLargeError, MultiFrameImageError, MemoryError):
+        load_image(file)
+        values = np.asarray(file)
+        palette = file.getpalette("RGB") if file.mode in ("P", "PA") else None
+    except (ImageTooLargeError, MultiFrameImageError, UnsupportedImageError, MemoryError):
         raise
+    except UnreadableImageError as exc:
+        raise UnreadableImageError(f"the mask: {exc}") from exc
     except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as exc:
         raise ImageTooLargeError(f"the mask has over {max_pixels} pixels, the limit") from exc
     except Exception as exc:  # Pillow's decoders raise nearly anything on damaged bytes.
         raise UnreadableImageError(f"the mask {kind} is truncated or damaged") from exc
-    if kind == "BMP" and picture.mode == "1" and data[28] > 1:  # Pillow reads each as one bit
+    if kind == "BMP" and file.mode == "1" and data[28] > 1:  # Pillow reads each as one bit
         raise UnreadableImageError(
             f"the mask BMP has {data[28]} bits a pixel and two colours; save it as PNG"
         )
     if palette is not None:
         return _through_palette(values.reshape(height, width, -1)[..., 0], palette, kind)
-    return _one_channel(values, picture.mode)
+    return _one_channel(values, file.mode)
 
 
 def _through_palette(indices: np.ndarray, palette: list[int], kind: str) -> np.ndarray:

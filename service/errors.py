@@ -348,7 +348,8 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         422,
         "unreadable-image",
         "Unreadable image",
-        "The file is empty, truncated or damaged. A partial image is never guessed at.",
+        "The file is empty, truncated or damaged. A partial image is never guessed at; what stands "
+        "beside the pixels (text, previews, odd EXIF, a missing end marker) is passed over.",
         "the JPEG file is truncated or damaged and cannot be decoded",
     ),
     MultiFrameImageError: Problem(

@@ -13,6 +13,7 @@ from model_core.dicom.decoder_process import decode_apart
 from model_core.dicom.elements import JPEG_2000, JPEG_LS, RLE, DicomFile
 from model_core.dicom.header import Header
 from model_core.errors import ImageTooLargeError, UnreadableImageError, UnsupportedImageError
+from model_core.images.packbits import holds_more
 
 Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -115,7 +116,13 @@ def _run_lengths(header: Header, pixels: memoryview) -> Samples:
     planes = np.empty((expected, pixel_count), np.uint8)
     for number, (start, end) in enumerate(pairwise(bounds)):
         # Pillow's decoder stops at the pixels asked for, whatever the bytes would expand to.
-        line = Pillow.frombytes("L", (pixel_count, 1), bytes(pixels[start:end]), "packbits", "L")
+        packed = bytes(pixels[start:end])
+        line = Pillow.frombytes("L", (pixel_count, 1), packed, "packbits", "L")
+        if holds_more(packed, pixel_count):
+            raise UnreadableImageError(
+                f"segment {number + 1} of the RLE frame of the DICOM file is damaged: it holds "
+                f"more than its {pixel_count} bytes"
+            )
         planes[number] = np.asarray(line)[0]
     high, *low = planes.reshape(header.samples, sample_bytes, header.rows, header.columns).swapaxes(
         0, 1

@@ -3,7 +3,6 @@
 Its text (names, dates, descriptions) is never looked at here, nor part of any error.
 """
 
-import io
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +15,8 @@ from model_core.dicom.header import ICC_PROFILE, Header, read_header
 from model_core.dicom.pixels import check_frame, decode_samples
 from model_core.distances import Spacing
 from model_core.errors import InputError, UnreadableImageError, UnsupportedImageError
+from model_core.images.jpeg import reduced_for
+from model_core.images.whole import load_image, open_image
 
 
 @dataclass(frozen=True)
@@ -76,13 +77,14 @@ def _jpeg(header: Header, file: DicomFile, at_least: tuple[int, int] | None) -> 
         raise UnsupportedImageError(f"the JPEG frame has {frame.bits} bits a sample, expected 8")
     check_frame(header, frame)
     named = jpeg.with_colours_named(data, header.photometric)
-    image = Pillow.open(io.BytesIO(named), formats=("JPEG",))
+    image = open_image(named, "JPEG")
     if image.size != (header.columns, header.rows):
         raise UnreadableImageError("the JPEG frame of the DICOM file has two sizes")
     if header.samples == 1:
+        load_image(image)
         coded = replace(header, allocated=8, stored=8, high=7)
         return to_picture(np.asarray(image), coded, file)
     if at_least is not None:
-        image.draft(None, at_least[::-1])
-    image.load()
+        reduced_for(image, at_least)
+    load_image(image)
     return image

@@ -1,0 +1,246 @@
+"""A JPEG reduced to what concerns its pixels: odd metadata cannot fail a photograph.
+
+Also what the segments alone show to be missing, which no decoder notices.
+"""
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from model_core.errors import UnreadableImageError, UnsupportedImageError
+from model_core.images.exif import orientation_block, stored_orientation
+
+_START, END = b"\xff\xd8", b"\xff\xd9"
+_APP0, _EXIF, _APP2, _ADOBE, _APP15, _COMMENT = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0xFE
+_HUFFMAN_TABLES, _SCAN, _QUANTISATION, _RESTARTS = 0xC4, 0xDA, 0xDB, 0xDD
+_PROGRESSIVE, _LOSSLESS = 0xC2, 0xC3
+_FRAMES = {0xC0, 0xC1, _PROGRESSIVE, _LOSSLESS}
+_ARITHMETIC = {0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
+_ALONE = {0x01, *range(0xD0, 0xD8)}
+_PIXEL_MARKERS = {*_FRAMES, _HUFFMAN_TABLES, _QUANTISATION, _RESTARTS}
+_BETWEEN_SCANS = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+"""A marker in coded data: not a stuffed byte, a restart or a fill byte."""
+_JFIF = b"\xff\xe0\x00\x10JFIF\0\1\1\0\0\1\0\1\0\0"
+_ZEROS = bytes(64)
+"""More than a few blocks of pixels have."""
+
+
+@dataclass(frozen=True)
+class JpegPixels:
+    """A JPEG reduced to its pixels.
+
+    Attributes:
+        data: The file, with its orientation and an end marker.
+        profile: Its colour profile.
+    """
+
+    data: bytes
+    profile: bytes | None = None
+
+
+@dataclass
+class _Header:
+    """What the segments before the first scan say."""
+
+    kept: list[bytes] = field(default_factory=list)
+    frame: int = 0
+    components: bytes = b""
+    jfif: bool = False
+    adobe: int | None = None
+    orientation: int | None = None
+    profile: list[bytes] = field(default_factory=list)
+
+
+def only_pixels(data: bytes) -> JpegPixels:
+    """A JPEG reduced to what its pixels need, and its colour profile.
+
+    Comments, previews, XMP and odd EXIF are left out; a missing end marker is supplied.
+
+    Raises:
+        UnreadableImageError: its segments contradict themselves, or a scan is missing.
+        UnsupportedImageError: arithmetic coding, in which damage cannot be seen.
+    """
+    header = _Header()
+    scan = _read_header(data, header)
+    data = _check_scans(data, scan, header)
+    parts = [_START]
+    if header.jfif:
+        parts.append(_JFIF)
+    if header.orientation:
+        parts.append(_segment(_EXIF, b"Exif\0\0" + orientation_block(header.orientation)))
+    if header.adobe is not None:
+        # An unknown number means YCbCr (or YCCK) to decoders.
+        ycc = 1 if len(header.components) == 9 else 2
+        transform = header.adobe if header.adobe <= 2 else ycc
+        parts.append(_segment(_ADOBE, b"Adobe\0\x64\0\0\0\0" + bytes([transform])))
+    parts += [*header.kept, data[scan:]]
+    if data.rfind(END, scan) < 0:
+        parts.append(END)
+    return JpegPixels(b"".join(parts), _profile(header.profile))
+
+
+def _read_header(data: bytes, header: _Header) -> int:
+    """Where the first scan begins; what stands before it goes into `header`."""
+    at, beside = 2, True
+    while True:
+        at, marker = _next_marker(data, at, beside)
+        if marker in _ALONE:
+            continue
+        (length,) = struct.unpack_from(">H", data, at)
+        if length < 2 or at + length > len(data):
+            raise _damaged("a segment of its header is cut")
+        payload = data[at + 2 : at + length]
+        if marker == _SCAN:
+            if not header.components:
+                raise _damaged("its header announces no size")
+            return at - 2
+        beside = _APP0 <= marker <= _APP15 or marker == _COMMENT
+        _read_segment(header, marker, payload, data[at - 2 : at + length])
+        at += length
+
+
+def _next_marker(data: bytes, at: int, beside: bool) -> tuple[int, int]:
+    """The next marker and where its segment's length is.
+
+    Args:
+        data: The file.
+        at: Where a marker is due.
+        beside: Whether bytes before it may be passed over: behind metadata, whose length may be
+            wrong; behind tables they say that the tables are wrong.
+    """
+    start = data.find(b"\xff", at)
+    while 0 <= start < len(data) - 1 and data[start + 1] in (0x00, 0xFF):
+        start = data.find(b"\xff", start + (2 if data[start + 1] == 0 else 1))
+    if not 0 <= start < len(data) - 3:
+        raise _damaged("it ends within its header")
+    if not beside and data[at:start].strip(b"\xff"):
+        raise _damaged("the tables of its header have other lengths than announced")
+    return start + 2, data[start + 1]
+
+
+def _read_segment(header: _Header, marker: int, payload: bytes, segment: bytes) -> None:
+    if marker in _ARITHMETIC:
+        raise UnsupportedImageError(
+            "the JPEG file is coded arithmetically, expected Huffman codes; save it anew"
+        )
+    if marker in _FRAMES:
+        if header.components or len(payload) < 6 or len(payload) != 6 + 3 * payload[5]:
+            raise _damaged("its header is damaged")
+        header.frame, header.components = marker, payload[6:]
+    if marker in _PIXEL_MARKERS:
+        header.kept.append(segment)
+    elif marker == _APP0 and payload.startswith(b"JFIF\0") and len(payload) >= 14:
+        header.jfif = True
+    elif marker == _ADOBE and payload.startswith(b"Adobe") and len(payload) >= 12:
+        header.adobe = payload[11]
+    elif marker == _APP2 and payload.startswith(b"ICC_PROFILE\0"):
+        header.profile.append(payload[12:])
+    elif marker == _EXIF and payload.startswith(b"Exif\0\0") and header.orientation is None:
+        header.orientation = stored_orientation(payload[6:])
+    elif not (_APP0 <= marker <= _APP15 or marker == _COMMENT):
+        raise _damaged(f"its header holds the marker {marker:02X}")
+
+
+def _profile(parts: list[bytes]) -> bytes | None:
+    """The colour profile, each part of which begins with its number and their count."""
+    parts = sorted(parts)
+    if not parts or [part[:2] for part in parts] != [
+        bytes([number, len(parts)]) for number in range(1, min(len(parts), 255) + 1)
+    ]:
+        return None
+    return b"".join(part[2:] for part in parts)
+
+
+def _check_scans(data: bytes, scan: int, header: _Header) -> bytes:
+    """Refuse a file in which a scan is missing, or zeros stand in the place of its codes.
+
+    Between two scans no decoder notices: what the rest would have added is simply not there.
+
+    Returns:
+        The file, with the parameters of its only scan as they should be.
+    """
+    names = header.components[::3]
+    tables: dict[int, int] = {}
+    for segment in header.kept:
+        _read_tables(segment, tables)
+    length, count = struct.unpack_from(">HB", data, scan + 2)
+    at = scan + 2 + length
+    if length != 6 + 2 * count:
+        raise _damaged("the header of a scan is damaged")
+    if count == len(names) and header.frame != _PROGRESSIVE:
+        _check_zeros(data, at, len(data), data[scan + 4 : at], tables, header)
+        # Some encoders write other parameters here, and decoders pass over them.
+        return data if header.frame == _LOSSLESS else data[: at - 3] + b"\0\x3f\0" + data[at:]
+    missing = {name: [True] * 64 for name in names}
+    for marker, payload, start, end in _segments(data, scan):
+        if marker == _HUFFMAN_TABLES:
+            _read_tables(data[start - len(payload) - 4 : start], tables)
+        elif marker == _SCAN and payload and len(payload) == 4 + 2 * payload[0]:
+            _check_zeros(data, start, end, payload, tables, header)
+            _note_scan(payload, missing, progressive=header.frame == _PROGRESSIVE)
+    if any(any(band) for band in missing.values()):
+        raise _damaged("it ends before its last scan")
+    return data
+
+
+def _segments(data: bytes, at: int) -> Iterator[tuple[int, bytes, int, int]]:
+    """Markers and payloads from a scan to the end, and where the data behind them is."""
+    while at + 4 <= len(data):
+        start = at + 2 + struct.unpack_from(">H", data, at + 2)[0]
+        if start < at + 4 or start > len(data):
+            return
+        found = _BETWEEN_SCANS.search(data, start)
+        end = found.start() if found else len(data)
+        yield data[at + 1], data[at + 4 : start], start, end
+        if data[end : end + 2] == END:
+            return
+        at = end
+
+
+def _note_scan(payload: bytes, missing: dict[int, list[bool]], *, progressive: bool) -> None:
+    """Mark what a scan brings: of its components a band of coefficients, up to their last bits."""
+    first, last, bits = payload[-3:] if progressive else b"\0\x3f\0"
+    for name in payload[1:-3:2]:
+        for coefficient in range(first, min(last, 63) + 1):
+            if name in missing:
+                missing[name][coefficient] = bits & 15 > 0
+
+
+def _check_zeros(
+    data: bytes, start: int, end: int, scan: bytes, tables: dict[int, int], header: _Header
+) -> None:
+    """Refuse zeros in the coded data that no encoder wrote, as lost sectors of a disk leave them.
+
+    A decoder may come through them to the right number of pixels. Zeros are as many times the
+    first code of each table, so they can only be flat colour, where these mean "no change" and
+    "nothing more"; or the few bits of each block in a progressive scan of averages.
+    """
+    at = data.find(_ZEROS, start, end)
+    if at < 0 or (header.frame == _PROGRESSIVE and scan[-3] == 0):
+        return
+    behind = data[at:end].lstrip(b"\0")
+    classes = (0x10,) if header.frame == _PROGRESSIVE else (0x00, 0x10)
+    used = [
+        kind | (each >> 4 if kind == 0 else each & 15) for each in scan[2:-3:2] for kind in classes
+    ]
+    if behind and not behind.startswith(END) and any(tables.get(key, 0) & 15 for key in used):
+        raise _damaged("zeros stand in place of some of its pixels")
+
+
+def _read_tables(segment: bytes, tables: dict[int, int]) -> None:
+    """Note what the first code of each Huffman table in a segment stands for."""
+    at = 4
+    while segment[1] == _HUFFMAN_TABLES and at + 17 < len(segment):
+        tables[segment[at]] = segment[at + 17]
+        at += 17 + sum(segment[at + 1 : at + 17])
+
+
+def _segment(marker: int, payload: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload
+
+
+def _damaged(reason: str) -> UnreadableImageError:
+    return UnreadableImageError(
+        f"the JPEG file is truncated or damaged: {reason}, expected a whole file"
+    )

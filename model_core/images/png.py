@@ -1,0 +1,223 @@
+"""PNG pixels, all of them or an error, without what the file carries beside them.
+
+A PNG is chunks, each of which says in its name whether an image can be shown without it. Those that
+can are left out before a decoder sees the file, but for the colour profile, the orientation and
+transparency: nothing in a text or a date fails a photograph, and none is unpacked. The checksums of
+those that stay are compared, which Pillow leaves out for the pixels.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from isal import isal_zlib
+from PIL import Image as Pillow
+from PIL.ImageFile import ImageFile
+
+from model_core.errors import UnreadableImageError
+from model_core.images.exif import orientation_block, stored_orientation
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MAX_PROFILE_BYTES = 1 << 24
+"""Of an unpacked colour profile, as much as a JPEG can carry; a larger one is passed over."""
+_MAX_EXIF_TEXT_BYTES = 1 << 18
+"""Of EXIF as text in hexadecimal, of which a JPEG can carry 64 KB."""
+_EXIF_TEXT = b"Raw profile type exif\0"
+_ANCILLARY = 0x20
+"""Bit of the first letter of a chunk without which an image can be shown."""
+_PIECE_BYTES = 1 << 20
+_PAINT: dict[str, int | tuple[int, ...]] = {
+    "1": 1,
+    "LA": (77, 3),
+    "RGB": (3, 251, 5),
+    "RGBA": (3, 251, 5, 7),
+}
+"""Colours that a whole row will hardly have."""
+_PASSES = (
+    (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)  # fmt: skip
+"""Of an interlaced PNG: first column and row, and the steps between columns and rows."""
+
+
+@dataclass(frozen=True)
+class PngPixels:
+    """A PNG reduced to its pixels.
+
+    Attributes:
+        data: The file, with its transparency and its orientation.
+        profile: Its colour profile.
+    """
+
+    data: bytes
+    profile: bytes | None = None
+
+
+@dataclass
+class _Beside:
+    """What chunks beside the pixels say that changes how they are shown."""
+
+    profile: bytes | None = None
+    orientation: int | None = None
+    orientation_in_text: int | None = None
+    frames: bytes = b""
+    first_is_frame: bool = False
+
+
+def only_pixels(data: bytes) -> PngPixels:
+    """A PNG reduced to what its pixels need, and its colour profile.
+
+    A file that ends behind its pixels is whole: neither their checksum nor the end is missed.
+
+    Raises:
+        UnreadableImageError: a chunk that the pixels need is damaged, missing or unknown.
+    """
+    kept: dict[bytes, bytes] = {}
+    pixels: list[bytes] = []
+    beside = _Beside()
+    for kind, body, whole in _chunks(data):
+        if kind == b"IEND":
+            break
+        if kind == b"IDAT":
+            if whole is False:
+                raise _damaged("the checksum of its pixels is wrong")
+            pixels.append(body)
+        elif kind in (b"IHDR", b"PLTE", b"tRNS"):
+            if not whole:
+                raise _damaged(f"its {kind.decode()} chunk is cut or its checksum is wrong")
+            kept.setdefault(kind, body)
+        elif not kind[0] & _ANCILLARY and not pixels:
+            raise _damaged(f"it needs a chunk {kind.decode()} that is not known")
+        elif whole:
+            _read_beside(kind, body, beside)
+    if b"IHDR" not in kept or not pixels:
+        raise _damaged("its pixels are missing")
+    if beside.frames and not (beside.first_is_frame and beside.frames[:4] == b"\0\0\0\1"):
+        kept[b"acTL"] = beside.frames
+    # Always there, because Pillow decodes all pixels to look for one that is not.
+    kept[b"eXIf"] = orientation_block(beside.orientation or beside.orientation_in_text or 1)
+    chunks = [*kept.items(), *((b"IDAT", body) for body in pixels), (b"IEND", b"")]
+    whole_file = b"".join([SIGNATURE, *(part for each in chunks for part in _written(*each))])
+    return PngPixels(whole_file, beside.profile)
+
+
+def load_png(image: ImageFile, data: bytes) -> None:
+    """Decode a PNG that was opened from `data`, the result of `only_pixels`.
+
+    Pillow leaves out, without an error, the rows that a compressed stream does not have. So the
+    picture is painted first: where its last row is painted still, the bytes are counted.
+
+    Raises:
+        UnreadableImageError: the file does not hold all pixels.
+    """
+    blank = Pillow.new(image.mode, image.size, _PAINT.get(image.mode, 77))
+    last = image.height - 1
+    interlaced = bool(image.info.get("interlace"))
+    if interlaced and last % 2 == 0:  # the odd rows come last
+        last = max(last - 1, 0)
+    row = (0, last, image.width, last + 1)
+    painted = blank.crop(row).tobytes()
+    image.im = blank.im
+    image.load()
+    if image.crop(row).tobytes() == painted or (interlaced and image.height == 1):
+        _count_bytes(data)
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool | None]]:
+    """Kind and content of each chunk, and whether its checksum is right; None where it is cut."""
+    at, pixels = len(SIGNATURE), False
+    while at + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if not kind.isalpha():
+            break
+        end = at + 8 + length
+        body = data[at + 8 : end]
+        if end + 4 > len(data):
+            yield kind, body, None
+            return
+        (checksum,) = struct.unpack_from(">I", data, end)
+        yield kind, body, isal_zlib.crc32(body, isal_zlib.crc32(kind)) == checksum
+        pixels = pixels or kind == b"IDAT"
+        at = end + 4
+    if not pixels:
+        raise _damaged("it ends before its pixels")
+
+
+def _read_beside(kind: bytes, body: bytes, beside: _Beside) -> None:
+    if kind == b"iCCP":
+        beside.profile = _unpacked(body.partition(b"\0")[2], MAX_PROFILE_BYTES)
+    elif kind == b"eXIf":
+        beside.orientation = stored_orientation(body.removeprefix(b"Exif\0\0"))
+    elif kind in (b"tEXt", b"zTXt") and body.startswith(_EXIF_TEXT):
+        text = body.partition(b"\0")[2]
+        packed = kind == b"zTXt"
+        written = _unpacked(text, _MAX_EXIF_TEXT_BYTES) if packed else text[:_MAX_EXIF_TEXT_BYTES]
+        beside.orientation_in_text = _orientation_in_text(written or b"")
+    elif kind == b"acTL" and len(body) == 8:
+        beside.frames = body
+    elif kind == b"fcTL":
+        beside.first_is_frame = True
+
+
+def _unpacked(packed: bytes, most: int) -> bytes | None:
+    """What follows the number of a compression method; None where it is odd or larger."""
+    if packed[:1] != b"\0":
+        return None
+    try:
+        unpacked: bytes = isal_zlib.decompressobj().decompress(packed[1:], most + 1)
+    except zlib.error:
+        return None
+    return unpacked if len(unpacked) <= most else None
+
+
+def _orientation_in_text(text: bytes) -> int | None:
+    """Orientation in EXIF written as ImageMagick does: name, length, then hexadecimal lines."""
+    lines = text.strip().split(b"\n")[2:]
+    try:
+        block = bytes.fromhex(b"".join(lines).decode("ascii"))
+    except ValueError:
+        return None
+    return stored_orientation(block.removeprefix(b"Exif\0\0"))
+
+
+def _count_bytes(data: bytes) -> None:
+    """Hold the length of the unpacked pixels against what the header announces."""
+    header, packed = b"", []
+    for kind, body, _ in _chunks(data):
+        if kind == b"IHDR":
+            header = body
+        elif kind == b"IDAT":
+            packed.append(body)
+    expected = _announced_bytes(header)
+    stream = isal_zlib.decompressobj()
+    found, rest = 0, b"".join(packed)
+    while found < expected and rest and not stream.eof:
+        found += len(stream.decompress(rest, _PIECE_BYTES))
+        rest = stream.unconsumed_tail
+    if found < expected:
+        raise _damaged(f"it holds {found} of {expected} bytes of pixels")
+
+
+def _announced_bytes(header: bytes) -> int:
+    width, height, bits, colours, _, _, interlaced = struct.unpack_from(">IIBBBBB", header)
+    bits *= {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colours]
+    sizes = [(width, height)]
+    if interlaced:
+        sizes = [
+            (-(-(width - left) // across), -(-(height - top) // down))
+            for left, top, across, down in _PASSES
+        ]
+    return sum(rows * (1 + -(-columns * bits // 8)) for columns, rows in sizes if columns > 0)
+
+
+def _written(kind: bytes, body: bytes) -> tuple[bytes, ...]:
+    # Its checksum was compared already, and Pillow does not look at that of the pixels.
+    checksum = 0 if kind == b"IDAT" else zlib.crc32(kind + body)
+    return struct.pack(">I", len(body)), kind, body, struct.pack(">I", checksum)
+
+
+def _damaged(reason: str) -> UnreadableImageError:
+    return UnreadableImageError(
+        f"the PNG file is truncated or damaged: {reason}, expected a whole file"
+    )

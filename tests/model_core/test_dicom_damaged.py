@@ -1,0 +1,75 @@
+"""A DICOM photograph is all of its pixels or an error, whatever its frame is compressed with."""
+
+import struct
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom import uid
+from pydicom.pixels.encoders import JPEGLSLosslessEncoder, RLELosslessEncoder
+
+from model_core.errors import UnreadableImageError
+from model_core.image_io import decode_image
+from tests.dicom_files import dicom_around
+from tests.pictures import encode
+
+VALUES = np.random.default_rng(4).integers(60, 200, (48, 64, 3), np.uint8)
+PICTURE = Image.fromarray(VALUES)
+JPEG = encode(PICTURE, "JPEG", quality=90)
+END = b"\xff\xd9"
+SAMPLES = {
+    "rows": 48, "columns": 64, "samples_per_pixel": 3, "bits_allocated": 8, "bits_stored": 8,
+    "pixel_representation": 0, "photometric_interpretation": "RGB", "planar_configuration": 0,
+    "number_of_frames": 1,
+}  # fmt: skip
+JPEG_LS = JPEGLSLosslessEncoder.encode(VALUES.tobytes(), **SAMPLES)
+RLE = RLELosslessEncoder.encode(VALUES.tobytes(), **SAMPLES)
+
+
+def half(data: bytes) -> bytes:
+    return data[: (data.index(b"\xff\xda") + len(data)) // 2]
+
+
+def zeroed(data: bytes) -> bytes:
+    at = len(data) // 2
+    return data[:at] + bytes(200) + data[at + 200 :]
+
+
+@pytest.mark.parametrize(
+    ("frame", "syntax"),
+    [
+        pytest.param(half(JPEG) + END, uid.JPEGBaseline8Bit, id="JPEG, half"),
+        pytest.param(half(JPEG), uid.JPEGBaseline8Bit, id="JPEG, half, without an end"),
+        pytest.param(zeroed(JPEG), uid.JPEGBaseline8Bit, id="JPEG, a lost sector"),
+        pytest.param(half(JPEG_LS) + END, uid.JPEGLSLossless, id="JPEG-LS, half"),
+        pytest.param(zeroed(JPEG_LS), uid.JPEGLSLossless, id="JPEG-LS, a lost sector"),
+        pytest.param(RLE[: len(RLE) * 3 // 4], uid.RLELossless, id="RLE, cut"),
+        pytest.param(zeroed(RLE), uid.RLELossless, id="RLE, a lost sector"),
+    ],
+)
+def test_a_frame_without_all_its_pixels_is_refused(frame: bytes, syntax: str) -> None:
+    with pytest.raises(UnreadableImageError, match="damaged"):
+        decode_image(dicom_around(frame, PICTURE, syntax), at_least=(10, 10))
+
+
+WHOLE: dict[str, Callable[[bytes], bytes]] = {
+    "as it is": lambda frame: frame,
+    "without its end": lambda frame: frame[:-2],
+    "with text": lambda frame: frame[:2] + b"\xff\xfe\0\6text" + frame[2:],
+}
+
+
+@pytest.mark.parametrize("change", WHOLE)
+def test_a_jpeg_frame_with_all_its_pixels_is_read(change: str) -> None:
+    data = dicom_around(WHOLE[change](JPEG), PICTURE, uid.JPEGBaseline8Bit)
+    expected = np.asarray(decode_image(JPEG).picture)
+    assert np.array_equal(np.asarray(decode_image(data).picture), expected)
+
+
+def test_run_lengths_beyond_the_pixels_are_damage() -> None:
+    count, first, second = struct.unpack_from("<3I", RLE)
+    assert (count, first) == (3, 64)
+    more = RLE[: second - 4] + bytes([129, 7]) * 2 + RLE[second:]
+    with pytest.raises(UnreadableImageError, match=r"holds more than its 3072 bytes|cannot be"):
+        decode_image(dicom_around(more, PICTURE, uid.RLELossless))
