@@ -67,9 +67,14 @@ def test_a_jpeg_frame_with_all_its_pixels_is_read(change: str) -> None:
     assert np.array_equal(np.asarray(decode_image(data).picture), expected)
 
 
-def test_run_lengths_beyond_the_pixels_are_damage() -> None:
-    count, first, second = struct.unpack_from("<3I", RLE)
-    assert (count, first) == (3, 64)
-    more = RLE[: second - 4] + bytes([129, 7]) * 2 + RLE[second:]
-    with pytest.raises(UnreadableImageError, match=r"holds more than its 3072 bytes|cannot be"):
-        decode_image(dicom_around(more, PICTURE, uid.RLELossless))
+@pytest.mark.parametrize("runs", [24, 25])
+def test_run_lengths_beyond_the_pixels_are_damage(runs: int) -> None:
+    segment = bytes([129, 7]) * runs  # 128 times 7, so 24 of them are all 3,072 pixels
+    starts = [64 + number * len(segment) for number in range(3)]
+    frame = struct.pack("<16I", 3, *starts, *[0] * 12) + segment * 3
+    data = dicom_around(frame, PICTURE, uid.RLELossless)
+    if runs == 24:
+        assert np.ptp(np.asarray(decode_image(data).picture)) == 0
+        return
+    with pytest.raises(UnreadableImageError, match="holds more than its 3072 bytes"):
+        decode_image(data)
