@@ -12,7 +12,7 @@ from demo.asking import Photograph, Wish
 from demo.pictures import icon
 from service.client import ClientError, Segmentation, VersionList
 
-TYPES = ["jpg", "jpeg", "png", "tif", "tiff", "bmp", "webp", "dcm"]
+TYPES = ["jpg", "jpeg", "png", "tif", "tiff", "bmp", "webp", "heic", "heif", "avif", "dcm"]
 STYLE = """
 <style>
 :focus-visible { outline: 3px solid #0b5cad !important; outline-offset: 2px; }
@@ -41,8 +41,8 @@ def main() -> None:
         "Photographs",
         type=TYPES,
         accept_multiple_files=True,
-        help="JPEG, PNG, TIFF, BMP, WebP or DICOM, up to 20 MB each. They go to the service and "
-        "are kept nowhere.",
+        help="JPEG, PNG, TIFF, BMP, WebP, HEIC, AVIF or DICOM, up to 20 MB each. They go to the "
+        "service and are kept nowhere.",
     )
     try:
         versions = asking.client().models()

@@ -9,6 +9,7 @@
 | alpha | laid over white, as an image viewer shows it |
 | CMYK, YCCK | converted through the profile, or by Pillow's formula where there is none |
 | MPO (many cameras) | its main frame |
+| HEIC, AVIF (phones) | the primary image, as `model_core.images.heif` says |
 | animation, several pages | refused: one photograph is expected |
 | DICOM | as `model_core.dicom.reader` says; it knows no orientation |
 """
@@ -40,6 +41,8 @@ from model_core.errors import (
     UnreadableImageError,
     UnsupportedImageError,
 )
+from model_core.images import heif_boxes
+from model_core.images.heif import decode_heif
 from model_core.images.jpeg import reduced_for
 from model_core.images.whole import load_image, open_image
 
@@ -49,7 +52,7 @@ MAX_PIXELS = 50_000_000
 FORMATS = frozenset({"JPEG", "PNG", "TIFF", "BMP", "WEBP"})
 """The only decoders that untrusted bytes may reach, by Pillow's names (MPO comes with JPEG)."""
 
-ACCEPTED = "JPEG, PNG, TIFF, BMP, WebP or DICOM"
+ACCEPTED = "JPEG, PNG, TIFF, BMP, WebP, HEIC, AVIF or DICOM"
 
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     # First: the preamble before it may be that of a TIFF file (DICOM PS3.10, section 7.1).
@@ -60,11 +63,6 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"MM\x00*", "TIFF"),
     (0, b"BM", "BMP"),
     (8, b"WEBP", "WEBP"),
-    (4, b"ftyphei", "HEIC"),
-    (4, b"ftyphev", "HEIC"),
-    (4, b"ftypmif1", "HEIC"),
-    (4, b"ftypmsf1", "HEIC"),
-    (4, b"ftypavi", "AVIF"),
     (0, b"GIF8", "GIF"),
     (0, b"%PDF", "PDF"),
     (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
@@ -110,7 +108,7 @@ def decode_image(
     """Decode a photograph to upright sRGB, as the table at the top of this file says.
 
     Args:
-        data: The file's bytes: JPEG, MPO, PNG, TIFF, BMP, WebP or DICOM.
+        data: The file's bytes: JPEG, MPO, PNG, TIFF, BMP, WebP, HEIC, AVIF or DICOM.
         max_pixels: Limit on height times width, read from the header before decoding.
         at_least: (height, width) px that the caller needs. A JPEG may then be decoded at a half,
             a quarter or an eighth, never below this size: far cheaper, and free of aliasing.
@@ -151,7 +149,7 @@ def sniff(data: bytes) -> str | None:
     for offset, magic, name in _MAGIC:
         if data[offset : offset + len(magic)] == magic:
             return name
-    return None
+    return heif_boxes.kind_of(data)
 
 
 def _decode(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -> Photograph:
@@ -159,6 +157,11 @@ def _decode(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -> P
         frame = decode_dicom(data, max_pixels=max_pixels, at_least=at_least)
         picture = _to_srgb(frame.picture)
         return Photograph(picture, frame.height, frame.width, frame.spacing_mm)
+    if (kind := sniff(data)) in ("HEIC", "AVIF"):
+        heif = decode_heif(data, kind, max_pixels)
+        method = _UPRIGHT.get(heif.getexif().get(_ORIENTATION, 1))
+        picture = _to_srgb(heif if method is None else heif.transpose(method))
+        return Photograph(picture, picture.height, picture.width)
     image = _open(data)
     width, height = image.size
     if width * height > max_pixels:
@@ -182,8 +185,7 @@ def _open(data: bytes) -> ImageFile:
     kind = sniff(data)
     if kind not in FORMATS:
         found = f"a {kind} file" if kind else "bytes of no image type we know"
-        hint = "; export it as JPEG or PNG" if kind in ("HEIC", "AVIF") else ""
-        raise UnsupportedImageError(f"found {found}, expected {ACCEPTED}{hint}")
+        raise UnsupportedImageError(f"found {found}, expected {ACCEPTED}")
     return open_image(data, kind)
 
 

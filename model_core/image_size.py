@@ -8,6 +8,7 @@ import re
 import struct
 
 from model_core.dicom.header import announced_size
+from model_core.images import heif_boxes
 
 _MOST_SEGMENTS = 200
 """JPEG segments looked at before the size: a camera writes ten, a large colour profile forty."""
@@ -24,7 +25,7 @@ def announced_pixels(data: bytes) -> int:
     """Height times width that a photograph or mask says it has; 0 where that cannot be seen.
 
     Args:
-        data: A file's bytes: JPEG, PNG, TIFF, BMP, WebP, DICOM, or COCO JSON.
+        data: A file's bytes: JPEG, PNG, TIFF, BMP, WebP, HEIC, AVIF, DICOM, or COCO JSON.
 
     Example:
         >>> announced_pixels(b'{"size": [600, 800], "counts": "..."}')
@@ -70,6 +71,8 @@ def _size(data: bytes) -> tuple[int, int]:
         return struct.unpack_from(wide, data, 18)
     if data[8:12] == b"WEBP":
         return _webp(data)
+    if data[4:8] == b"ftyp":
+        return heif_boxes.announced_size(data)
     if data[:64].lstrip().startswith(b"{"):
         for pattern in (_RLE_SIZE, _IMAGE_SIZE):
             if found := pattern.search(data[:_NEAR]) or pattern.search(data[-_NEAR:]):

@@ -115,7 +115,7 @@ class Predictor:
         """Mask and probability of one photograph.
 
         Args:
-            data: JPEG, PNG, TIFF, BMP, WebP or DICOM bytes.
+            data: JPEG, PNG, TIFF, BMP, WebP, HEIC, AVIF or DICOM bytes.
             threshold: Overrides the card's, 0 < threshold < 1.
 
         Raises:

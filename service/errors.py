@@ -331,9 +331,9 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         "unsupported-image",
         "Unsupported image type",
         "The file's first bytes, not its name or declared type, say that it is of a type which "
-        "is not read here. Photographs are JPEG, PNG, TIFF, BMP, WebP or DICOM (what of it is in "
-        "docs/dicom.md); masks are PNG or COCO JSON.",
-        "found a HEIC file, expected JPEG, PNG, TIFF, BMP, WebP or DICOM; export it as JPEG or PNG",
+        "is not read here. Photographs are JPEG, PNG, TIFF, BMP, WebP, HEIC, AVIF or DICOM "
+        "(what of it is in docs/dicom.md); masks are PNG or COCO JSON.",
+        "found a GIF file, expected JPEG, PNG, TIFF, BMP, WebP, HEIC, AVIF or DICOM",
     ),
     UnsupportedMediaTypeError: Problem(
         415,

@@ -45,7 +45,9 @@ _BODY = {
         "multipart/form-data": {
             "schema": {
                 "type": "object",
-                "properties": {"image": file_field("JPEG, PNG, TIFF, BMP, WebP or DICOM.")},
+                "properties": {
+                    "image": file_field("JPEG, PNG, TIFF, BMP, WebP, HEIC, AVIF or DICOM.")
+                },
                 "required": ["image"],
                 "additionalProperties": False,
             }

@@ -2,12 +2,13 @@
 
 import struct
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from pydicom import uid
-from pydicom.pixels.encoders import JPEGLSLosslessEncoder, RLELosslessEncoder
+from pydicom.pixels import get_encoder
 
 from model_core.errors import UnreadableImageError
 from model_core.image_io import decode_image
@@ -18,13 +19,13 @@ VALUES = np.random.default_rng(4).integers(60, 200, (48, 64, 3), np.uint8)
 PICTURE = Image.fromarray(VALUES)
 JPEG = encode(PICTURE, "JPEG", quality=90)
 END = b"\xff\xd9"
-SAMPLES = {
+SAMPLES: dict[str, Any] = {
     "rows": 48, "columns": 64, "samples_per_pixel": 3, "bits_allocated": 8, "bits_stored": 8,
     "pixel_representation": 0, "photometric_interpretation": "RGB", "planar_configuration": 0,
     "number_of_frames": 1,
 }  # fmt: skip
-JPEG_LS = JPEGLSLosslessEncoder.encode(VALUES.tobytes(), **SAMPLES)
-RLE = RLELosslessEncoder.encode(VALUES.tobytes(), **SAMPLES)
+JPEG_LS = get_encoder(uid.JPEGLSLossless).encode(VALUES.tobytes(), **SAMPLES)
+RLE = get_encoder(uid.RLELossless).encode(VALUES.tobytes(), **SAMPLES)
 
 
 def half(data: bytes) -> bytes:

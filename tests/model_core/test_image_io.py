@@ -18,7 +18,7 @@ from model_core.errors import (
     UnreadableImageError,
     UnsupportedImageError,
 )
-from model_core.image_io import ACCEPTED, decode_image, sniff
+from model_core.image_io import decode_image, sniff
 from tests.icc import cyan_is_black, linear_grey, red_and_green_swapped
 from tests.pictures import encode, exif, lesion, png_file, quarters, tiff_file, turned
 
@@ -313,22 +313,6 @@ def test_a_profile_that_cannot_be_used_is_ignored(picture: Image.Image, profile:
 
 
 # --- refusals --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("data", "named"),
-    [
-        pytest.param(bytes(4) + b"ftypheic" + bytes(99), "HEIC", id="HEIC"),
-        pytest.param(bytes(4) + b"ftypmif1" + bytes(99), "HEIC", id="HEIF"),
-        pytest.param(bytes(4) + b"ftypavif" + bytes(99), "AVIF", id="AVIF"),
-    ],
-)
-def test_types_that_a_camera_makes_are_refused_with_what_to_send_instead(
-    data: bytes, named: str
-) -> None:
-    expected = f"a {named} file, expected {ACCEPTED}; export it as JPEG or PNG"
-    with pytest.raises(UnsupportedImageError, match=expected):
-        decode_image(data)
 
 
 @pytest.mark.parametrize(
