@@ -21,6 +21,8 @@ _ALONE = {0x01, *range(0xD0, 0xD8)}
 _PIXEL_MARKERS = {*_FRAMES, _HUFFMAN_TABLES, _QUANTISATION, _RESTARTS}
 _BETWEEN_SCANS = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """A marker in coded data: not a stuffed byte, a restart or a fill byte."""
+_ALL_COEFFICIENTS = b"\0\x3f\0"
+"""Parameters of a scan that is not progressive."""
 _JFIF = b"\xff\xe0\x00\x10JFIF\0\1\1\0\0\1\0\1\0\0"
 _ZEROS = bytes(64)
 """More than a few blocks of pixels have."""
@@ -74,7 +76,8 @@ def only_pixels(data: bytes) -> JpegPixels:
         ycc = 1 if len(header.components) == 9 else 2
         transform = header.adobe if header.adobe <= 2 else ycc
         parts.append(_segment(_ADOBE, b"Adobe\0\x64\0\0\0\0" + bytes([transform])))
-    parts += [*header.kept, data[scan:]]
+    parts += header.kept
+    parts.append(memoryview(data)[scan:])
     if data.rfind(END, scan) < 0:
         parts.append(END)
     return JpegPixels(b"".join(parts), _profile(header.profile))
@@ -170,8 +173,10 @@ def _check_scans(data: bytes, scan: int, header: _Header) -> bytes:
         raise _damaged("the header of a scan is damaged")
     if count == len(names) and header.frame != _PROGRESSIVE:
         _check_zeros(data, at, len(data), data[scan + 4 : at], tables, header)
+        if header.frame == _LOSSLESS or data[at - 3 : at] == _ALL_COEFFICIENTS:
+            return data
         # Some encoders write other parameters here, and decoders pass over them.
-        return data if header.frame == _LOSSLESS else data[: at - 3] + b"\0\x3f\0" + data[at:]
+        return data[: at - 3] + _ALL_COEFFICIENTS + data[at:]
     missing = {name: [True] * 64 for name in names}
     for marker, payload, start, end in _segments(data, scan):
         if marker == _HUFFMAN_TABLES:
@@ -200,7 +205,7 @@ def _segments(data: bytes, at: int) -> Iterator[tuple[int, bytes, int, int]]:
 
 def _note_scan(payload: bytes, missing: dict[int, list[bool]], *, progressive: bool) -> None:
     """Mark what a scan brings: of its components a band of coefficients, up to their last bits."""
-    first, last, bits = payload[-3:] if progressive else b"\0\x3f\0"
+    first, last, bits = payload[-3:] if progressive else _ALL_COEFFICIENTS
     for name in payload[1:-3:2]:
         for coefficient in range(first, min(last, 63) + 1):
             if name in missing:
