@@ -66,7 +66,7 @@ def only_pixels(data: bytes) -> JpegPixels:
     header = _Header()
     scan = _read_header(data, header)
     data = _check_scans(data, scan, header)
-    parts = [_START]
+    parts: list[bytes | memoryview] = [_START]
     if header.jfif:
         parts.append(_JFIF)
     if header.orientation:
