@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = Path(sys.prefix)
 # Each group in words, and the extras of pyproject.toml that it installs.
 GROUPS = {
-    "base": ("the service", "dicom"),
+    "base": ("the service", "dicom,heic"),
     "demo": ("the page", "demo"),
     "docs": ("what builds the site", "docs"),
     "dev": ("what the tests and checks need", "dev"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from model_core.backends.choice import WEIGHTS, open_backend, rank_engines
-from model_core.backends.protocol import Choice, Device, Engine
+from model_core.backends.protocol import Choice, Device
 from model_core.card import Card, dump_card, parse_card
 from model_core.errors import ConfigError, CorruptVersionError, GateError
 from model_core.golden import FILE as GOLDEN
@@ -32,7 +32,7 @@ class LoadedVersion:
     sha256: str
     predictor: Predictor
     folder: Path
-    passed_over: Mapping[Engine, str] = field(default_factory=dict)
+    passed_over: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -61,7 +61,7 @@ def open_version(
     if backend != "auto":
         predictor = _checked(folder, card, device=device, backend=backend)
         return LoadedVersion(card, sha256, predictor, folder)
-    passed_over: dict[Engine, str] = {}
+    passed_over: dict[str, str] = {}
     for engine, reason in rank_engines(card, device=device):
         if not reason:
             try:
