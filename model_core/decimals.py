@@ -25,7 +25,7 @@ def decimal(text: str) -> float:
     """
     number = float(text) if _DECIMAL.fullmatch(text.strip(" ")) else math.nan
     if not math.isfinite(number):
-        raise ValueError("expected a decimal number such as 0.5")
+        raise ValueError("expected a finite decimal number such as 0.5")
     return number
 
 

@@ -65,8 +65,8 @@ def check_golden(path: Path, predictor: Predictor) -> None:
                 score = jaccard(expected, predictor.finish(logits[0], prepared.geometry).mask)
                 if score < least:
                     raise CorruptVersionError(
-                        f"the mask of golden image {number} of {len(golden)} has Jaccard "
-                        f"{score:.3f} with the stored one, expected at least {least}"
+                        f"the golden image's mask has Jaccard {score:.3f} with the stored one, "
+                        f"expected at least {least} (image {number} of {len(golden)})"
                     )
         except InputError as exc:
             raise CorruptVersionError(f"{FILE} cannot be used: {exc}") from exc

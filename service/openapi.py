@@ -108,7 +108,7 @@ MODEL_HEADERS: Json = {
     "X-Model-Version": {
         "description": "The version that answered.",
         "schema": {"type": "string"},
-        "example": "lesion-unet@1.1.0",
+        "example": "lesion-unet@1.1.1",
     },
     "X-Model-Digest": {
         "description": "SHA-256 of the version's card, which lists the hash of each of its files.",

@@ -22,7 +22,7 @@ class ModelRef(_Strict):
     """The version that answered."""
 
     name: str = Field(examples=["lesion-unet"])
-    version: str = Field(examples=["1.1.0"])
+    version: str = Field(examples=["1.1.1"])
     sha256: str = Field(
         pattern="^[0-9a-f]{64}$",
         description="Of its card.json, which lists the hashes of all other files.",
@@ -315,7 +315,7 @@ class VersionEntry(_Strict):
     """One published version."""
 
     name: str = Field(examples=["lesion-unet"])
-    version: str = Field(examples=["1.1.0"])
+    version: str = Field(examples=["1.1.1"])
     aliases: list[str] = Field(description="Names that stand for it.", examples=[["production"]])
     loaded: bool = Field(description="Whether it is in memory now.", examples=[True])
     backend: str | None = Field(
@@ -366,7 +366,7 @@ class VersionDetail(VersionEntry):
     )
     card: dict[str, Any] = Field(
         description="What it is, what made it, how good it is, what it is for.",
-        examples=[{"name": "lesion-unet", "version": "1.1.0", "licence": "CC-BY-NC-4.0"}],
+        examples=[{"name": "lesion-unet", "version": "1.1.1", "licence": "CC-BY-NC-4.0"}],
     )
 
 

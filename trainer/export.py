@@ -35,7 +35,6 @@ from model_core.metrics import Confusion
 from model_core.predictor import Predictor
 from model_core.registry import LoadedVersion, Registry
 from model_core.unet import UNet
-from model_core.unet_config import UNetConfig
 from model_core.weights import load_weights
 from trainer.evaluate import run_target
 from trainer.leaks import TRAINED_CSV
@@ -114,14 +113,24 @@ def export(run: Path, samples: Sequence[Sample]) -> dict[str, Any]:
     """
     # Killed on the way, no figures stand beside a network that they are not of.
     (run / PRECISION).unlink(missing_ok=True)
-    target, config = run_target(run), load_run(run)
-    ours = target.predictor
+    target = run_target(run)
+    ours, model = target.predictor, UNet(load_run(run).model)
+    load_weights(run / WEIGHTS, model)
+    network = ByteNetwork(model, ours.preprocess_config)
+    onnx, int8 = _write_networks(network, ours, samples, run / EXPORTS)
+    engines: list[Backend] = [
+        PyTorchBackend(model, ours.preprocess_config),
+        PyTorchBackend(model, ours.preprocess_config, precision="bf16"),
+        ONNXRuntimeBackend(onnx),
+        OpenVINOBackend(network, precision="bf16"),
+        OpenVINOBackend(int8, precision="int8"),
+    ]
     report = {
         "weights_sha256": target.weights_sha256,
         "postprocess": asdict(ours.postprocess_config),
         "calibration": asdict(ours.calibration) if ours.calibration else None,
         "part": PART,
-        "engines": _write_exports(run / WEIGHTS, config.model, ours, samples, run / EXPORTS),
+        "engines": compare(engines, ours, _part(samples, PART)),
     }
     write_json(run / PRECISION, report)
     return report
@@ -130,13 +139,14 @@ def export(run: Path, samples: Sequence[Sample]) -> dict[str, Any]:
 def export_version(
     loaded: LoadedVersion, samples: Sequence[Sample], registry: Registry, *, version: str
 ) -> LoadedVersion:
-    """Publish a version's weights again, with networks exported and measured anew.
+    """Publish a version's weights again, with networks exported anew and int8 measured anew.
 
     So a version whose int8 network overflows on some processors becomes one whose does not. Its
-    weights, rules, calibration and scores stay; golden images are drawn as for a new version.
+    weights, rules, calibration and scores stay, and so does what was measured of float engines;
+    golden images are drawn as for a new version.
 
     Args:
-        loaded: The version, on PyTorch.
+        loaded: The version, on PyTorch in float32.
         samples: All samples of its data.
         registry: Where the new version goes; its alias is not moved.
         version: Its semantic version, not yet taken.
@@ -145,19 +155,24 @@ def export_version(
         DatasetError: there are no training or no validation images.
         VersionExistsError: the version is taken.
     """
-    card, weights = loaded.card, loaded.folder / WEIGHTS
+    card, weights, ours = loaded.card, loaded.folder / WEIGHTS, loaded.predictor
+    model = UNet(card.architecture)
+    load_weights(weights, model)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        entries = _write_exports(weights, card.architecture, loaded.predictor, samples, folder)
+        onnx, int8 = _write_networks(ByteNetwork(model, card.preprocess), ours, samples, folder)
+        engines: list[Backend] = [ours.backend, OpenVINOBackend(int8, precision="int8")]
+        measured = compare(engines, ours, _part(samples, PART))[-1]
         if ONNX_FILE not in card.files:
-            shutil.rmtree((folder / ONNX_FILE).parent)
+            shutil.rmtree(onnx.parent)
         if TRAINED_CSV in card.files:
             shutil.copyfile(loaded.folder / TRAINED_CSV, folder / TRAINED_CSV)
+        kept = [record for record in card.engines if not record.engine.endswith("int8")]
         renewed = replace(
             card,
             version=version,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            engines=[EngineRecord(part=PART, **entry) for entry in entries],
+            engines=[*kept, EngineRecord(part=PART, **measured)],
             files={},
         )
         first, *further = golden_images()
@@ -171,35 +186,21 @@ def export_version(
         )
 
 
-def _write_exports(
-    weights: Path,
-    architecture: UNetConfig,
-    predictor: Predictor,
-    samples: Sequence[Sample],
-    folder: Path,
-) -> list[dict[str, Any]]:
-    """Write the int8 and ONNX networks of some weights, and compare all engines."""
-    trained = [sample for sample in samples if sample.part == "train"]
-    validation = [sample for sample in samples if sample.part == PART]
-    if not trained or not validation:
+def _write_networks(
+    network: ByteNetwork, predictor: Predictor, samples: Sequence[Sample], folder: Path
+) -> tuple[Path, Path]:
+    """Write a network as ONNX and, calibrated on training images, in int8; give both files."""
+    trained = _part(samples, "train")
+    if not trained or not _part(samples, PART):
         raise DatasetError(f"export needs images of the parts train and {PART}")
-    model = UNet(architecture)
-    load_weights(weights, model)
-    network = ByteNetwork(model, predictor.preprocess_config)
     onnx = write_onnx(network, folder / ONNX_FILE)
     chosen = np.random.default_rng(0).permutation(len(trained))[:CALIBRATION_IMAGES]
     images = [predictor.prepare(read_photo(trained[index])).pixels for index in chosen]
-    int8 = write_int8(onnx, images, (folder / INT8_FILE).parent)
-    engines: list[Backend] = [
-        PyTorchBackend(model, predictor.preprocess_config),
-        PyTorchBackend(model, predictor.preprocess_config, precision="bf16"),
-        ONNXRuntimeBackend(onnx),
-        OpenVINOBackend(network, precision="bf16"),
-        OpenVINOBackend(int8, precision="int8"),
-    ]
-    entries = compare(engines, predictor, validation)
-    entries[-1]["overflow_safe"] = True  # as `write_int8` makes it
-    return entries
+    return onnx, write_int8(onnx, images, (folder / INT8_FILE).parent)
+
+
+def _part(samples: Sequence[Sample], part: str) -> list[Sample]:
+    return [sample for sample in samples if sample.part == part]
 
 
 def compare(
@@ -264,6 +265,7 @@ def _entry(name: str, own: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
         "admitted": bool(
             abs(lost[0]) <= DICE_TOLERANCE and abs(lost[2]) <= THRESHOLD_JACCARD_TOLERANCE
         ),
+        "overflow_safe": name.endswith("int8"),  # as `write_int8` makes it
     }
 
 

@@ -1,6 +1,6 @@
 """The evaluation of record: the same sets, split, scoring and means for every model.
 
-    python -m trainer evaluate --protocol runs/first 1.1.0 --data data/skin
+    python -m trainer evaluate --protocol runs/first 1.1.1 --data data/skin
 
 docs/evaluation.md is the protocol in words. Nothing can be chosen here: whatever is chosen on the
 test part makes its scores too good.

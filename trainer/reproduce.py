@@ -1,6 +1,6 @@
 """What made a published version, how to make it again, and whether its scores come out the same.
 
-python -m trainer reproduce models/lesion-unet/1.1.0 --data data/skin
+python -m trainer reproduce models/lesion-unet/1.1.1 --data data/skin
 """
 
 import json
@@ -27,7 +27,7 @@ def describe(card: Card, sha256: str, place: str) -> str:
     Args:
         card: Its card.
         sha256: Hash of the card.
-        place: Where it is, as models/lesion-unet/1.1.0; it goes into the commands.
+        place: Where it is, as models/lesion-unet/1.1.1; it goes into the commands.
     """
     config = {key: value for key, value in card.training.items() if key not in _OF_THE_RUN}
     starts = card.training.get("starts") or [{"git_commit": card.git_commit}]

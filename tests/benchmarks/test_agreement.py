@@ -35,10 +35,6 @@ def test_every_float_engine_agrees_on_a_hundred_real_photographs(real_data: Path
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=False,  # another processor multiplies integers otherwise, and may just pass
-    reason="1.1.0 in int8 has 0.968 at the 1st percentile here, 0.983 on the images of its card",
-)
 def test_int8_agrees_on_hundreds_of_real_photographs(real_data: Path) -> None:
     assert_agreement(["pytorch-fp32", "openvino-int8"], photographs(real_data, limit=300))
 
