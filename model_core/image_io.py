@@ -6,7 +6,7 @@
 | embedded ICC profile | converted to sRGB (perceptual); a broken one is ignored, as browsers do |
 | grey, 1-bit, palette | expanded to RGB |
 | 16 bits a channel | scaled to 8 (grey: rounded; colour: Pillow keeps the high byte) |
-| alpha | laid over white, as an image viewer shows it |
+| alpha | laid over white, as an image viewer shows it; 0 in every pixel of a BMP is none |
 | CMYK, YCCK | converted through the profile, or by Pillow's formula where there is none |
 | MPO (many cameras) | its main frame |
 | HEIC, AVIF (phones) | the primary image, as `model_core.images.heif` says |

@@ -131,10 +131,6 @@ def _values(data: bytes, kind: str, max_pixels: int) -> np.ndarray:
         raise ImageTooLargeError(f"the mask has over {max_pixels} pixels, the limit") from exc
     except Exception as exc:  # Pillow's decoders raise nearly anything on damaged bytes.
         raise UnreadableImageError(f"the mask {kind} is truncated or damaged") from exc
-    if kind == "BMP" and file.mode == "1" and data[28] > 1:  # Pillow reads each as one bit
-        raise UnreadableImageError(
-            f"the mask BMP has {data[28]} bits a pixel and two colours; save it as PNG"
-        )
     if palette is not None:
         return _through_palette(values.reshape(height, width, -1)[..., 0], palette, kind)
     return _one_channel(values, file.mode)

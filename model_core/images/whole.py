@@ -12,7 +12,7 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from model_core.errors import UnreadableImageError
-from model_core.images import jpeg, jpeg_segments, png, webp
+from model_core.images import bmp, jpeg, jpeg_segments, png, webp
 from model_core.images.tiff import check_tiff
 
 
@@ -33,6 +33,8 @@ def open_image(data: bytes, kind: str) -> ImageFile:
         image = Pillow.open(io.BytesIO(pixels.data), formats=(kind,))
         image.info["icc_profile"] = pixels.profile
         return image
+    if kind == "BMP":
+        return bmp.open_bmp(data)
     if kind == "WEBP":
         data = webp.only_pixels(data)
     return Pillow.open(io.BytesIO(data), formats=(kind,))
@@ -58,3 +60,4 @@ def load_image(image: ImageFile) -> None:
         if isinstance(image, TiffImageFile):
             check_tiff(image, data)
         image.load()
+        bmp.restore_alpha(image)

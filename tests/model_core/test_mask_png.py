@@ -117,10 +117,9 @@ def test_of_a_bilevel_bmp_only_the_colours_count(first: int) -> None:
     assert np.array_equal(decode_mask(bytes(data), formats=("BMP",)), DRAWN)
 
 
-def test_a_bmp_of_two_greys_in_8_bits_which_pillow_misreads_is_refused() -> None:
+def test_a_bmp_of_two_greys_in_8_bits_is_read() -> None:
     data = encode(palette(0, 0, 0, 255, 255, 255), "BMP")
-    with pytest.raises(UnreadableImageError, match="8 bits a pixel and two colours"):
-        decode_mask(data, formats=("BMP",))
+    assert np.array_equal(decode_mask(data, formats=("BMP",)), DRAWN)
 
 
 @pytest.mark.parametrize(
