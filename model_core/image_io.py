@@ -2,7 +2,7 @@
 
 | in the file | what becomes of it |
 | --- | --- |
-| EXIF (or TIFF) orientation | applied: everything after this module is upright |
+| EXIF (or TIFF) orientation, not XMP's | applied: everything after this module is upright |
 | embedded ICC profile | converted to sRGB (perceptual); a broken one is ignored, as browsers do |
 | grey, 1-bit, palette | expanded to RGB |
 | 16 bits a channel | scaled to 8 (grey: rounded; colour: Pillow keeps the high byte) |
@@ -10,7 +10,9 @@
 | CMYK, YCCK | converted through the profile, or by Pillow's formula where there is none |
 | MPO (many cameras) | its main frame |
 | HEIC, AVIF (phones) | the primary image, as `model_core.images.heif` says |
+| TIFF pages marked as reduced or as mask | passed over |
 | animation, several pages | refused: one photograph is expected |
+| camera raw | refused: a preview is no photograph |
 | DICOM | as `model_core.dicom.reader` says; it knows no orientation |
 """
 
@@ -190,14 +192,6 @@ def _open(data: bytes) -> ImageFile:
 
 
 def _refuse_frames(image: Pillow.Image) -> None:
-    if image.format == "TIFF":
-        # Asking for page 1 walks one directory; n_frames would walk all of a hostile file's.
-        try:
-            image.seek(1)
-        except EOFError:
-            image.seek(0)
-            return
-        raise MultiFrameImageError("the TIFF file has several pages, expected one photograph")
     if getattr(image, "is_animated", False):
         raise MultiFrameImageError(f"the {image.format} file is animated, expected one photograph")
 

@@ -8,11 +8,12 @@ import re
 import struct
 
 from model_core.dicom.header import announced_size
+from model_core.errors import InputError
 from model_core.images import heif_boxes
+from model_core.images.tiff_pages import HEIGHT, WIDTH, photograph_directory
 
 _MOST_SEGMENTS = 200
 """JPEG segments looked at before the size: a camera writes ten, a large colour profile forty."""
-_MOST_TAGS = 100
 _RLE_SIZE = re.compile(rb'"size"\s*:\s*\[\s*(\d{1,9})\s*,\s*(\d{1,9})\s*\]')
 _IMAGE_SIZE = re.compile(rb'"height"\s*:\s*(\d{1,9})\s*,\s*"width"\s*:\s*(\d{1,9})')
 """Beside polygons, as `format=polygon` writes it."""
@@ -96,16 +97,13 @@ def _jpeg(data: bytes) -> tuple[int, int]:
 
 
 def _tiff(data: bytes) -> tuple[int, int]:
-    order = "<" if data.startswith(b"II") else ">"
-    (directory,) = struct.unpack_from(f"{order}I", data, 4)
-    (count,) = struct.unpack_from(f"{order}H", data, directory)
-    sides = {256: 0, 257: 0}
-    for i in range(min(count, _MOST_TAGS)):
-        place = directory + 2 + 12 * i
-        tag, kind = struct.unpack_from(f"{order}HH", data, place)
-        if tag in sides:
-            (sides[tag],) = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, place + 8)
-    return sides[256], sides[257]
+    try:
+        directory = photograph_directory(data)
+    except InputError:  # it will not be decoded
+        return 0, 0
+    if directory is None:
+        return 0, 0
+    return directory.first(WIDTH, 0), directory.first(HEIGHT, 0)
 
 
 def _webp(data: bytes) -> tuple[int, int]:

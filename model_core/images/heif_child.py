@@ -27,6 +27,7 @@ def main() -> None:
         return
     picture = image.to_pillow() if kind == "HEIC" else image
     picture.load()
+    picture.info.pop("xmp", None)  # where Pillow looks for an orientation, too
     # The transformations of HEIC are applied by its decoder, where EXIF has no say; Pillow puts
     # those of AVIF into EXIF.
     turn = 1 if kind == "HEIC" else picture.getexif().get(0x0112, 1)

@@ -32,6 +32,8 @@ _UNCHECKED = {
 """Ways to pack pixels in which libtiff does not tell damage, by their number."""
 _FAX_ZEROS = 11
 _HEADER_BYTES = 8
+_REVERSED = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)), bitorder="little").tobytes()
+"""Each byte with its bits in the other order."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ def _check_content(
 ) -> None:
     if not packed:  # of a file that does not say how long its parts are
         return
+    if packing in (*_DEFLATE, _PACKBITS) and image.tag_v2.get(_FILL_ORDER, 1) == 2:
+        packed = packed.translate(_REVERSED)
     if packing == _RAW and len(packed) < part.unpacked:
         raise _damaged(f"{what} has {len(packed)} of {part.unpacked} bytes")
     if packing in _DEFLATE and not _inflates(packed, part.unpacked_whole):

@@ -12,7 +12,7 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from model_core.errors import UnreadableImageError
-from model_core.images import bmp, jpeg, jpeg_segments, png, webp
+from model_core.images import bmp, jpeg, jpeg_segments, png, tiff_levels, webp
 from model_core.images.tiff import check_tiff
 
 
@@ -25,7 +25,9 @@ def open_image(data: bytes, kind: str) -> ImageFile:
 
     Raises:
         UnreadableImageError: a part that the pixels need is missing or damaged.
-        UnsupportedImageError: coded in a way in which missing pixels cannot be seen.
+        UnsupportedImageError: camera raw, of levels that are not read, or coded in a way in which
+            missing pixels cannot be seen.
+        MultiFrameImageError: a TIFF of several pages.
         Exception: whatever else Pillow raises on a damaged header.
     """
     if kind in ("JPEG", "PNG"):
@@ -33,11 +35,16 @@ def open_image(data: bytes, kind: str) -> ImageFile:
         image = Pillow.open(io.BytesIO(pixels.data), formats=(kind,))
         image.info["icc_profile"] = pixels.profile
         return image
-    if kind == "BMP":
-        return bmp.open_bmp(data)
-    if kind == "WEBP":
+    if kind == "TIFF":
+        image = tiff_levels.open_tiff(data)
+    elif kind == "BMP":
+        image = bmp.open_bmp(data)
+    else:
         data = webp.only_pixels(data)
-    return Pillow.open(io.BytesIO(data), formats=(kind,))
+        image = Pillow.open(io.BytesIO(data), formats=(kind,))
+    # Pillow looks for an orientation in XMP too, where nobody else does.
+    image.info.pop("xmp", None)
+    return image
 
 
 def load_image(image: ImageFile) -> None:
@@ -60,4 +67,5 @@ def load_image(image: ImageFile) -> None:
         if isinstance(image, TiffImageFile):
             check_tiff(image, data)
         image.load()
+        tiff_levels.restore_levels(image)
         bmp.restore_alpha(image)

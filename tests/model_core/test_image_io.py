@@ -154,6 +154,36 @@ def test_a_turned_photograph_with_odd_exif_beside_its_orientation_is_upright(tag
     assert quarter_colours(picture) == [RED, GREEN, BLUE, WHITE]
 
 
+def xmp(orientation: int) -> bytes:
+    """A packet of XMP that names an orientation."""
+    return (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-'
+        b'syntax-ns#"><rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" '
+        b'tiff:Orientation="%d"/></rdf:RDF></x:xmpmeta>' % orientation
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        pytest.param("TIFF", {"tiffinfo": {700: xmp(6)}}, id="TIFF"),
+        pytest.param("TIFF", {"tiffinfo": {700: xmp(6)}, "compression": "tiff_lzw"}, id="LZW TIFF"),
+        pytest.param("WEBP", {"lossless": True, "xmp": xmp(6)}, id="WebP"),
+        pytest.param("JPEG", {**FINE, "xmp": xmp(6)}, id="JPEG"),
+    ],
+)
+def test_an_orientation_in_xmp_alone_does_not_count(kind: str, options: dict[str, Any]) -> None:
+    data = encode(quarters(), kind, **options)
+    assert b"tiff:Orientation" in data
+    assert quarter_colours(decode_image(data).picture) == [RED, GREEN, BLUE, WHITE]
+
+
+def test_the_orientation_of_a_tiff_counts_beside_another_in_xmp() -> None:
+    stored = quarters().transpose(Image.Transpose.ROTATE_90)
+    data = encode(stored, "TIFF", tiffinfo={700: xmp(3), 274: 6})
+    assert quarter_colours(decode_image(data).picture) == [RED, GREEN, BLUE, WHITE]
+
+
 # --- colour ----------------------------------------------------------------------------------
 
 

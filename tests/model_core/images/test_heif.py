@@ -93,6 +93,12 @@ def test_a_turn_is_applied_once(data: bytes) -> None:
     assert colours(photograph.picture) == ["blue", "red", "white", "green"]
 
 
+def test_the_xmp_of_an_avif_does_not_turn_it() -> None:
+    packet = b'<rdf:Description tiff:Orientation="6"/>'
+    assert colours(decode_image(avif(xmp=packet)).picture) == colours(decode_image(avif()).picture)
+    assert decode_image(avif(xmp=packet)).height == decode_image(avif()).height
+
+
 def test_exif_has_no_say_in_a_heic() -> None:
     at = TURNED.index(b"irot")
     data = TURNED[:at] + b"free" + TURNED[at + 4 :]
