@@ -3,7 +3,7 @@
 | in the file | what becomes of it |
 | --- | --- |
 | EXIF (or TIFF) orientation, not XMP's | applied: everything after this module is upright |
-| embedded ICC profile | converted to sRGB (perceptual); a broken one is ignored, as browsers do |
+| embedded ICC profile | converted to sRGB unless its numbers are; a broken one is ignored |
 | grey, 1-bit, palette | expanded to RGB |
 | 16 bits a channel | scaled to 8 (grey: rounded; colour: Pillow keeps the high byte) |
 | alpha | laid over white, as an image viewer shows it; 0 in every pixel of a BMP is none |
@@ -16,7 +16,6 @@
 | DICOM | as `model_core.dicom.reader` says; it knows no orientation |
 """
 
-import io
 import warnings
 from dataclasses import dataclass
 
@@ -26,7 +25,6 @@ import numpy as np
 from PIL import (
     BmpImagePlugin,  # noqa: F401
     ExifTags,
-    ImageCms,
     JpegImagePlugin,  # noqa: F401
     PngImagePlugin,  # noqa: F401
     TiffImagePlugin,  # noqa: F401
@@ -44,6 +42,7 @@ from model_core.errors import (
     UnsupportedImageError,
 )
 from model_core.images import heif_boxes
+from model_core.images.colour_profile import to_srgb
 from model_core.images.heif import decode_heif
 from model_core.images.jpeg import reduced_for
 from model_core.images.whole import load_image, open_image
@@ -80,7 +79,6 @@ _UPRIGHT = {
     7: Pillow.Transpose.TRANSVERSE,
     8: Pillow.Transpose.ROTATE_90,
 }
-_SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 # Pillow warns of odd metadata and from 89 Mpx; our own limit decides, and says so in an error.
 # Once for the process: silencing them around each call would not be thread-safe.
@@ -157,12 +155,12 @@ def sniff(data: bytes) -> str | None:
 def _decode(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -> Photograph:
     if sniff(data) == "DICOM":
         frame = decode_dicom(data, max_pixels=max_pixels, at_least=at_least)
-        picture = _to_srgb(frame.picture)
+        picture = _as_rgb(frame.picture)
         return Photograph(picture, frame.height, frame.width, frame.spacing_mm)
     if (kind := sniff(data)) in ("HEIC", "AVIF"):
         heif = decode_heif(data, kind, max_pixels)
         method = _UPRIGHT.get(heif.getexif().get(_ORIENTATION, 1))
-        picture = _to_srgb(heif if method is None else heif.transpose(method))
+        picture = _as_rgb(heif if method is None else heif.transpose(method))
         return Photograph(picture, picture.height, picture.width)
     image = _open(data)
     width, height = image.size
@@ -175,7 +173,7 @@ def _decode(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -> P
     if at_least is not None and image.format == "JPEG":
         reduced_for(image, at_least[::-1] if orientation in (5, 6, 7, 8) else at_least)
     reduced = image.size != (width, height)
-    picture = _to_srgb(_upright(image))
+    picture = _as_rgb(_upright(image))
     if not reduced:
         width, height = picture.size
     elif orientation in (5, 6, 7, 8):
@@ -203,7 +201,7 @@ def _upright(image: ImageFile) -> Pillow.Image:
     return image if method is None else image.transpose(method)
 
 
-def _to_srgb(image: Pillow.Image) -> Pillow.Image:
+def _as_rgb(image: Pillow.Image) -> Pillow.Image:
     if image.mode.startswith("I;16"):
         profile = image.info.get("icc_profile")
         grey = np.asarray(image).astype(np.uint32)
@@ -215,7 +213,7 @@ def _to_srgb(image: Pillow.Image) -> Pillow.Image:
         )
     if image.mode in ("P", "PA", "LA", "La", "RGBA", "RGBa") or "transparency" in image.info:
         return _over_white(image)
-    return _through_profile(image)
+    return to_srgb(image)
 
 
 def _over_white(image: Pillow.Image) -> Pillow.Image:
@@ -223,20 +221,5 @@ def _over_white(image: Pillow.Image) -> Pillow.Image:
     white = Pillow.new("RGB", image.size, (255, 255, 255))
     colours = layer.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB")
     colours.info["icc_profile"] = image.info.get("icc_profile")
-    white.paste(_through_profile(colours), mask=layer.getchannel("A"))
+    white.paste(to_srgb(colours), mask=layer.getchannel("A"))
     return white
-
-
-def _through_profile(image: Pillow.Image) -> Pillow.Image:
-    profile = image.info.get("icc_profile")
-    if profile and image.mode in ("RGB", "L", "CMYK"):
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            # Nearly every profile met in practice is sRGB itself: converting would change nothing.
-            if "sRGB" not in ImageCms.getProfileDescription(source):
-                converted = ImageCms.profileToProfile(image, source, _SRGB, outputMode="RGB")
-                if converted is not None:
-                    return converted
-        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            return image.convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it

@@ -23,6 +23,20 @@ def red_and_green_swapped(description: str = "Swapped") -> bytes:
     return _profile("mntr", "RGB ", "XYZ ", tags, description)
 
 
+def gamma_with_srgb_primaries(gamma: float, description: str) -> bytes:
+    """An RGB profile of sRGB's primaries whose light is the values to a power."""
+    curve = _curve(gamma)
+    tags = {
+        "rXYZ": _xyz(_RED),
+        "gXYZ": _xyz(_GREEN),
+        "bXYZ": _xyz(_BLUE),
+        "rTRC": curve,
+        "gTRC": curve,
+        "bTRC": curve,
+    }
+    return _profile("mntr", "RGB ", "XYZ ", tags, description)
+
+
 def linear_grey() -> bytes:
     """A grey profile whose values are proportional to light: 55 of 255 is sRGB's 128."""
     return _profile("mntr", "GRAY", "XYZ ", {"kTRC": _curve(1.0)}, "Linear grey")

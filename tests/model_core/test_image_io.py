@@ -334,8 +334,6 @@ def test_an_embedded_profile_is_converted_to_srgb(
         pytest.param(plain("RGB", (9, 8, 7)), red_and_green_swapped()[:200], id="truncated"),
         pytest.param(plain("RGB", (9, 8, 7)), linear_grey(), id="grey profile, colour picture"),
         pytest.param(plain("L", 9), red_and_green_swapped(), id="colour profile, grey picture"),
-        pytest.param(plain("RGB", (9, 8, 7)), red_and_green_swapped("sRGB IEC61966-2.1"),
-                     id="sRGB by its own word"),
     ],
 )  # fmt: skip
 def test_a_profile_that_cannot_be_used_is_ignored(picture: Image.Image, profile: bytes) -> None:
