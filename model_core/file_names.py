@@ -6,7 +6,8 @@ One place for the trainer, the command `lesion` and the service's ZIP archives.
 import re
 import unicodedata
 
-from model_core.image_io import FORMATS, sniff
+from model_core.image_io import FORMATS
+from model_core.images.file_types import sniff
 
 PHOTOGRAPH_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm"})
 """Endings of photographs, in lower case; a file with another one is known by its first bytes."""

@@ -41,8 +41,8 @@ from model_core.errors import (
     UnreadableImageError,
     UnsupportedImageError,
 )
-from model_core.images import heif_boxes
 from model_core.images.colour_profile import to_srgb
+from model_core.images.file_types import other_type, sniff
 from model_core.images.heif import decode_heif
 from model_core.images.jpeg import reduced_for
 from model_core.images.whole import load_image, open_image
@@ -55,20 +55,6 @@ FORMATS = frozenset({"JPEG", "PNG", "TIFF", "BMP", "WEBP"})
 
 ACCEPTED = "JPEG, PNG, TIFF, BMP, WebP, HEIC, AVIF or DICOM"
 
-_MAGIC: tuple[tuple[int, bytes, str], ...] = (
-    # First: the preamble before it may be that of a TIFF file (DICOM PS3.10, section 7.1).
-    (128, b"DICM", "DICOM"),
-    (0, b"\xff\xd8\xff", "JPEG"),
-    (0, b"\x89PNG\r\n\x1a\n", "PNG"),
-    (0, b"II*\x00", "TIFF"),
-    (0, b"MM\x00*", "TIFF"),
-    (0, b"BM", "BMP"),
-    (8, b"WEBP", "WEBP"),
-    (0, b"GIF8", "GIF"),
-    (0, b"%PDF", "PDF"),
-    (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
-    (0, b"PK\x03\x04", "ZIP"),
-)
 _ORIENTATION = ExifTags.Base.Orientation
 _UPRIGHT = {
     2: Pillow.Transpose.FLIP_LEFT_RIGHT,
@@ -139,19 +125,6 @@ def decode_image(
         ) from exc
 
 
-def sniff(data: bytes) -> str | None:
-    """Name of the file type that the first bytes announce, or None where they are not known.
-
-    Example:
-        >>> sniff(b"GIF89a"), sniff(b"hello")
-        ('GIF', None)
-    """
-    for offset, magic, name in _MAGIC:
-        if data[offset : offset + len(magic)] == magic:
-            return name
-    return heif_boxes.kind_of(data)
-
-
 def _decode(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -> Photograph:
     if sniff(data) == "DICOM":
         frame = decode_dicom(data, max_pixels=max_pixels, at_least=at_least)
@@ -184,6 +157,9 @@ def _decode(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -> P
 def _open(data: bytes) -> ImageFile:
     kind = sniff(data)
     if kind not in FORMATS:
+        other = None if kind else other_type(data)
+        if other is not None:
+            raise UnsupportedImageError(f"found {other.name}, expected {ACCEPTED}; {other.way_out}")
         found = f"a {kind} file" if kind else "bytes of no image type we know"
         raise UnsupportedImageError(f"found {found}, expected {ACCEPTED}")
     return open_image(data, kind)

@@ -20,7 +20,8 @@ from model_core.errors import (
     UnreadableImageError,
     UnsupportedImageError,
 )
-from model_core.image_io import MAX_PIXELS, sniff
+from model_core.image_io import MAX_PIXELS
+from model_core.images.file_types import other_type, sniff
 from model_core.images.whole import load_image, open_image
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -86,8 +87,12 @@ def decode_mask(
     """
     kind = sniff(data)
     if kind is None or kind not in formats:
+        other = None if kind else other_type(data)
         found = f"a {kind} file" if kind else f"{len(data)} bytes of another type"
-        raise UnsupportedImageError(f"the mask is {found}, expected {' or '.join(formats)}")
+        found, way_out = (other.name, f"; {other.way_out}") if other else (found, "")
+        raise UnsupportedImageError(
+            f"the mask is {found}, expected {' or '.join(formats)}{way_out}"
+        )
     values = _values(data, kind, max_pixels)
     levels = np.unique(values)
     if len(levels) > 2 or not np.isfinite(levels).all():

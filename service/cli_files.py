@@ -15,7 +15,7 @@ from model_core.file_names import (
     is_beside,
     is_litter,
 )
-from model_core.image_io import sniff
+from model_core.images.file_types import sniff
 
 MASK_TYPES = ("PNG", "BMP", "TIFF")
 _ENDINGS = ("_segmentation", "_lesion", "_mask", "_truth")

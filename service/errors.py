@@ -332,7 +332,9 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         "Unsupported image type",
         "The file's first bytes, not its name or declared type, say that it is of a type which "
         "is not read here. Photographs are JPEG, PNG, TIFF, BMP, WebP, HEIC, AVIF or DICOM "
-        "(what of it is in docs/dicom.md); masks are PNG or COCO JSON.",
+        "(what of it is in docs/dicom.md); masks are PNG or COCO JSON. Camera raw, BigTIFF, "
+        "packed files, base64 and TIFF pixels of unusual depth are named in `detail`, with what "
+        "to do.",
         "found a GIF file, expected JPEG, PNG, TIFF, BMP, WebP, HEIC, AVIF or DICOM",
     ),
     UnsupportedMediaTypeError: Problem(
@@ -357,7 +359,7 @@ PROBLEMS: dict[type[SegmentationError], Problem] = {
         "multi-frame-image",
         "Several frames or pages",
         "The file is an animation or has several pages or frames. Send the one photograph that is "
-        "meant.",
+        "meant. TIFF pages marked as reduced or as mask of another are passed over.",
         "the TIFF file has several pages, expected one photograph",
     ),
     InvalidMaskError: Problem(

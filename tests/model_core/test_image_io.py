@@ -18,7 +18,8 @@ from model_core.errors import (
     UnreadableImageError,
     UnsupportedImageError,
 )
-from model_core.image_io import decode_image, sniff
+from model_core.image_io import decode_image
+from model_core.images.file_types import sniff
 from tests.icc import cyan_is_black, linear_grey, red_and_green_swapped
 from tests.pictures import encode, exif, lesion, png_file, quarters, tiff_file, turned
 

@@ -14,9 +14,10 @@ from model_core.errors import (
     UnreadableImageError,
     UnsupportedImageError,
 )
-from model_core.image_io import decode_image, sniff
+from model_core.image_io import decode_image
 from model_core.image_size import announced_pixels
 from model_core.images import heif, heif_boxes
+from model_core.images.file_types import sniff
 from tests.icc import red_and_green_swapped
 from tests.pictures import encode, exif, quarters
 
