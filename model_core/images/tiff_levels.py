@@ -10,8 +10,9 @@ import struct
 
 import numpy as np
 from PIL import Image as Pillow
-from PIL import UnidentifiedImageError
+from PIL import ImagePalette, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from model_core.errors import UnsupportedImageError
 from model_core.images import tiff_pages as tiff
@@ -21,6 +22,7 @@ _COLOURS = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr",
 _READ_COLOURS = (0, 1, 2, 3, 5, 6)
 _READ_BITS = {(1,), (2,), (4,), (8,), (16,)}
 _UNSIGNED = 1
+_PALETTE = 320
 _FORMATS = {2: "signed", 3: "floating point", 5: "complex", 6: "complex"}
 _RAW = 1
 _INVERTED, _BITS = "inverted", "bits"
@@ -48,6 +50,7 @@ def open_tiff(data: bytes) -> ImageFile:
         if _is_unusual(directory):
             raise _unsupported(directory) from None
         raise
+    _restore_palette(image)
     image.info |= {_INVERTED: inverted, _BITS: bits}
     return image
 
@@ -62,6 +65,14 @@ def restore_levels(image: ImageFile) -> None:
         image.frombytes((values << 4 | values >> 8).astype(form).tobytes())
     if image.info.get(_INVERTED):
         image.frombytes((~np.frombuffer(image.tobytes(), np.uint8)).tobytes())
+
+
+def _restore_palette(image: ImageFile) -> None:
+    """Take a palette's values for bytes where none is larger, as libtiff does."""
+    if image.mode in ("P", "PA") and isinstance(image, TiffImageFile):
+        values = image.tag_v2[_PALETTE]
+        if max(values) < 256:
+            image.palette = ImagePalette.raw("RGB;L", bytes(values))
 
 
 def _rewritten(data: bytes, directory: tiff.Directory, inverted: bool) -> bytes:

@@ -110,3 +110,14 @@ def test_a_page_of_8_bits_is_as_pillow_reads_it() -> None:
     page.pixels = [bytes(range(210))]
     picture = Image.frombytes("RGB", (WIDTH, HEIGHT), bytes(range(210)))
     assert decode_image(tiff([page])).picture.tobytes() == picture.tobytes()
+
+
+@pytest.mark.parametrize("most", [255, 65535])
+def test_a_palette_of_bytes_is_read_as_one_of_16_bits(most: int) -> None:
+    indices = levels(4).astype(np.uint8)
+    page = Page((HEIGHT, WIDTH), [indices.tobytes()], {BITS: 8, PACKING: RAW, COLOURS: 3})
+    red = [most * (index % 16) // 15 for index in range(256)]
+    page.tags[320] = red + [0] * 256 + [most] * 256
+    picture = np.asarray(decode_image(tiff([page])).picture).astype(int)
+    assert abs(picture[..., 0] - indices * 17.0).max() <= 1
+    assert (picture[..., 1:] == (0, 255)).all()
