@@ -2,11 +2,12 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -27,6 +28,7 @@ from service.errors import (
     Problem,
     problem_of,
 )
+from service.quoting import unknown_name
 from service.request_record import current_record
 
 PROBLEM_JSON = "application/problem+json"
@@ -111,12 +113,25 @@ async def _on_invalid(request: Request, exc: RequestValidationError) -> Response
     faults = [
         Fault(
             str(error["loc"][-1]),
-            error["msg"].removeprefix("Value error, "),
+            _detail(request, error),
             place=str(error["loc"][0]),
         )
         for error in exc.errors()
     ]
     return await _on_error(request, InvalidRequestError(*faults))
+
+
+def _detail(request: Request, error: Mapping[str, Any]) -> str:
+    """Text of one validation error; of an unknown parameter, which one was probably meant."""
+    if error["type"] == "extra_forbidden":
+        return unknown_name(str(error["loc"][-1]), _parameters(request.scope["route"]))
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
+def _parameters(route: APIRoute) -> list[str]:
+    """Names of a route's query parameters; each of ours takes them as the fields of one model."""
+    models = [field.field_info.annotation for field in route.dependant.query_params]
+    return [name for model in models for name in getattr(model, "model_fields", {})]
 
 
 async def _on_client_gone(request: Request, exc: ClientDisconnect) -> Response:

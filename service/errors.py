@@ -218,7 +218,8 @@ _INVALID_REQUEST = Problem(
     422,
     "invalid-request",
     "Invalid request",
-    "A query parameter or form field is missing, unknown or out of range. `errors` names each one.",
+    "A query parameter or form field is missing, unknown or out of range. `errors` names each one, "
+    "and of an unknown parameter the nearest that the route has.",
     "threshold: Input should be less than 1",
 )
 

@@ -5,6 +5,7 @@ A field name, a path or a header may hold a patient's name, and answers end up i
 
 import difflib
 import mimetypes
+from collections.abc import Collection
 
 FIELDS = frozenset(
     {
@@ -41,6 +42,24 @@ def known_field(name: str) -> str:
         return name
     near = difflib.get_close_matches(name[:40], FIELDS, n=1, cutoff=0.8)
     return name if near and abs(len(name) - len(near[0])) <= 2 else UNKNOWN
+
+
+def unknown_name(name: str, names: Collection[str]) -> str:
+    """What to say of a parameter that a route does not have; it quotes the route's own names alone.
+
+    Args:
+        name: As the caller wrote it.
+        names: Those of the route.
+
+    Example:
+        >>> unknown_name("treshold", ["model", "threshold"])
+        'no such parameter, did you mean threshold?'
+        >>> unknown_name("Jane-Doe-1970", ["model", "threshold"])
+        'no such parameter, expected model, threshold'
+    """
+    near = difflib.get_close_matches(name[:40].lower(), names, n=1)
+    meant = f"did you mean {near[0]}?" if near else f"expected {', '.join(sorted(names))}"
+    return f"no such parameter, {meant}"
 
 
 def known_media_type(declared: str) -> str:

@@ -172,6 +172,27 @@ def test_a_query_that_cannot_be_served(
     assert [fault.field for fault in problem.errors or []] == ([field] if field else [])
 
 
+@pytest.mark.parametrize(
+    ("path", "name", "expected"),
+    [
+        ("/segment", "treshold", "did you mean threshold?"),
+        ("/segment", "Threshold", "did you mean threshold?"),
+        ("/segment", "spacing", "did you mean spacing_mm?"),
+        ("/segment/batch", "measurement", "did you mean measurements?"),
+        ("/evaluate", "modell", "did you mean model?"),
+        ("/evaluate", "bits", "expected format, model, spacing_mm, threshold"),
+        ("/evaluate", "Jane-Doe-1970", "expected format, model, spacing_mm, threshold"),
+    ],
+)
+def test_an_unknown_parameter_is_answered_with_the_nearest_of_the_route(
+    client: TestClient, path: str, name: str, expected: str
+) -> None:
+    response = client.post(f"{path}?{name}=0.4", files={"image": JPEG})
+    problem = assert_problem(response, 422, "invalid-request")
+    (fault,) = problem.errors or []
+    assert (fault.place, fault.detail) == ("query", f"no such parameter, {expected}")
+
+
 Fields = list[tuple[str, Any]]
 
 
