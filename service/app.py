@@ -20,7 +20,7 @@ from service.intake import Intake
 from service.openapi import DESCRIPTION
 from service.request_log import RequestLog
 from service.response_headers import AnswerHeaders, HeadAsGet, Preflights
-from service.routes import batch, docs, evaluate, health, models, segment
+from service.routes import batch, docs, evaluate, health, models, segment, segment_as
 from service.security import Doorkeeper
 from service.settings import Settings
 from service.shared_metrics import SharedMetrics
@@ -73,7 +73,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     app.state.audit = audit = AuditLog(target, app.state.telemetry) if target else None
     app.add_middleware(RequestLog, telemetry=app.state.telemetry, audit=audit)
     app.add_middleware(AnswerHeaders, origins=origins)  # the outermost, for answers to crashes too
-    for room in (segment, batch, evaluate, models, health, docs):
+    for room in (segment, segment_as, batch, evaluate, models, health, docs):
         app.include_router(room.router)
     return app
 

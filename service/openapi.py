@@ -47,7 +47,9 @@ from service.schemas import (
     BatchProblem,
     Evaluation,
     FeatureCollection,
+    PolygonAnnotation,
     ProblemDetails,
+    RleAnnotation,
 )
 
 Json = dict[str, Any]
@@ -65,14 +67,14 @@ Where the operator wants callers to have a key, it goes into `Authorization: Bea
 `X-API-Key: KEY`.
 """
 
-BODY_ERRORS = (
+FORM_ERRORS = (
     MalformedBodyError,
-    NotAcceptableError,
     BodyTooSlowError,
     BodyTooLargeError,
     UnsupportedMediaTypeError,
     InvalidRequestError,
 )
+BODY_ERRORS = (*FORM_ERRORS, NotAcceptableError)
 IMAGE_ERRORS = (
     ImageTooLargeError,
     UnsupportedImageError,
@@ -92,7 +94,16 @@ MODEL_ERRORS = (
     DeadlineError,
 )
 
-_MODELS = (Annotation, BatchLine, BatchProblem, FeatureCollection, Evaluation, ProblemDetails)
+_MODELS = (
+    Annotation,
+    RleAnnotation,
+    PolygonAnnotation,
+    BatchLine,
+    BatchProblem,
+    FeatureCollection,
+    Evaluation,
+    ProblemDetails,
+)
 _REFS = "#/components/schemas/{model}"
 _REQUEST_ID = "0f3c1e6a9d7b4c2f8a5e6d7c8b9a0f1e"
 
@@ -210,6 +221,7 @@ def document(app: FastAPI) -> Json:
         _, more = models_json_schema(models, ref_template=_REFS)  # type: ignore[arg-type]
         schemas = schema["components"]["schemas"] | more["$defs"]
         schema["components"]["schemas"] = dict(sorted(schemas.items()))
+        _drop_nulls(schema["paths"])
         _add_callers(schema["paths"], optional=app.state.doorkeeper.keys is None)
         _add_examples(schema["paths"], schemas)
         app.openapi_schema = schema
@@ -235,6 +247,17 @@ def example_of(schema: Json, schemas: Json) -> Any:
     if "items" in schema:
         return [example_of(schema["items"], schemas)]
     return example_of(schema["anyOf"][0], schemas)
+
+
+def _drop_nulls(paths: Json) -> None:
+    """Say of optional parameters what they are: a query has no null, only absence."""
+    for operation in (operation for path in paths.values() for operation in path.values()):
+        for parameter in operation.get("parameters", []):
+            schema = parameter["schema"]
+            options = [kind for kind in schema.get("anyOf", []) if kind != {"type": "null"}]
+            if len(options) == 1:
+                del schema["anyOf"]
+                schema.update(options[0])
 
 
 def _add_callers(paths: Json, *, optional: bool) -> None:

@@ -47,19 +47,21 @@ def _number(value: object) -> object:
     return decimal(value) if isinstance(value, str) else value
 
 
-Number = Annotated[float, BeforeValidator(_number)]
-"""What `decimal` reads."""
+_DECIMAL = BeforeValidator(_number)
+Probability = Annotated[float, Field(gt=0, lt=1), _DECIMAL]
+"""What `decimal` reads; bounds before the validator, or the document does not show them."""
+Pixels = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False), _DECIMAL]
 SpacingText = Annotated[str, AfterValidator(_checked_spacing)]
 """What `parse_spacing` reads."""
 
 
-class _ModelQuery(BaseModel):
+class MaskQuery(BaseModel):
+    """Parameters of every route that may ask a version for masks."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    threshold: Number | None = Field(
+    threshold: Probability | None = Field(
         default=None,
-        gt=0,
-        lt=1,
         description="Probability above which a pixel is lesion; by default the model card's.",
         examples=[0.5],
     )
@@ -73,18 +75,36 @@ class _ModelQuery(BaseModel):
     )
 
 
-class AnswerQuery(_ModelQuery):
-    """What an answer holds, beside its form; each only where that form has it."""
+class AnnotationQuery(MaskQuery):
+    """Parameters of a route that answers with one kind of JSON."""
 
-    tolerance_px: Number | None = Field(
+    measurements: bool = Field(
+        default=False,
+        description="Add measurements of the lesion to the JSON.",
+        examples=[True],
+    )
+    spacing_mm: SpacingText | None = Field(
         default=None,
-        ge=0,
-        le=100,
-        allow_inf_nan=False,
-        description="Farthest that a polygon's outline may lie from the mask's own, px; at 0 it "
-        "follows every pixel. Only with `polygon` and `geojson`; by default 1.",
+        description="Height and width of a pixel in mm, `row,col`. Only with `measurements`; adds "
+        "them in mm.",
+        examples=["0.02,0.02"],
+    )
+
+
+class PolygonQuery(AnnotationQuery):
+    """Parameters of a route that answers with polygons."""
+
+    tolerance_px: Pixels | None = Field(
+        default=None,
+        description="Farthest that an outline of `polygon` or `geojson` may lie from the mask's "
+        "own, px; at 0 it follows every pixel; by default 1.",
         examples=[1.0],
     )
+
+
+class AnswerQuery(PolygonQuery):
+    """What an answer holds, beside its form; each only where that form has it."""
+
     bits: Literal[8, 16] | None = Field(
         default=None,
         description="Depth of the probability's PNG. Only with `probability`; by default 8.",
@@ -96,18 +116,6 @@ class AnswerQuery(_ModelQuery):
         description="Forms within the ZIP, with commas between. Only with `zip`; by default "
         "`png,rle`.",
         examples=["png,rle,overlay"],
-    )
-
-    measurements: bool = Field(
-        default=False,
-        description="Add measurements of the lesion. Only with `rle`, `polygon` and `geojson`.",
-        examples=[True],
-    )
-    spacing_mm: SpacingText | None = Field(
-        default=None,
-        description="Height and width of a pixel in mm, `row,col`. Only with `measurements`; adds "
-        "them in mm.",
-        examples=["0.02,0.02"],
     )
 
     @field_validator("bits", mode="before")
@@ -185,17 +193,22 @@ class BatchQuery(AnswerQuery):
     )
 
 
-class EvaluateQuery(_ModelQuery):
-    """Parameters of `/evaluate`; `threshold` and `model` only with photographs."""
+class ScoresQuery(MaskQuery):
+    """Parameters of `/evaluate/scores`; `threshold` and `model` only with photographs."""
 
-    format: EvaluationFormat | None = Field(
-        default=None,
-        description="Scores as JSON, or a picture of one pair; by default `Accept` decides.",
-        examples=["json"],
-    )
     spacing_mm: SpacingText | None = Field(
         default=None,
         description="Height and width of a pixel in mm, `row,col`; adds distances in mm. By "
         "default a DICOM photograph's own Pixel Spacing.",
         examples=["0.02,0.02"],
+    )
+
+
+class EvaluateQuery(ScoresQuery):
+    """Parameters of `/evaluate`."""
+
+    format: EvaluationFormat | None = Field(
+        default=None,
+        description="Scores as JSON, or a picture of one pair; by default `Accept` decides.",
+        examples=["json"],
     )

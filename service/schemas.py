@@ -171,6 +171,25 @@ class Annotation(_Strict):
     )
 
 
+class RleAnnotation(Annotation):
+    """A COCO annotation whose mask is run lengths."""
+
+    segmentation: RleMask
+
+
+class PolygonAnnotation(Annotation):
+    """A COCO annotation whose mask is polygons."""
+
+    segmentation: list[list[float]] = Field(
+        description="Lists of x, y, x, y ... whose union is the mask, in the frame of the upright "
+        "photograph.",
+        examples=[[[1.0, 0.0, 2.0, 0.0, 2.0, 2.0, 1.0, 2.0]]],
+    )
+    tolerance_px: Distance = Field(
+        description="Farthest that they may lie from the mask's own outline, px.", examples=[1.0]
+    )
+
+
 class BatchLine(Annotation):
     """One photograph's line of a batch: its annotation, and where it stood."""
 
@@ -370,7 +389,7 @@ class VersionDetail(VersionEntry):
     )
 
 
-class Status(_Strict):
+class ProbeStatus(_Strict):
     """Answer of a probe."""
 
     status: Literal["ok"] = Field(default="ok", examples=["ok"])

@@ -11,20 +11,24 @@ from model_core.errors import InvalidMaskError, InvalidRleError, ShapeMismatchEr
 from model_core.image_size import announced_pixels
 from service.answers import model_headers
 from service.dependencies import EngineOf, SettingsOf
-from service.errors import Fault, InvalidRequestError, TooManyPixelsError
+from service.engine import Engine
+from service.errors import Fault, InvalidRequestError, NotAcceptableError, TooManyPixelsError
 from service.evaluation import Evaluator, check_pixels, pairs_of, without_unchosen
 from service.negotiation import negotiate
 from service.openapi import (
-    BODY_ERRORS,
+    FORM_ERRORS,
     IMAGE_ERRORS,
     MODEL_ERRORS,
+    MODEL_HEADERS,
+    answers,
     file_field,
     json_or_png,
     problems,
 )
-from service.queries import EvaluateQuery, EvaluationFormat
+from service.queries import EvaluateQuery, EvaluationFormat, ScoresQuery
 from service.schemas import Evaluation
 from service.security import needs
+from service.settings import Settings
 from service.uploads import read_form
 
 router = APIRouter(tags=["evaluation"], dependencies=[needs("evaluate")])
@@ -51,32 +55,31 @@ _BODY = {
                     }
                     for name, text in _FIELDS.items()
                 },
-                "required": ["truth"],
-                "oneOf": [{"required": ["image"]}, {"required": ["pred"]}],
+                "required": ["truth"],  # generators lose the fields beside a oneOf
                 "additionalProperties": False,
             }
         }
     },
 }
-_RESPONSES = {
-    200: json_or_png("Scores, or the picture of one pair.", Evaluation),
-    **problems(
-        *BODY_ERRORS,
-        *IMAGE_ERRORS,
-        TooManyPixelsError,
-        InvalidMaskError,
-        InvalidRleError,
-        ShapeMismatchError,
-        *MODEL_ERRORS,
-    ),
-}
+_ERRORS = (
+    *FORM_ERRORS,
+    *IMAGE_ERRORS,
+    TooManyPixelsError,
+    InvalidMaskError,
+    InvalidRleError,
+    ShapeMismatchError,
+    *MODEL_ERRORS,
+)
 
 
 @router.post(
     "/evaluate",
     summary="Score masks against experts' masks",
     response_class=Response,
-    responses=_RESPONSES,
+    responses={
+        200: json_or_png("Scores, or the picture of one pair.", Evaluation),
+        **problems(*_ERRORS, NotAcceptableError),
+    },
     openapi_extra={"requestBody": _BODY},
 )
 async def evaluate(
@@ -85,7 +88,7 @@ async def evaluate(
     engine: EngineOf,
     settings: SettingsOf,
 ) -> Response:
-    r"""Repeated fields make a set; they pair in the order sent.
+    r"""Send `truth` with `image` or `pred`; repeated fields make a set and pair in the order sent.
 
     The picture colours true positives blue, false positives orange and false negatives purple.
 
@@ -95,6 +98,38 @@ async def evaluate(
             'http://127.0.0.1:8000/evaluate?format=png'
     """
     form = query.format or negotiate(request.headers.getlist("accept"), _OFFERS)
+    response = await _answer(request, query, engine, settings, form)
+    response.headers["Vary"] = "Accept"
+    return response
+
+
+@router.post(
+    "/evaluate/scores",
+    summary="Score masks against experts' masks, as JSON",
+    response_class=Response,
+    responses={
+        200: answers("Scores.", {"application/json": Evaluation}, headers=MODEL_HEADERS),
+        **problems(*_ERRORS),
+    },
+    openapi_extra={"requestBody": _BODY},
+)
+async def evaluate_scores(
+    request: Request,
+    query: Annotated[ScoresQuery, Query()],
+    engine: EngineOf,
+    settings: SettingsOf,
+) -> Response:
+    """As `/evaluate?format=json`, whatever `Accept` says. Send `truth` with `image` or `pred`."""
+    return await _answer(request, query, engine, settings, "json")
+
+
+async def _answer(
+    request: Request,
+    query: ScoresQuery,
+    engine: Engine,
+    settings: Settings,
+    form: EvaluationFormat,
+) -> Response:
     sent = await read_form(request, fields=_FIELDS, max_parts=2 * settings.max_pairs)
     parts = without_unchosen(sent)
     pairs = pairs_of(parts, max_pairs=settings.max_pairs)
@@ -115,14 +150,12 @@ async def evaluate(
         evaluator = Evaluator(engine, version, query.threshold, limit, spacing)
         answer = evaluator.picture(pairs[0]) if form == "png" else evaluator.scores(pairs)
         content, stages = await answer
-        headers = {"Vary": "Accept"} | (model_headers(version, stages) if version else {})
+        headers = model_headers(version, stages) if version else {}
     media_type = "image/png" if form == "png" else "application/json"
     return Response(content, headers=headers, media_type=media_type)
 
 
-def _check_query(
-    query: EvaluateQuery, form: EvaluationFormat, *, predicts: bool, pairs: int
-) -> None:
+def _check_query(query: ScoresQuery, form: EvaluationFormat, *, predicts: bool, pairs: int) -> None:
     faults = []
     if form == "png" and pairs != 1:
         faults.append(Fault("format", f"png takes one pair, found {pairs}", place="query"))

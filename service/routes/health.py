@@ -7,7 +7,7 @@ from starlette.responses import Response
 from service.dependencies import ConditionOf, EngineOf, MetricsOf
 from service.errors import DeadError, NotReadyError
 from service.openapi import problems
-from service.schemas import Status
+from service.schemas import ProbeStatus
 from service.security import needs
 
 router = APIRouter(tags=["operation"])
@@ -24,17 +24,17 @@ _METRICS_RESPONSE = {
 
 
 @router.get("/healthz", summary="Is the process alive?", responses=problems(DeadError))
-async def healthz(condition: ConditionOf) -> Status:
+async def healthz(condition: ConditionOf) -> ProbeStatus:
     """Answers 200, until only killing the process would help.
 
     It stays 200 while the network is loaded anew or the service stops: `/readyz` tells of that.
     """
     condition.check_alive()
-    return Status()
+    return ProbeStatus()
 
 
 @router.get("/readyz", summary="Can it segment?", responses=problems(NotReadyError))
-async def readyz(engine: EngineOf, condition: ConditionOf) -> Status:
+async def readyz(engine: EngineOf, condition: ConditionOf) -> ProbeStatus:
     """Answers 200 once a production version is loaded and has passed its golden test.
 
     While the network is stuck or failing it answers 503; after SIGTERM too, while everything else
@@ -45,7 +45,7 @@ async def readyz(engine: EngineOf, condition: ConditionOf) -> Status:
     """
     condition.check_ready()
     async with engine.version(None):
-        return Status()
+        return ProbeStatus()
 
 
 @router.get(

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from model_core.image_size import announced_pixels
 from service.answers import encode_answer, media_type_of, model_headers
 from service.dependencies import EngineOf
+from service.engine import Engine
 from service.errors import InvalidRequestError
 from service.negotiation import negotiate
 from service.openapi import (
@@ -15,11 +16,12 @@ from service.openapi import (
     IMAGE_ERRORS,
     MODEL_ERRORS,
     SEGMENT_HEADERS,
+    Json,
     answers,
     file_field,
     problems,
 )
-from service.queries import AnswerFormat, SegmentQuery, misplaced
+from service.queries import AnswerFormat, AnswerQuery, SegmentQuery, misplaced
 from service.schemas import Annotation, FeatureCollection
 from service.security import needs
 from service.segmented import Segmented
@@ -39,19 +41,20 @@ _RAW_TYPES = (
     *(f"image/{kind}" for kind in ("jpeg", "png", "tiff", "bmp", "webp")),
     "application/dicom",
 )
+PHOTOGRAPH_FORM: Json = {
+    "multipart/form-data": {
+        "schema": {
+            "type": "object",
+            "properties": {"image": file_field("JPEG, PNG, TIFF, BMP, WebP, HEIC, AVIF or DICOM.")},
+            "required": ["image"],
+            "additionalProperties": False,
+        }
+    }
+}
 _BODY = {
     "required": True,
     "content": {
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "properties": {
-                    "image": file_field("JPEG, PNG, TIFF, BMP, WebP, HEIC, AVIF or DICOM.")
-                },
-                "required": ["image"],
-                "additionalProperties": False,
-            }
-        },
+        **PHOTOGRAPH_FORM,
         **{kind: {"schema": file_field("The file itself.")} for kind in _RAW_TYPES},
         "application/octet-stream": {"schema": file_field("The file itself, of any such type.")},
     },
@@ -87,6 +90,9 @@ async def segment(
 ) -> Response:
     r"""The mask has the height and width of the upright photograph (EXIF orientation applied).
 
+    `format` or `Accept` chooses among six kinds of answer, which a generated client cannot type: it
+    takes `/segment/mask`, `/segment/annotation`, `/segment/polygons` or `/segment/geojson`.
+
     No lesion is an empty mask, not an error. `score` (in a PNG's answer the header
     `X-Predicted-Jaccard`) is the Jaccard to expect of the mask: where it is low, let a person look.
 
@@ -98,6 +104,19 @@ async def segment(
         curl -F image=@lesion.dcm -o seg.dcm 'http://127.0.0.1:8000/segment?format=dicom-seg'
     """
     form = query.format or negotiate(request.headers.getlist("accept"), _OFFERS)
+    response = await answer(request, query, engine, form)
+    response.headers["Vary"] = "Accept"
+    return response
+
+
+async def answer(
+    request: Request, query: AnswerQuery, engine: Engine, form: AnswerFormat
+) -> Response:
+    """Segment the request's photograph, and answer in one form.
+
+    Raises:
+        InvalidRequestError: the form has no use for a parameter, or there is not one photograph.
+    """
     if faults := misplaced(query, form):
         raise InvalidRequestError(*faults)
     data = await read_photograph(request)
@@ -112,7 +131,7 @@ async def segment(
             ),
             threshold=query.threshold,
         )
-        headers = model_headers(version, stages) | {"Vary": "Accept"}
+        headers = model_headers(version, stages)
         if score is not None:
             headers["X-Predicted-Jaccard"] = f"{score:.4f}"
     return Response(content, headers=headers, media_type=media_type_of(form))

@@ -234,7 +234,7 @@ def test_a_mask_is_never_a_jpeg(client: TestClient) -> None:
 WRONG = [
     pytest.param("format=polygons", "format", "Input should be", id="misspelt"),
     pytest.param("format=polygon&tolerance_px=-1", "tolerance_px", "greater", id="below 0"),
-    pytest.param("format=polygon&tolerance_px=nan", "tolerance_px", "finite", id="NaN"),
+    pytest.param("format=polygon&tolerance_px=nan", "tolerance_px", "decimal number", id="NaN"),
     pytest.param("tolerance_px=1", "tolerance_px", "only with geojson or polygon", id="png"),
     pytest.param("format=probability&bits=12", "bits", "8 or 16", id="12 bits"),
     pytest.param("format=zip&bits=8", "bits", "only with probability, found zip", id="zip"),

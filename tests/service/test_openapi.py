@@ -59,8 +59,13 @@ def test_it_says_that_this_is_no_medical_device(document: Json) -> None:
 def test_every_public_route_is_in_it(document: Json) -> None:
     assert set(document["paths"]) == {
         "/segment",
+        "/segment/mask",
+        "/segment/annotation",
+        "/segment/polygons",
+        "/segment/geojson",
         "/segment/batch",
         "/evaluate",
+        "/evaluate/scores",
         "/models",
         "/models/{version}",
         "/healthz",
@@ -130,6 +135,10 @@ def test_files_are_binary_so_that_the_page_offers_a_file_picker(document: Json) 
     ("method", "path", "fields", "template"),
     [
         ("post", "/segment?format=rle", ["image"], "/segment"),
+        ("post", "/segment/annotation?measurements=true", ["image"], "/segment/annotation"),
+        ("post", "/segment/polygons?tolerance_px=0", ["image"], "/segment/polygons"),
+        ("post", "/segment/geojson", ["image"], "/segment/geojson"),
+        ("post", "/evaluate/scores", ["image", "truth"], "/evaluate/scores"),
         ("post", "/evaluate", ["image", "truth"], "/evaluate"),
         ("post", "/evaluate", ["pred", "truth"], "/evaluate"),
         ("get", "/models", [], "/models"),
@@ -147,7 +156,43 @@ def test_real_answers_obey_the_document(
     response = client.request(method.upper(), path, **options)
     assert response.status_code == 200
     described = document["paths"][template][method]["responses"]["200"]["content"]
-    check(document, described["application/json"]["schema"], response.json())
+    check(document, described[response.headers["content-type"]]["schema"], response.json())
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("/segment/mask?", "/segment?format=png"),
+        ("/segment/annotation?measurements=true&", "/segment?format=rle&measurements=true"),
+        ("/segment/polygons?tolerance_px=3&", "/segment?format=polygon&tolerance_px=3"),
+        ("/segment/geojson?", "/segment?format=geojson"),
+    ],
+)
+def test_a_route_with_one_kind_of_answer_answers_as_segment_does_whatever_is_accepted(
+    client: TestClient, path: str, query: str
+) -> None:
+    one = client.post(path + "threshold=0.4", files={"image": PNG}, headers={"Accept": "text/html"})
+    other = client.post(query + "&threshold=0.4", files={"image": PNG})
+    assert one.status_code == other.status_code == 200, one.text
+    assert one.content == other.content
+    assert one.headers["content-type"] == other.headers["content-type"]
+    assert "vary" not in one.headers
+
+
+def test_generators_find_one_type_wherever_one_is_meant(document: Json) -> None:
+    for path, operation in operations(document):
+        for parameter in operation.get("parameters", []):
+            schema = parameter["schema"]
+            assert "anyOf" not in schema, (path, parameter["name"])
+            assert not schema.keys() & {"gt", "ge", "lt", "le"}, "no words of JSON Schema"
+        for media in operation.get("requestBody", {}).get("content", {}).values():
+            assert not {"oneOf", "anyOf"} & media["schema"].keys(), path
+            if "properties" in media["schema"]:
+                assert next(iter(media["schema"]["properties"])) in ("image", "images")
+    for path in ("mask", "annotation", "polygons", "geojson"):
+        operation = document["paths"][f"/segment/{path}"]["post"]
+        assert len(operation["responses"]["200"]["content"]) == 1
+        assert len(operation["requestBody"]["content"]) == 1
 
 
 def test_the_page_and_all_it_loads_come_from_this_service(client: TestClient) -> None:
