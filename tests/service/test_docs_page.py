@@ -65,6 +65,21 @@ def test_a_photograph_s_mask_is_shown(page: Page, photo: Path) -> None:
     assert picture.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [64, 48]
 
 
+@pytest.mark.parametrize("path", ["/segment", "/evaluate", "/segment/geojson"])
+def test_a_panel_shows_the_file_first_and_is_not_thousands_of_pixels_tall(
+    page: Page, path: str
+) -> None:
+    panel = opened(page, path)
+    file = panel.locator(".opblock-section-request-body").bounding_box()
+    parameter = panel.locator("tr[data-param-name='threshold']").bounding_box()
+    whole = panel.bounding_box()
+    assert file
+    assert parameter
+    assert whole
+    assert file["y"] < parameter["y"]
+    assert whole["height"] < 2_500
+
+
 def test_scores_are_shown(page: Page, served: str, photo: Path, tmp_path: Path) -> None:
     with Client(served) as client:
         (tmp_path / "truth.png").write_bytes(encode_mask(client.segment(photo).mask))
