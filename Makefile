@@ -37,7 +37,7 @@ check: dev ## lint, formatting and types, as CI checks them
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-docs: docs-packages ## build docs/ as a site in site/, strictly and offline (read it: open site/index.html)
+docs: docs-packages ## build docs/ as a site in site/, strictly and offline (read and search it: python3 -m http.server -d site)
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet $(ARGS)
 
 format: dev ## format the code and apply the safe lint fixes

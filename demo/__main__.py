@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from service.client import DEFAULT_URL, Client
+from service.client import DEFAULT_URL, Client, UnexpectedAnswerError
 
 PAGE = Path(__file__).with_name("page.py")
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
@@ -37,10 +37,18 @@ _OPTIONS = {
 
 
 def main() -> int:
-    """Serve until told to stop; the exit code is 0, or the page's where it ended by itself."""
+    """Serve until told to stop; the exit code is 0, or the page's where it ended by itself.
+
+    It is 2 where something that is not the service answers at its address.
+    """
     url = urlsplit(os.environ.get("LESION_CLIENT_URL", DEFAULT_URL))
-    with Client(url.geturl()) as client:
-        away = not client.health().alive
+    try:
+        with Client(url.geturl()) as client:
+            away = not client.health().alive
+    except UnexpectedAnswerError as exc:
+        way_out = "LESION_CLIENT_URL=http://127.0.0.1:8001 names another address"
+        print(f"{exc} (another server may have the port: {way_out})", file=sys.stderr)
+        return 2
     children = []
     if away and url.hostname in _THIS_MACHINE:
         print(f"Starting the service at {url.geturl()} ...", flush=True)

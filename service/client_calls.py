@@ -132,7 +132,7 @@ def model(reference: str) -> Call[VersionDetail]:
 
 def ready() -> Call[None]:
     """`GET /readyz`."""
-    return Call("GET", "readyz", lambda response: None)
+    return Call("GET", "readyz", _ready)
 
 
 def options(url: str, api_key: str | None, timeout_s: float) -> dict[str, Any]:
@@ -193,6 +193,15 @@ def _mask_bytes(mask: SentMask) -> bytes:
 
 def _content(response: httpx.Response) -> bytes:
     return response.content
+
+
+def _ready(response: httpx.Response) -> None:
+    """Take the service's own word alone: other servers answer any path with 200."""
+    if _json(response).get("status") != "ok":
+        raise UnexpectedAnswerError(
+            f"{response.url} answered 200 with other JSON than the service's: is this the address "
+            "of the service itself?"
+        )
 
 
 def _json(response: httpx.Response) -> dict[str, Any]:

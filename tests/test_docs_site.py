@@ -20,6 +20,15 @@ from tests.conftest import REPOSITORY
 yaml = pytest.importorskip("yaml")
 
 
+SEARCHES = {
+    "Hausdorff": "metrics.html",
+    "privacy": "privacy.html",
+    "java": "languages.html",
+    "fine-tune": "training.html",
+}
+"""What a reader looks for, and the page that has it."""
+
+
 class Page:
     """What mkdocs gives a hook of a page, as far as ours look."""
 
@@ -78,8 +87,10 @@ def test_the_site_is_whole_can_be_searched_and_asks_no_other_machine(tmp_path: P
                 page.goto(f"{address}/{file.name}")
                 expect(page.locator("h1").first).to_be_visible()
             page.goto(f"{address}/index.html")
-            page.get_by_placeholder("Search").fill("Hausdorff")
-            expect(page.locator(".md-search-result__link").first).to_be_visible(timeout=30_000)
+            for word, place in SEARCHES.items():
+                page.get_by_placeholder("Search").fill(word)
+                link = page.locator(f".md-search-result__link[href*='{place}']")
+                expect(link.first).to_be_visible(timeout=30_000)
             page.close()
     finally:
         server.shutdown()
