@@ -86,8 +86,8 @@ def test_the_site_is_whole_can_be_searched_and_asks_no_other_machine(tmp_path: P
             for file in sorted(tmp_path.glob("*.html")):
                 page.goto(f"{address}/{file.name}")
                 expect(page.locator("h1").first).to_be_visible()
-            page.goto(f"{address}/index.html")
             for word, place in SEARCHES.items():
+                page.goto(f"{address}/index.html")
                 page.get_by_placeholder("Search").fill(word)
                 link = page.locator(f".md-search-result__link[href*='{place}']")
                 expect(link.first).to_be_visible(timeout=30_000)
