@@ -111,6 +111,7 @@ def export(run: Path, samples: Sequence[Sample]) -> dict[str, Any]:
     Raises:
         DatasetError: there are no training or no validation images.
     """
+    _require_parts(samples)
     # Killed on the way, no figures stand beside a network that they are not of.
     (run / PRECISION).unlink(missing_ok=True)
     target = run_target(run)
@@ -155,6 +156,7 @@ def export_version(
         DatasetError: there are no training or no validation images.
         VersionExistsError: the version is taken.
     """
+    _require_parts(samples)
     card, weights, ours = loaded.card, loaded.folder / WEIGHTS, loaded.predictor
     model = UNet(card.architecture)
     load_weights(weights, model)
@@ -191,12 +193,15 @@ def _write_networks(
 ) -> tuple[Path, Path]:
     """Write a network as ONNX and, calibrated on training images, in int8; give both files."""
     trained = _part(samples, "train")
-    if not trained or not _part(samples, PART):
-        raise DatasetError(f"export needs images of the parts train and {PART}")
     onnx = write_onnx(network, folder / ONNX_FILE)
     chosen = np.random.default_rng(0).permutation(len(trained))[:CALIBRATION_IMAGES]
     images = [predictor.prepare(read_photo(trained[index])).pixels for index in chosen]
     return onnx, write_int8(onnx, images, (folder / INT8_FILE).parent)
+
+
+def _require_parts(samples: Sequence[Sample]) -> None:
+    if not _part(samples, "train") or not _part(samples, PART):
+        raise DatasetError(f"export needs images of the parts train and {PART}")
 
 
 def _part(samples: Sequence[Sample], part: str) -> list[Sample]:
