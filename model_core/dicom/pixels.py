@@ -118,8 +118,8 @@ def _run_lengths(header: Header, pixels: memoryview) -> Samples:
         # Pillow's decoder stops at the pixels asked for, whatever the bytes would expand to.
         packed = bytes(pixels[start:end])
         line = Pillow.frombytes("L", (pixel_count, 1), packed, "packbits", "L")
-        # Padding, one byte repeated, may stand behind the pixels.
-        if holds_more(packed.rstrip(packed[-1:]), pixel_count):
+        # Padding may stand behind the pixels: zeros, or the erased bits of a memory card.
+        if holds_more(packed.rstrip(b"\0\xff"), pixel_count):
             raise UnreadableImageError(
                 f"segment {number + 1} of the RLE frame of the DICOM file is damaged: it holds "
                 f"more than its {pixel_count} bytes"
