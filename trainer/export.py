@@ -47,8 +47,9 @@ PART = "val"
 CALIBRATION_IMAGES = 64
 """Five times as many made no mask better (docs/experiments.md)."""
 FLOAT_CONVOLUTIONS = 4
-"""Convolutions that stay in float, from the first on: with two levels' two each, no mask of 1,495
-photographs has a Jaccard under 0.96 with float32's; with the first alone the least is 0."""
+"""Convolutions that stay in float, from the first on: with those of two levels, no mask of 1,495
+photographs has a Jaccard under 0.96 with float32's; with the first alone the least is 0 (1.1.0's
+weights, AVX2; docs/experiments.md, row 16)."""
 DICE_TOLERANCE = 0.002
 THRESHOLD_JACCARD_TOLERANCE = 0.003
 """How much lower than fp32 the means of a reduced precision may be for it to be admitted."""
