@@ -1,4 +1,4 @@
-"""JPEG 2000 and JPEG-LS frames decoded in a process of their own.
+"""Decoders in a process of their own: JPEG 2000 and JPEG-LS frames of DICOM, and whole photographs.
 
 Their decoders are written in C and keep Python's lock, and a damaged JPEG-LS frame of 262 bytes
 held one for half a minute: the whole service would have stood still. Apart, a decoder has so much
@@ -19,9 +19,9 @@ from model_core.dicom.jpeg import Frame
 from model_core.errors import UnreadableImageError, UnsupportedImageError
 
 Kind = Literal["jpeg-2000", "jpeg-ls"]
-_START_S = 2
-_PIXELS_S, _BYTES_S = 3_000_000, 1_000_000
-"""Pixels, and bytes of the frame, that get a second of a core: a few times what they take."""
+_START_S = 3
+_PIXELS_S, _BYTES_S = 2_000_000, 500_000
+"""Pixels, and bytes of the file, that get a second of a core: a few times what they take."""
 _WAIT_S = 10
 """For a core, on a machine that is busy."""
 _LIBRARY_BYTES = 1 << 30
@@ -54,25 +54,41 @@ def decode_apart(
             "pip install 'lesion-segmentation[dicom]'"
         )
     pixels = frame.rows * frame.columns
+    found = run_decoder(kind, data, pixels, what=f"{name} frame of the DICOM file")
+    dtype = np.dtype("u1" if frame.bits <= 8 else "<u2")
+    shape = (frame.rows, frame.columns, frame.samples)
+    if len(found) != np.prod(shape) * dtype.itemsize:
+        raise UnreadableImageError(f"the {name} frame of the DICOM file has another size than said")
+    samples = np.frombuffer(found, dtype).astype(dtype.newbyteorder("="), copy=False)
+    return samples.reshape(shape[: 3 if frame.samples > 1 else 2])
+
+
+def run_decoder(kind: str, data: bytes, pixels: int, *, what: str, max_pixels: int = 0) -> bytes:
+    """Give what `decoder_child.py` writes of a file, decoded within its time and memory.
+
+    Args:
+        kind: As the child has it.
+        data: The file or frame.
+        pixels: Height times width that it announces, by which time and memory are measured.
+        what: Names it in the error.
+        max_pixels: Of a photograph, the limit on what its decoder finds in the header.
+
+    Raises:
+        UnreadableImageError: it cannot be decoded, or not within the limits.
+    """
     seconds = _START_S + pixels // _PIXELS_S + len(data) // _BYTES_S
-    memory = _LIBRARY_BYTES + _PIXEL_BYTES * pixels
+    limits = [seconds, _LIBRARY_BYTES + _PIXEL_BYTES * pixels, max_pixels]
     try:
-        run = subprocess.run(
-            [sys.executable, "-I", str(_CHILD), kind, str(seconds), str(memory)],
+        return subprocess.run(
+            [sys.executable, "-I", str(_CHILD), kind, *map(str, limits)],
             input=data,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             timeout=_WAIT_S + seconds,
             check=True,
             env=bare_environment(),
-        )
+        ).stdout
     except subprocess.SubprocessError as exc:
         raise UnreadableImageError(
-            f"the {name} frame of the DICOM file is truncated or damaged and cannot be decoded"
+            f"the {what} is truncated or damaged and cannot be decoded"
         ) from exc
-    dtype = np.dtype("u1" if frame.bits <= 8 else "<u2")
-    shape = (frame.rows, frame.columns, frame.samples)
-    if len(run.stdout) != np.prod(shape) * dtype.itemsize:
-        raise UnreadableImageError(f"the {name} frame of the DICOM file has another size than said")
-    samples = np.frombuffer(run.stdout, dtype).astype(dtype.newbyteorder("="), copy=False)
-    return samples.reshape(shape[: 3 if frame.samples > 1 else 2])

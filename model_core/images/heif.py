@@ -7,16 +7,12 @@ images; the one that it calls primary counts, turned as the file says (in HEIC, 
 """
 
 import json
-import subprocess
-import sys
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
 
 from PIL import Image as Pillow
 from PIL import features
 
-from model_core.bare_environment import bare_environment
+from model_core.dicom.decoder_process import run_decoder
 from model_core.errors import (
     ImageTooLargeError,
     MultiFrameImageError,
@@ -25,13 +21,6 @@ from model_core.errors import (
 )
 from model_core.images.exif import orientation_block
 from model_core.images.heif_boxes import announced_size, is_sequence, lost_sectors
-
-_START_S, _WAIT_S = 3, 10
-_PIXELS_S, _BYTES_S = 2_000_000, 500_000
-"""Pixels, and bytes of the file, that get a second of a core: a few times what they take."""
-_LIBRARY_BYTES = 1 << 30
-_PIXEL_BYTES = 40
-_CHILD = Path(__file__).with_name("heif_child.py")
 
 
 def decode_heif(data: bytes, kind: str, max_pixels: int) -> Pillow.Image:
@@ -64,7 +53,11 @@ def decode_heif(data: bytes, kind: str, max_pixels: int) -> Pillow.Image:
             "the HEIC file is truncated or damaged: zeros stand in place of some of its pixels, "
             "expected a whole file"
         )
-    said, content = _run(data, kind, max_pixels)
+    width, height = announced_size(data)
+    pixels = min(width * height, max_pixels)
+    found = run_decoder(kind, data, pixels, what=f"{kind} file", max_pixels=max_pixels)
+    head, _, content = found.partition(b"\n")
+    said = json.loads(head)
     if "frames" in said:
         raise MultiFrameImageError(
             f"the {kind} file has {said['frames']} frames, expected one photograph"
@@ -74,31 +67,8 @@ def decode_heif(data: bytes, kind: str, max_pixels: int) -> Pillow.Image:
         raise ImageTooLargeError(
             f"the image has {width}x{height} = {width * height} pixels, the limit is {max_pixels}"
         )
-    profile, pixels = content[: said["profile"]], content[said["profile"] :]
-    image = Pillow.frombytes(said["mode"], tuple(said["size"]), pixels)
+    profile, samples = content[: said["profile"]], content[said["profile"] :]
+    image = Pillow.frombytes(said["mode"], tuple(said["size"]), samples)
     image.info["icc_profile"] = profile or None
     image.info["exif"] = b"Exif\0\0" + orientation_block(said["turn"])
     return image
-
-
-def _run(data: bytes, kind: str, max_pixels: int) -> tuple[dict[str, Any], bytes]:
-    width, height = announced_size(data)
-    pixels = min(width * height, max_pixels)
-    seconds = _START_S + pixels // _PIXELS_S + len(data) // _BYTES_S
-    limits = [seconds, _LIBRARY_BYTES + _PIXEL_BYTES * pixels, max_pixels]
-    try:
-        run = subprocess.run(
-            [sys.executable, "-I", str(_CHILD), kind, *map(str, limits)],
-            input=data,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=_WAIT_S + seconds,
-            check=True,
-            env=bare_environment(),
-        )
-    except subprocess.SubprocessError as exc:
-        raise UnreadableImageError(
-            f"the {kind} file is truncated or damaged and cannot be decoded"
-        ) from exc
-    head, _, content = run.stdout.partition(b"\n")
-    return json.loads(head), content
