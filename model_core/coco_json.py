@@ -60,7 +60,7 @@ def decode_coco(data: bytes, *, max_pixels: int, shape: tuple[int, int] | None =
 
 
 def _found(value: object) -> str:
-    """What came instead of one annotation, where that is known, and the way out."""
+    """Name JSON that is not one COCO annotation, and how to convert it; empty where unknown."""
     if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
         return f"found a list of {len(value)} annotations, send the one of this photograph: "
     if not isinstance(value, dict):

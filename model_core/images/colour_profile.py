@@ -9,9 +9,10 @@ from PIL import ImageCms
 
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 _TOLERANCE = 2
-"""Of 255, by which the many profiles of sRGB itself differ; a gamma of 2.2 differs by 9."""
+"""Largest change of a channel, 0 to 255, by a profile that still counts as sRGB: sRGB's own
+profiles differ by so much among themselves, a gamma of 2.2 by 9."""
 _KEPT_BYTES = 1 << 16
-"""Of a profile whose comparison is kept: those of displays and cameras have 0.5 to 60 kB."""
+"""Largest profile whose comparison with sRGB is cached; those of cameras have 0.5 to 60 kB."""
 _GREYS = np.arange(256, dtype=np.uint8)
 _CORNERS = np.stack(np.meshgrid(*[np.arange(0, 256, 51)] * 3), axis=-1).reshape(-1, 3)
 _COLOURS = np.concatenate([_CORNERS, np.repeat(_GREYS[:, None], 3, axis=1)]).astype(np.uint8)
