@@ -40,7 +40,7 @@ _OTHERS = {  # named in the error; whatever else a file says there is not repeat
 _SHORT = {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN",
           b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"}  # fmt: skip
 _NO_TYPE = b"??"
-"""What some writers put where they know no type; its length is as that of UN."""
+"""Value representation that some writers use for unknown; encoded with a long length, as UN."""
 _TRANSFER_SYNTAX = 0x0002_0010
 _PIXEL_DATA = 0x7FE0_0010
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFE_E000, 0xFFFE_E00D, 0xFFFE_E0DD

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes: types that we read, and others by name, with the way out."""
+"""Identify a file by its first bytes: types that are read, and others with what to do instead."""
 
 import binascii
 import re
@@ -81,7 +81,7 @@ def sniff(data: bytes) -> str | None:
 
 
 def other_type(data: bytes) -> OtherType | None:
-    """What a file is that `sniff` does not know; None where that is not known either.
+    """Identify a file whose type is not read; None where it is unknown.
 
     Example:
         >>> other_type(b"data:image/png;base64,iVBORw0KGgoAAAANSUhEUg==").name
