@@ -38,7 +38,7 @@ _OFFERS: dict[str, AnswerFormat] = {
     "application/dicom": "dicom-seg",
 }
 _RAW_TYPES = (
-    *(f"image/{kind}" for kind in ("jpeg", "png", "tiff", "bmp", "webp")),
+    *(f"image/{kind}" for kind in ("jpeg", "png", "tiff", "bmp", "webp", "heic", "avif")),
     "application/dicom",
 )
 PHOTOGRAPH_FORM: Json = {
