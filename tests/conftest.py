@@ -72,3 +72,14 @@ def bucket() -> Iterator[str]:
 
     with serve_s3() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def shipped_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a real process that serves the shipped version."""
+    from tests.service.process import free_port, service
+
+    port = free_port()
+    log = tmp_path_factory.mktemp("shipped") / "log"
+    with service(port, REPOSITORY / "models", log, {"LESION_BACKEND": "pytorch-fp32"}):
+        yield f"http://127.0.0.1:{port}"

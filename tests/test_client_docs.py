@@ -3,14 +3,12 @@
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from service.cli import _parser, main
 from tests.conftest import REPOSITORY
-from tests.service.process import free_port, service
 
 PAGE = (REPOSITORY / "docs" / "client.md").read_text(encoding="utf-8")
 DEFAULT = "http://127.0.0.1:8000"
@@ -24,14 +22,6 @@ PYTHON = blocks("python")
 COMMANDS = [line for block in blocks("sh") for line in block.splitlines()]
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    port = free_port()
-    log = tmp_path_factory.mktemp("shipped") / "log"
-    with service(port, REPOSITORY / "models", log, {"LESION_BACKEND": "pytorch-fp32"}):
-        yield f"http://127.0.0.1:{port}"
-
-
 @pytest.fixture
 def _in_a_folder_with_the_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "docs").mkdir()
@@ -43,10 +33,13 @@ def _in_a_folder_with_the_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.usefixtures("_in_a_folder_with_the_examples")
 @pytest.mark.parametrize("number", range(len(PYTHON)))
 def test_an_example_in_python_runs(
-    number: int, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    number: int,
+    shipped_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    code = PYTHON[number].replace(DEFAULT, url)
-    code = re.sub(r"Client\((?!\")", f'Client("{url}", ', code)
+    code = PYTHON[number].replace(DEFAULT, shipped_url)
+    code = re.sub(r"Client\((?!\")", f'Client("{shipped_url}", ', code)
     exec(compile(code, f"docs/client.md, example {number}", "exec"), {"__name__": "example"})
     said = capsys.readouterr().out
     if "(384, 512) bool" in code:
@@ -57,10 +50,10 @@ def test_an_example_in_python_runs(
 
 @pytest.mark.usefixtures("_in_a_folder_with_the_examples")
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_runs(command: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_runs(command: str, shipped_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     program, *arguments = shlex.split(command)
     assert program == "lesion"
-    monkeypatch.setenv("LESION_CLIENT_URL", url)
+    monkeypatch.setenv("LESION_CLIENT_URL", shipped_url)
     assert main(arguments) == 0
 
 

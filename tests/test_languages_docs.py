@@ -3,13 +3,11 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.service.process import free_port, service
 
 yaml = pytest.importorskip("yaml")
 
@@ -22,14 +20,6 @@ def block(language: str) -> str:
     return str(text)
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    port = free_port()
-    log = tmp_path_factory.mktemp("shipped") / "log"
-    with service(port, REPOSITORY / "models", log, {"LESION_BACKEND": "pytorch-fp32"}):
-        yield f"http://127.0.0.1:{port}"
-
-
 @pytest.mark.foreign
 @pytest.mark.parametrize(
     ("language", "program", "name", "said"),
@@ -40,14 +30,14 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     ],
 )
 def test_an_example_runs(
-    url: str, tmp_path: Path, language: str, program: str, name: str, said: str
+    shipped_url: str, tmp_path: Path, language: str, program: str, name: str, said: str
 ) -> None:
     path = shutil.which(program)
     if path is None:
         pytest.skip(f"no {program} is installed (Debian: apt install nodejs default-jdk-headless)")
     (tmp_path / "docs").mkdir()
     shutil.copy(REPOSITORY / "docs" / "example.png", tmp_path / "docs")
-    (tmp_path / name).write_text(block(language).replace("http://127.0.0.1:8000", url))
+    (tmp_path / name).write_text(block(language).replace("http://127.0.0.1:8000", shipped_url))
     run = subprocess.run(
         [path, name], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
     )
