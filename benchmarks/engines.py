@@ -1,5 +1,6 @@
 """The engines that every row runs: a version's own, on as many threads as a row is to have."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,9 +41,10 @@ class NullBackend:
         logits: Logits = np.repeat(self._logits[None], len(batch), axis=0)
         return logits
 
-    def run_each(self, batch: Batch) -> list[Logits]:
-        """The same disc."""
-        return [self.run(batch)]
+    @property
+    def forms(self) -> Sequence[Callable[[Batch], Logits]]:
+        """`run` alone."""
+        return (self.run,)
 
 
 def open_version(

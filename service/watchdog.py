@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from model_core.arrays import Batch, Logits
@@ -177,5 +177,6 @@ class _Watched:
     def run(self, batch: Batch) -> Logits:
         return self._watchdog.run(self, batch)
 
-    def run_each(self, batch: Batch) -> list[Logits]:
-        return self.backend.run_each(batch)
+    @property
+    def forms(self) -> Sequence[Callable[[Batch], Logits]]:
+        return self.backend.forms

@@ -6,7 +6,7 @@ the host that the GPU reads by itself (pinned).
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Any, Literal
 
@@ -67,10 +67,10 @@ class CUDABackend:
             answers = [self._smallest(len(part)).run(part) for part in parts]
         return answers[0] if len(answers) == 1 else np.concatenate(answers)
 
-    def run_each(self, batch: Batch) -> list[Logits]:
-        """Logits float32 (N, S, S) from the step of each batch size, N at most the smallest."""
-        with self._one_at_a_time:
-            return [step.run(batch) for step in self._steps]
+    @property
+    def forms(self) -> Sequence[Callable[[Batch], Logits]]:
+        """The step of each batch size; for one thread at a time."""
+        return [step.run for step in self._steps]
 
     def _smallest(self, count: int) -> "_Step":
         return next(step for step in self._steps if step.size >= count)

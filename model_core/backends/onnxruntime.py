@@ -1,5 +1,6 @@
 """The network on ONNX Runtime, for whoever has it already: an engine of the exchange format."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -47,9 +48,10 @@ class ONNXRuntimeBackend:
             logits: Logits = self._session.run(["logits"], {"images": batch})[0]
         return logits
 
-    def run_each(self, batch: Batch) -> list[Logits]:
-        """The logits of `run`: there is one form of the network."""
-        return [self.run(batch)]
+    @property
+    def forms(self) -> Sequence[Callable[[Batch], Logits]]:
+        """`run` alone: the network is compiled once."""
+        return (self.run,)
 
 
 def _onnxruntime() -> Any:

@@ -1,6 +1,7 @@
 """The network on OpenVINO: a CPU's fastest engine, in float32, bfloat16 or int8."""
 
 import warnings
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
@@ -71,22 +72,23 @@ class OpenVINOBackend:
             self._running += 1
             alone = self._running == 1
         try:
-            if alone:
-                return _answer(self._alone, batch)
-            request = self._beside.get()
-            try:
-                return _answer(request, batch)
-            finally:
-                self._beside.put(request)
+            return self._run_alone(batch) if alone else self._run_beside(batch)
         finally:
             with self._counting:
                 self._running -= 1
 
-    def run_each(self, batch: Batch) -> list[Logits]:
-        """Logits of the network compiled for one batch alone, and for several beside each other."""
+    @property
+    def forms(self) -> Sequence[Callable[[Batch], Logits]]:
+        """The network compiled for one batch alone, and for several beside each other."""
+        return self._run_alone, self._run_beside
+
+    def _run_alone(self, batch: Batch) -> Logits:
+        return _answer(self._alone, batch)
+
+    def _run_beside(self, batch: Batch) -> Logits:
         request = self._beside.get()
         try:
-            return [_answer(self._alone, batch), _answer(request, batch)]
+            return _answer(request, batch)
         finally:
             self._beside.put(request)
 

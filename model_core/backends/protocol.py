@@ -1,5 +1,6 @@
 """What an engine for the network must offer; the predictor knows nothing else about it."""
 
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol, get_args
 
 from model_core.arrays import Batch, Logits
@@ -41,8 +42,6 @@ class Backend(Protocol):
         Normalisation is the backend's part, so that a device is sent bytes instead of floats.
         """
 
-    def run_each(self, batch: Batch) -> list[Logits]:
-        """Logits of one batch from every compiled form of the network that `run` chooses among.
-
-        A self-test of the backend compares each of them, not only the one that happens to be free.
-        """
+    @property
+    def forms(self) -> Sequence[Callable[[Batch], Logits]]:
+        """Compiled forms of the network that `run` chooses among; a self-test runs each."""

@@ -1,5 +1,6 @@
 """The network on PyTorch itself, on the CPU; on a GPU without more ado, which `cuda.py` adds."""
 
+from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Literal
 
@@ -46,9 +47,10 @@ class PyTorchBackend:
         found: Logits = logits.cpu().numpy()
         return found
 
-    def run_each(self, batch: Batch) -> list[Logits]:
-        """The logits of `run`: there is one form of the network."""
-        return [self.run(batch)]
+    @property
+    def forms(self) -> Sequence[Callable[[Batch], Logits]]:
+        """`run` alone: the network is compiled once."""
+        return (self.run,)
 
 
 def ready_network(

@@ -237,9 +237,9 @@ print(loaded.predictor.backend.name, "torch" in sys.modules)
 
 def test_a_self_test_sees_both_compiled_forms_of_the_network(int8: Path) -> None:
     engine = OpenVINOBackend(int8 / INT8_FILE, precision="int8", threads=2)
-    assert len(engine.run_each(noise(1))) == 2
-    for logits in engine.run_each(noise(1)):
-        assert np.array_equal(logits, engine.run(noise(1)))
+    assert len(engine.forms) == 2
+    for form in engine.forms:
+        assert np.array_equal(form(noise(1)), engine.run(noise(1)))
 
 
 def test_batches_beside_each_other_get_the_answers_that_they_get_alone(int8: Path) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from model_core.arrays import Batch, Logits
@@ -30,8 +31,9 @@ class HeldBackend:
         assert self.released.wait(TIMEOUT_S)
         return self._real.run(batch)
 
-    def run_each(self, batch: Batch) -> list[Logits]:
-        return [self.run(batch)]
+    @property
+    def forms(self) -> Sequence[Callable[[Batch], Logits]]:
+        return (self.run,)
 
 
 class SlowBackend:
@@ -60,8 +62,9 @@ class SlowBackend:
         time.sleep(wait_s)
         return self._real.run(batch)
 
-    def run_each(self, batch: Batch) -> list[Logits]:
-        return [self.run(batch)]
+    @property
+    def forms(self) -> Sequence[Callable[[Batch], Logits]]:
+        return (self.run,)
 
 
 def put_into(engine: Engine, backend: Backend) -> Backend:
