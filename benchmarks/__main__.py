@@ -13,7 +13,7 @@ from benchmarks.machine import BUSY_CORES, conditions
 from benchmarks.results import odd, table, write
 from benchmarks.rounds import Bench, Load, Plan
 from benchmarks.servers import NAIVE, OURS, PEERS, Contender, Version, ours, peer
-from model_core.cores import usable_cores
+from model_core.backends.cores import usable_cores
 from model_core.errors import SegmentationError
 
 

@@ -17,9 +17,9 @@ from benchmarks.bodies import photographs
 from benchmarks.latency import percentile
 from model_core.backends.protocol import Engine
 from model_core.errors import ConfigError, SegmentationError
-from model_core.metrics import jaccard
 from model_core.predictor import Predictor
-from model_core.registry import PRODUCTION, Registry
+from model_core.registry.registry import PRODUCTION, Registry
+from model_core.scores.metrics import jaccard
 
 REFERENCE: Engine = "pytorch-fp32"
 ENGINES: tuple[Engine, ...] = get_args(Engine)

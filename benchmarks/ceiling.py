@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.bodies import draw_photograph
 from benchmarks.engines import open_version
 from benchmarks.latency import percentile
-from model_core.cores import usable_cores
+from model_core.backends.cores import usable_cores
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ import torch
 from model_core.arrays import Batch, Logits
 from model_core.backends.byte_network import ByteNetwork
 from model_core.backends.choice import INT8_FILE
+from model_core.backends.cores import usable_cores
 from model_core.backends.openvino import OpenVINOBackend
 from model_core.backends.protocol import Backend, Choice
-from model_core.cores import usable_cores
+from model_core.network.unet import UNet
+from model_core.network.weights import load_weights
 from model_core.predictor import Predictor
-from model_core.registry import LoadedVersion, Registry
-from model_core.unet import UNet
-from model_core.weights import load_weights
+from model_core.registry.registry import LoadedVersion, Registry
 
 NULL = "null"
 """In place of an engine's name: no network at all."""

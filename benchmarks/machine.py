@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 
 from benchmarks.processes import ROOT
-from model_core.cores import usable_cores
+from model_core.backends.cores import usable_cores
 
 PACKAGES = (
     "aiohttp", "bentoml", "fastapi", "litserve", "numpy", "openvino", "pillow", "ray", "torch",

@@ -25,14 +25,14 @@ from model_core.backends.openvino import OpenVINOBackend
 from model_core.backends.protocol import Backend
 from model_core.backends.pytorch import PyTorchBackend
 from model_core.card import Card, DataRecord, EngineRecord
-from model_core.metrics import Confusion
-from model_core.postprocess import PostprocessConfig
+from model_core.network.unet import UNet
+from model_core.network.unet_config import UNetConfig
+from model_core.network.weights import save_weights
 from model_core.predictor import Predictor
-from model_core.preprocess import PreprocessConfig
-from model_core.registry import LoadedVersion, Registry
-from model_core.unet import UNet
-from model_core.unet_config import UNetConfig
-from model_core.weights import save_weights
+from model_core.processing.postprocess import PostprocessConfig
+from model_core.processing.preprocess import PreprocessConfig
+from model_core.registry.registry import LoadedVersion, Registry
+from model_core.scores.metrics import Confusion
 from trainer.export import write_int8, write_onnx
 from trainer.publish import golden_images
 

@@ -10,7 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 from benchmarks.engines import NullBackend, with_backend
-from model_core.registry import LoadedVersion, Registry
+from model_core.registry.registry import LoadedVersion, Registry
 from service.__main__ import main
 
 _load = Registry.load

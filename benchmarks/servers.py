@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.engines import NULL
 from benchmarks.peers.options import PeerOptions, Steps
-from model_core.cores import usable_cores
+from model_core.backends.cores import usable_cores
 
 OURS, NAIVE = "service", "naive"
 PEERS: dict[str, tuple[str, str]] = {

@@ -17,12 +17,12 @@ from benchmarks.bodies import MULTIPART, multipart, photographs
 from benchmarks.engines import open_version
 from benchmarks.latency import percentile
 from model_core.errors import SegmentationError
-from model_core.image_io import decode_image
-from model_core.mask_png import encode_mask
-from model_core.postprocess import logit, tidy
-from model_core.preprocess import fit_photograph
-from model_core.registry import LoadedVersion
-from model_core.rle import encode_rle
+from model_core.images.decode import decode_image
+from model_core.masks.png import encode_mask
+from model_core.masks.rle import encode_rle
+from model_core.processing.postprocess import logit, tidy
+from model_core.processing.preprocess import fit_photograph
+from model_core.registry.registry import LoadedVersion
 from service.answers import encode_answer
 from service.queries import SegmentQuery
 from service.segmented import Segmented

@@ -25,9 +25,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.latency import middle, spread
 from benchmarks.machine import conditions
-from model_core.losses import LOSSES, deep_supervised
-from model_core.unet import UNet
-from model_core.unet_config import UNetConfig
+from model_core.network.losses import LOSSES, deep_supervised
+from model_core.network.unet import UNet
+from model_core.network.unet_config import UNetConfig
 from trainer.augment import Augment
 from trainer.cache import open_cache
 from trainer.config import Stage, TrainConfig, load_config

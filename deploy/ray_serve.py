@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import serve
 
-from model_core.cores import share_cores, usable_cores
+from model_core.backends.cores import share_cores, usable_cores
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

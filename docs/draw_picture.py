@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from model_core.mask_png import encode_mask
-from model_core.registry import PRODUCTION, Registry
+from model_core.masks.png import encode_mask
+from model_core.registry.registry import PRODUCTION, Registry
 from trainer.drawn import draw_lesion
 
 SEED = 3

@@ -39,7 +39,7 @@ def routes() -> str:
 @cache
 def card() -> str:
     """The card of the production version, in Markdown."""
-    from model_core.registry import PRODUCTION, Registry
+    from model_core.registry.registry import PRODUCTION, Registry
 
     registry = Registry(ROOT / "models")
     found, sha256 = registry.card("lesion-unet", registry.resolve("lesion-unet", PRODUCTION))

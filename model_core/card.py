@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from model_core.calibration import Calibration
 from model_core.errors import ConfigError, CorruptVersionError
-from model_core.postprocess import PostprocessConfig
-from model_core.preprocess import PreprocessConfig
-from model_core.unet_config import UNetConfig
+from model_core.network.unet_config import UNetConfig
+from model_core.processing.calibration import Calibration
+from model_core.processing.postprocess import PostprocessConfig
+from model_core.processing.preprocess import PreprocessConfig
 
 # Names become folders: nothing that a path could climb with.
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -44,7 +44,7 @@ class ScoreRecord:
         dataset: Name of the set.
         part: Side of the split: `test` is held out, `external` was never trained or tuned on.
         conditions: Resolution, masks and preprocessing of the scoring, in words.
-        summary: As `model_core.metrics.summarise` gives it.
+        summary: As `model_core.scores.metrics.summarise` gives it.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}

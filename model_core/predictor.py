@@ -11,11 +11,11 @@ from scipy.special import expit
 
 from model_core.arrays import Batch, Image, Logits, Mask
 from model_core.backends.protocol import Backend
-from model_core.calibration import Calibration
-from model_core.image_io import MAX_PIXELS
-from model_core.postprocess import PostprocessConfig, logit, tidy
-from model_core.preprocess import Geometry, PreprocessConfig, preprocess
-from model_core.quality import Quality, assess
+from model_core.images.decode import MAX_PIXELS
+from model_core.processing.calibration import Calibration
+from model_core.processing.postprocess import PostprocessConfig, logit, tidy
+from model_core.processing.preprocess import Geometry, PreprocessConfig, preprocess
+from model_core.processing.quality import Quality, assess
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Predictor:
             threshold: Overrides the card's, 0 < threshold < 1.
 
         Raises:
-            InputError: the bytes cannot be used; `model_core.image_io.decode_image` says why.
+            InputError: the bytes cannot be used; `model_core.images.decode.decode_image` says why.
             ConfigError: the threshold is out of range.
         """
         prepared = self.prepare(data)

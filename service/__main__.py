@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from model_core.cores import share_cores, usable_cores
+from model_core.backends.cores import share_cores, usable_cores
 from model_core.errors import ConfigError, SegmentationError
 from service.logs import configure_logging
 from service.settings import Settings, load_settings, unknown_variables

@@ -2,9 +2,9 @@
 
 import hashlib
 
-from model_core.polygons import TOLERANCE_PX, coco_polygons, geojson_geometry, polygons_of
-from model_core.registry import LoadedVersion
-from model_core.rle import area_and_bbox, encode_rle
+from model_core.masks.polygons import TOLERANCE_PX, coco_polygons, geojson_geometry, polygons_of
+from model_core.masks.rle import area_and_bbox, encode_rle
+from model_core.registry.registry import LoadedVersion
 from service.measured import measurements_of, quality_of
 from service.queries import AnswerQuery
 from service.schemas import (

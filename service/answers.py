@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from model_core.mask_png import encode_mask
-from model_core.outline import draw_outline
-from model_core.registry import LoadedVersion
+from model_core.masks.outline import draw_outline
+from model_core.masks.png import encode_mask
+from model_core.registry.registry import LoadedVersion
 from service.annotations import annotation_of, features_of
 from service.archives import zip_of
 from service.dicom_answers import capture_of, segmentation_of

@@ -16,11 +16,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from model_core.arrays import Mask
-from model_core.coco_json import decode_coco
 from model_core.errors import InputError
-from model_core.mask_png import decode_mask
-from model_core.metrics import ImageScores, score_image
-from model_core.summary import summarise
+from model_core.masks.coco_json import decode_coco
+from model_core.masks.png import decode_mask
+from model_core.scores.metrics import ImageScores, score_image
+from model_core.scores.summary import summarise
 from service.cli_files import MASK_TYPES, MASKS, PHOTOGRAPHS, UsageError, find_files, pair_up, shown
 from service.cli_segment import Outcome, exit_code, explained
 from service.client import Client, ClientError, Evaluation, ModelRef, Segmentation

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_core.file_names import (
+from model_core.images.file_names import (
     HEAD_BYTES,
     PHOTOGRAPH_SUFFIXES,
     announces_photograph,

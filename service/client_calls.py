@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 
 from model_core.arrays import Mask
-from model_core.mask_png import encode_mask
+from model_core.masks.png import encode_mask
 from service.client_errors import (
     ProblemError,
     ServiceUnreachableError,

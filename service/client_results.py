@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from model_core.arrays import Mask
 from model_core.errors import InputError
-from model_core.rle import decode_rle
+from model_core.masks.rle import decode_rle
 from service.client_errors import UnexpectedAnswerError
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from model_core.errors import InputError
-from model_core.preprocess import PreprocessConfig, preprocess
+from model_core.processing.preprocess import PreprocessConfig, preprocess
 
 MEGABYTE = 1_000_000
 _MOST_FILES = 64

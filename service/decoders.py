@@ -14,10 +14,10 @@ from multiprocessing.connection import Connection
 import numpy as np
 
 from model_core import errors
-from model_core.bare_environment import bare_environment
 from model_core.errors import ConfigError, InputError, UnreadableImageError
+from model_core.images.bare_environment import bare_environment
 from model_core.predictor import Predictor, Prepared
-from model_core.preprocess import Geometry
+from model_core.processing.preprocess import Geometry
 from service.decoder import memory_bytes
 from service.errors import DecoderFailedError
 from service.telemetry import Telemetry

@@ -4,7 +4,7 @@ from model_core.dicom.derived import Author
 from model_core.dicom.secondary_capture import write_secondary_capture
 from model_core.dicom.segmentation import write_segmentation
 from model_core.images.file_types import sniff
-from model_core.outline import draw_outline
+from model_core.masks.outline import draw_outline
 from service.errors import Fault, InvalidRequestError
 from service.segmented import Segmented
 

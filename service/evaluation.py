@@ -7,20 +7,20 @@ from typing import TypeVar
 import numpy as np
 
 from model_core.arrays import Mask
-from model_core.coco_json import decode_coco
-from model_core.distances import Spacing
 from model_core.errors import (
     ImageTooLargeError,
     InputError,
     ShapeMismatchError,
     UnreadableImageError,
 )
-from model_core.image_io import decode_image
-from model_core.image_size import announced_pixels, announced_shape
-from model_core.mask_png import decode_mask
-from model_core.metrics import ImageScores, score_image
-from model_core.registry import LoadedVersion
-from model_core.summary import summarise
+from model_core.images.announced_size import announced_pixels, announced_shape
+from model_core.images.decode import decode_image
+from model_core.masks.coco_json import decode_coco
+from model_core.masks.png import decode_mask
+from model_core.registry.registry import LoadedVersion
+from model_core.scores.distances import Spacing
+from model_core.scores.metrics import ImageScores, score_image
+from model_core.scores.summary import summarise
 from service.annotations import model_ref
 from service.engine import Engine
 from service.errors import Fault, InvalidRequestError, TooManyPixelsError

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from model_core.errors import SegmentationError
-from model_core.registry import PRODUCTION
+from model_core.registry.registry import PRODUCTION
 from service.engine import Engine
 from service.telemetry import Telemetry
 

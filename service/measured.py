@@ -3,11 +3,11 @@
 from dataclasses import asdict
 from typing import Any
 
-from model_core.colours import colour_spread
 from model_core.decimals import parse_spacing
-from model_core.distances import PIXELS
-from model_core.measurements import Shape, measure
+from model_core.images.lab import colour_spread
+from model_core.masks.measurements import Shape, measure
 from model_core.predictor import Prediction
+from model_core.scores.distances import PIXELS
 from service.schemas import Measurements, QualityReport, UncertainBand
 from service.segmented import Segmented
 

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from model_core.registry import LoadedVersion
+from model_core.registry.registry import LoadedVersion
 
 Key = tuple[str, str]
 """Name and version."""

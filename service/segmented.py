@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from model_core.arrays import Image
-from model_core.image_io import decode_image
+from model_core.images.decode import decode_image
 from model_core.predictor import Prediction
-from model_core.registry import LoadedVersion
+from model_core.registry.registry import LoadedVersion
 from service.queries import AnswerQuery
 
 

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator
 
 from model_core.errors import UnreadableImageError, UnsupportedImageError
-from model_core.file_names import is_litter
+from model_core.images.file_names import is_litter
 from service.errors import BodyTooLargeError, MalformedBodyError
 from service.part_stream import Content
 
@@ -32,7 +32,7 @@ _HOW_TO_PACK = "pack the photographs anew into a file, not into a pipe, or compr
 class ZipStream:
     """The files of a ZIP archive, each as soon as it is whole.
 
-    Folders are passed over, and so is what systems leave (`model_core.file_names`).
+    Folders are passed over, and so is what systems leave (`model_core.images.file_names`).
 
     Args:
         max_bytes: Limit on a file, unpacked; of a larger one nothing is kept.

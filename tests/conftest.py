@@ -68,7 +68,7 @@ def built_once(tmp_path_factory: pytest.TempPathFactory) -> BuiltOnce:
 @pytest.fixture(scope="session")
 def bucket() -> Iterator[str]:
     """URL of a bucket on a real S3 server of this machine."""
-    from tests.s3 import serve_s3  # its imports take a second
+    from tests.fixtures.s3 import serve_s3  # its imports take a second
 
     with serve_s3() as url:
         yield url

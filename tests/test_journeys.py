@@ -11,10 +11,10 @@ from pycocotools import mask as coco
 from starlette.testclient import TestClient
 
 from model_core.backends.protocol import Choice
-from model_core.mask_png import decode_mask
-from model_core.metrics import score_image
-from model_core.preprocess import PreprocessConfig, preprocess
-from model_core.registry import PRODUCTION, LoadedVersion, Registry
+from model_core.masks.png import decode_mask
+from model_core.processing.preprocess import PreprocessConfig, preprocess
+from model_core.registry.registry import PRODUCTION, LoadedVersion, Registry
+from model_core.scores.metrics import score_image
 from service.app import create_app
 from service.settings import Settings
 from tests.conftest import REPOSITORY

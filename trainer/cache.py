@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from model_core.preprocess import PreprocessConfig, fit_mask, preprocess
+from model_core.processing.preprocess import PreprocessConfig, fit_mask, preprocess
 from trainer.samples import Sample, digest, read_photo, read_truth
 
 PIXELS = 1

@@ -21,12 +21,12 @@ from scipy.special import expit
 from tqdm import tqdm
 
 from model_core.arrays import Logits, Mask
-from model_core.calibration import Calibration, expected_jaccard
 from model_core.errors import ConfigError, DatasetError, SegmentationError
-from model_core.metrics import Confusion
-from model_core.postprocess import PostprocessConfig, logit, tidy
 from model_core.predictor import Predictor
-from model_core.preprocess import Geometry, fit_mask
+from model_core.processing.calibration import Calibration, expected_jaccard
+from model_core.processing.postprocess import PostprocessConfig, logit, tidy
+from model_core.processing.preprocess import Geometry, fit_mask
+from model_core.scores.metrics import Confusion
 from trainer.reliability import calibration_error, count_pixels, draw_reliability, rank_correlation
 from trainer.run import CALIBRATION, read_json, write_json
 from trainer.samples import Sample, read_photo, read_truth

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from model_core.errors import DatasetError
-from model_core.unet import UNet
+from model_core.network.unet import UNet
 from trainer.ema import Ema
 
 

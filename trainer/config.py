@@ -9,10 +9,10 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from model_core.card import check_name
 from model_core.errors import ConfigError
-from model_core.losses import LOSSES
-from model_core.postprocess import PostprocessConfig
-from model_core.preprocess import PreprocessConfig
-from model_core.unet_config import UNetConfig
+from model_core.network.losses import LOSSES
+from model_core.network.unet_config import UNetConfig
+from model_core.processing.postprocess import PostprocessConfig
+from model_core.processing.preprocess import PreprocessConfig
 
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Size: TypeAlias = Annotated[int, Field(ge=16, le=2048)]
@@ -141,7 +141,7 @@ class TrainConfig(_Strict):
         data: Folder that `prepare` wrote.
         datasets: Datasets to train and validate on; empty means all that are not external.
         seed: Seed of weights, order and augmentation.
-        loss: A key of `model_core.losses.LOSSES`.
+        loss: A key of `model_core.network.losses.LOSSES`.
         initial: Folder of a run or of a published version whose weights are the starting point;
             empty starts anew.
         gate_dice: Lowest mean Dice on every held-out set at which `publish` takes the run.

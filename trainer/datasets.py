@@ -15,8 +15,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from model_core.errors import DatasetError, SegmentationError
-from model_core.image_io import MAX_PIXELS, decode_image
-from model_core.mask_png import decode_mask
+from model_core.images.decode import MAX_PIXELS, decode_image
+from model_core.masks.png import decode_mask
 from trainer.layouts import Listing, Pair, manifest_in, read_manifest
 from trainer.near import near_pairs, perceptual_hash
 from trainer.samples import MASK_FORMATS, Sample, read_samples

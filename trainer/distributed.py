@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from model_core.backends.pytorch import computes_in_bf16
 from model_core.errors import ConfigError
-from model_core.unet import UNet
+from model_core.network.unet import UNet
 
 Network = Callable[[Tensor], list[Tensor]]
 """From inputs (N, 3, S, S) to the logits of `UNet.forward_all`."""

@@ -14,14 +14,14 @@ from tqdm import tqdm
 
 from model_core.arrays import Mask
 from model_core.backends.pytorch import PyTorchBackend
-from model_core.distances import Spacing
 from model_core.errors import DatasetError
-from model_core.metrics import Confusion, ImageScores, score_image
+from model_core.network.unet import UNet
+from model_core.network.weights import load_weights
 from model_core.predictor import Predictor
-from model_core.preprocess import fit_mask
-from model_core.storage import file_sha256
-from model_core.unet import UNet
-from model_core.weights import load_weights
+from model_core.processing.preprocess import fit_mask
+from model_core.registry.storage import file_sha256
+from model_core.scores.distances import Spacing
+from model_core.scores.metrics import Confusion, ImageScores, score_image
 from trainer.calibrate import read_calibrated
 from trainer.reliability import (
     Certainty,

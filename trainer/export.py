@@ -31,11 +31,11 @@ from model_core.backends.protocol import Backend
 from model_core.backends.pytorch import PyTorchBackend
 from model_core.card import EngineRecord
 from model_core.errors import DatasetError
-from model_core.metrics import Confusion
+from model_core.network.unet import UNet
+from model_core.network.weights import load_weights
 from model_core.predictor import Predictor
-from model_core.registry import LoadedVersion, Registry
-from model_core.unet import UNet
-from model_core.weights import load_weights
+from model_core.registry.registry import LoadedVersion, Registry
+from model_core.scores.metrics import Confusion
 from trainer.evaluate import run_target
 from trainer.leaks import TRAINED_CSV
 from trainer.publish import golden_images

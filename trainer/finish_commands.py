@@ -7,7 +7,7 @@ from pathlib import Path
 from model_core.backends.protocol import CHOICES
 from model_core.decimals import integer
 from model_core.errors import ConfigError
-from model_core.registry import Registry
+from model_core.registry.registry import Registry
 from trainer.leaks import require_unseen
 from trainer.registry_commands import add_registry
 from trainer.run import CALIBRATION, CONFIG, EXPORTS, PRECISION, load_run, trained_on

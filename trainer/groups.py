@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from model_core.errors import DatasetError
-from model_core.file_names import PHOTOGRAPH_SUFFIXES, canonical, is_litter
+from model_core.images.file_names import PHOTOGRAPH_SUFFIXES, canonical, is_litter
 from trainer.tables import Row, read_table, squeezed
 
 _NUMBER = "(id|ids|no|nr|num|number|code|key|uid|identifier)"

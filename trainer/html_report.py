@@ -11,8 +11,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from model_core.metrics import CUTOFF, METRICS
-from model_core.storage import file_sha256
+from model_core.registry.storage import file_sha256
+from model_core.scores.metrics import CUTOFF, METRICS
 from trainer import charts
 from trainer.markup import figure, image, missing, note, table, terms
 from trainer.run import CONFIG, RUN, WEIGHTS, read_json, read_log, starts

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from model_core.decimals import integer
 from model_core.errors import DatasetError
-from model_core.file_names import canonical, is_beside, is_litter
+from model_core.images.file_names import canonical, is_beside, is_litter
 from trainer.groups import (
     ISIC_ID,
     SPELLINGS,

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from model_core.errors import ConfigError, CorruptVersionError
-from model_core.losses import LOSSES, deep_supervised
-from model_core.normalise import normalise
-from model_core.unet import UNet, channels_last
-from model_core.weights import load_weights, save_weights
+from model_core.network.losses import LOSSES, deep_supervised
+from model_core.network.normalise import normalise
+from model_core.network.unet import UNet, channels_last
+from model_core.network.weights import load_weights, save_weights
 from trainer.augment import Augment
 from trainer.board import Board
 from trainer.cache import Cache, open_cache

@@ -15,7 +15,7 @@ from typing import Any
 
 from model_core.card import ScoreRecord
 from model_core.errors import ConfigError, DatasetError
-from model_core.storage import file_sha256
+from model_core.registry.storage import file_sha256
 from trainer import strata
 from trainer.evaluate import held_out, score
 from trainer.leaks import require_unseen

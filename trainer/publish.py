@@ -18,13 +18,13 @@ from PIL import Image as Pillow
 
 from model_core.arrays import Image
 from model_core.backends.choice import ONNX_FILE
-from model_core.calibration import Calibration
 from model_core.card import Card, DataRecord, EngineRecord, ScoreRecord
 from model_core.errors import ConfigError, GateError
-from model_core.postprocess import PostprocessConfig
-from model_core.preprocess import PreprocessConfig
-from model_core.registry import LoadedVersion, Registry
-from model_core.storage import file_sha256
+from model_core.processing.calibration import Calibration
+from model_core.processing.postprocess import PostprocessConfig
+from model_core.processing.preprocess import PreprocessConfig
+from model_core.registry.registry import LoadedVersion, Registry
+from model_core.registry.storage import file_sha256
 from trainer.calibrate import read_calibrated
 from trainer.config import TrainConfig, dump_config
 from trainer.drawn import draw_lesion

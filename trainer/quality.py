@@ -17,12 +17,12 @@ import numpy as np
 from scipy.stats import beta
 from tqdm import tqdm
 
-from model_core.calibration import Calibration
 from model_core.errors import GateError
-from model_core.metrics import CUTOFF, Confusion
-from model_core.postprocess import PostprocessConfig
 from model_core.predictor import Predictor
-from model_core.quality import NOTES, Advice
+from model_core.processing.calibration import Calibration
+from model_core.processing.postprocess import PostprocessConfig
+from model_core.processing.quality import NOTES, Advice
+from model_core.scores.metrics import CUTOFF, Confusion
 from trainer.evaluate import Target
 from trainer.no_lesion import COUNT, KINDS
 from trainer.robustness import as_bmp
@@ -46,7 +46,7 @@ class Judged:
         group: Its dataset and part, or kind of picture.
         score: Predicted Jaccard; None where the version is not calibrated.
         jaccard: With the expert's mask; None where there is none.
-        reasons: As `model_core.quality.assess`, but for a low score.
+        reasons: As `model_core.processing.quality.assess`, but for a low score.
         rejected: Whether they alone reject it.
     """
 

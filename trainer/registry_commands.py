@@ -7,7 +7,7 @@ from typing import Any
 
 from model_core.card import Card, check_name, dump_card
 from model_core.errors import ConfigError, CorruptVersionError, ModelError
-from model_core.registry import PRODUCTION, LoadedVersion, Registry, split_reference
+from model_core.registry.registry import PRODUCTION, LoadedVersion, Registry, split_reference
 from trainer.leaks import Fingerprint, read_trained
 
 Commands = argparse._SubParsersAction  # what add_subparsers gives, which has no public name

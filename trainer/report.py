@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from model_core.image_io import decode_image
+from model_core.images.decode import decode_image
 from model_core.predictor import Predictor
 from trainer.samples import Sample, read_photo, read_truth
 

@@ -21,10 +21,10 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from model_core.arrays import Mask
-from model_core.image_io import decode_image
-from model_core.metrics import CUTOFF, Confusion
+from model_core.images.decode import decode_image
 from model_core.predictor import Prediction, Predictor
-from model_core.summary import bootstrap
+from model_core.scores.metrics import CUTOFF, Confusion
+from model_core.scores.summary import bootstrap
 from trainer.no_lesion import COUNT, KINDS
 from trainer.perturb import PERTURBATIONS, UNCHANGED
 from trainer.run import write_json

@@ -13,8 +13,8 @@ from PIL import Image as Pillow
 
 from model_core.arrays import Mask
 from model_core.errors import DatasetError
-from model_core.image_io import decode_image
-from model_core.mask_png import decode_mask
+from model_core.images.decode import decode_image
+from model_core.masks.png import decode_mask
 from trainer.split import Part, parse_part
 from trainer.tables import read_table, write_table
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from model_core.card import ScoreRecord
-from model_core.metrics import CUTOFF
 from model_core.predictor import Predictor
-from model_core.summary import summarise
+from model_core.scores.metrics import CUTOFF
+from model_core.scores.summary import summarise
 from trainer.evaluate import THRESHOLDS, Scored, Target
 from trainer.reliability import draw_coverage, draw_reliability, summarise_certainty
 from trainer.report import draw_triptychs

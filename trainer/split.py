@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from model_core.errors import DatasetError
-from model_core.file_names import canonical
+from model_core.images.file_names import canonical
 from trainer.tables import read_table, write_table
 
 Part = Literal["train", "val", "test", "external"]

@@ -15,9 +15,9 @@ from PIL import Image as Pillow
 from scipy import ndimage
 
 from model_core.arrays import Image, Mask
-from model_core.image_io import decode_image
-from model_core.metrics import CUTOFF
-from model_core.summary import bootstrap
+from model_core.images.decode import decode_image
+from model_core.scores.metrics import CUTOFF
+from model_core.scores.summary import bootstrap
 from trainer.run import write_json
 from trainer.samples import Sample, read_photo, read_truth
 from trainer.tables import replace_text

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from model_core.errors import DatasetError
-from model_core.file_names import canonical
+from model_core.images.file_names import canonical
 
 Row = dict[str, str]
 _SEPARATORS = (",", ";", "\t", "|")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from model_core.backends.protocol import Choice
 from model_core.errors import ConfigError, VersionNotFoundError
-from model_core.registry import Registry, split_reference
+from model_core.registry.registry import Registry, split_reference
 from trainer.evaluate import Target, run_target
 from trainer.leaks import Fingerprint
 from trainer.registry_commands import seen_by

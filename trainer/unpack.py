@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from model_core.errors import DatasetError
-from model_core.file_names import is_litter
+from model_core.images.file_names import is_litter
 from trainer.fetch import readable_bytes
 
 MAX_UNPACKED_BYTES = 64 << 30  # the largest archive of the challenge has 11 GB
@@ -24,7 +24,7 @@ def unpack(archive: Path, target: Path) -> None:
     """Unpack a ZIP file into a new folder, which appears only when every file is there.
 
     Left out are what no reader wants: superpixels of the challenge's other task, and what systems
-    leave (`model_core.file_names`), such as the `__MACOSX` folder of macOS.
+    leave (`model_core.images.file_names`), such as the `__MACOSX` folder of macOS.
 
     Args:
         archive: ZIP file. One that is damaged (by its own CRC-32s) is deleted, so that the next

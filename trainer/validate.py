@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from model_core.arrays import Mask
-from model_core.metrics import Confusion
-from model_core.normalise import normalise
-from model_core.unet import UNet, channels_last
+from model_core.network.normalise import normalise
+from model_core.network.unet import UNet, channels_last
+from model_core.scores.metrics import Confusion
 from trainer.cache import open_cache
 from trainer.config import TrainConfig
 from trainer.distributed import ALONE, Team

@@ -17,7 +17,7 @@ from PIL import ImageDraw, ImageFont
 from scipy import ndimage
 
 from model_core.arrays import Mask
-from model_core.image_io import decode_image
+from model_core.images.decode import decode_image
 from model_core.predictor import Predictor
 from trainer.evaluate import Scored
 from trainer.markup import figure, image, table

@@ -13,9 +13,9 @@ from PIL import Image as Pillow
 from benchmarks.engines import open_version
 from benchmarks.peers.options import PeerOptions
 from model_core.arrays import Batch, Image, Logits
-from model_core.mask_png import encode_mask
-from model_core.postprocess import logit
-from model_core.registry import LoadedVersion
+from model_core.masks.png import encode_mask
+from model_core.processing.postprocess import logit
+from model_core.registry.registry import LoadedVersion
 
 
 class Steps(Protocol):

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from model_core.normalise import scale_and_shift, scaled
-from model_core.preprocess import PreprocessConfig
-from model_core.unet import UNet
+from model_core.network.normalise import scale_and_shift, scaled
+from model_core.network.unet import UNet
+from model_core.processing.preprocess import PreprocessConfig
 
 
 class ByteNetwork(nn.Module):

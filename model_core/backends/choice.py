@@ -88,8 +88,8 @@ def gpu_is_usable() -> bool:
 def _from_weights(engine: Engine, card: Card, folder: Path, *, target: str) -> Backend:
     from model_core.backends.byte_network import ByteNetwork
     from model_core.backends.pytorch import PyTorchBackend
-    from model_core.unet import UNet
-    from model_core.weights import load_weights
+    from model_core.network.unet import UNet
+    from model_core.network.weights import load_weights
 
     model = UNet(card.architecture)
     load_weights(folder / WEIGHTS, model)

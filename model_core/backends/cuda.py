@@ -17,8 +17,8 @@ from torch import Tensor
 from model_core.arrays import Batch, Logits
 from model_core.backends.byte_network import ByteNetwork
 from model_core.backends.pytorch import ready_network
-from model_core.preprocess import PreprocessConfig
-from model_core.unet import UNet
+from model_core.network.unet import UNet
+from model_core.processing.preprocess import PreprocessConfig
 
 SIZES = (1, 2, 4, 8, 16, 32)
 """Batches are filled up to the next of these; larger ones are split."""

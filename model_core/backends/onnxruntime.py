@@ -6,7 +6,7 @@ from threading import Lock
 from typing import Any
 
 from model_core.arrays import Batch, Logits
-from model_core.cores import usable_cores
+from model_core.backends.cores import usable_cores
 from model_core.errors import ConfigError, CorruptVersionError
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from model_core.arrays import Batch, Logits
+from model_core.backends.cores import usable_cores
 from model_core.backends.protocol import Precision
-from model_core.cores import usable_cores
 from model_core.errors import ConfigError, CorruptVersionError
 
 if TYPE_CHECKING:

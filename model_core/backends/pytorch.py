@@ -8,8 +8,8 @@ import torch
 
 from model_core.arrays import Batch, Logits
 from model_core.backends.byte_network import ByteNetwork
-from model_core.preprocess import PreprocessConfig
-from model_core.unet import UNet, channels_last, fused
+from model_core.network.unet import UNet, channels_last, fused
+from model_core.processing.preprocess import PreprocessConfig
 
 
 class PyTorchBackend:

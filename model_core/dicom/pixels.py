@@ -9,11 +9,11 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 
 from model_core.dicom import jpeg, jpeg2000
-from model_core.dicom.decoder_process import decode_apart
 from model_core.dicom.elements import JPEG_2000, JPEG_LS, RLE, DicomFile
 from model_core.dicom.header import Header
 from model_core.errors import ImageTooLargeError, UnreadableImageError, UnsupportedImageError
-from model_core.images.packbits import holds_more
+from model_core.images.decoder_process import decode_apart
+from model_core.images.formats.packbits import holds_more
 
 Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 

@@ -13,10 +13,10 @@ from model_core.dicom.colours import to_picture
 from model_core.dicom.elements import JPEG_BASELINE, JPEG_EXTENDED, DicomFile
 from model_core.dicom.header import ICC_PROFILE, Header, read_header
 from model_core.dicom.pixels import check_frame, decode_samples
-from model_core.distances import Spacing
 from model_core.errors import InputError, UnreadableImageError, UnsupportedImageError
-from model_core.images.jpeg import reduced_for
+from model_core.images.formats.jpeg import reduced_for
 from model_core.images.whole import load_image, open_image
+from model_core.scores.distances import Spacing
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import re
 import zlib
 from dataclasses import dataclass
 
-from model_core.images import heif_boxes
+from model_core.images.formats import heif_boxes
 
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     # First: the preamble before it may be that of a TIFF file (DICOM PS3.10, section 7.1).

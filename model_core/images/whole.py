@@ -12,8 +12,8 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from model_core.errors import UnreadableImageError
-from model_core.images import bmp, jpeg, jpeg_segments, png, tiff_levels, webp
-from model_core.images.tiff import check_tiff
+from model_core.images.formats import bmp, jpeg, jpeg_segments, png, tiff_levels, webp
+from model_core.images.formats.tiff import check_tiff
 
 
 def open_image(data: bytes, kind: str) -> ImageFile:

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from model_core.errors import ImageTooLargeError
-from model_core.image_size import announced_pixels
+from model_core.images.announced_size import announced_pixels
 from model_core.predictor import Prediction
-from model_core.registry import LoadedVersion
+from model_core.registry.registry import LoadedVersion
 from service.annotations import annotation_of
 from service.answers import files_of, version_headers
 from service.batch import Batch, Files, photographs

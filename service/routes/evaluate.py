@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from model_core.decimals import parse_spacing
 from model_core.errors import InvalidMaskError, InvalidRleError, ShapeMismatchError
-from model_core.image_size import announced_pixels
+from model_core.images.announced_size import announced_pixels
 from service.answers import model_headers
 from service.dependencies import EngineOf, SettingsOf
 from service.engine import Engine

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path
 
 from model_core.card import dump_card
 from model_core.errors import CorruptVersionError, RegistryUnavailableError, VersionNotFoundError
-from model_core.registry import Registry, split_reference
+from model_core.registry.registry import Registry, split_reference
 from service.annotations import model_ref
 from service.dependencies import EngineOf, ReloaderOf, SettingsOf
 from service.engine import Resident

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from model_core.image_size import announced_pixels
+from model_core.images.announced_size import announced_pixels
 from service.answers import encode_answer, media_type_of, model_headers
 from service.dependencies import EngineOf
 from service.engine import Engine

@@ -9,7 +9,7 @@ from benchmarks.agreement import ENGINES, Agreement, compare, opened, table
 from benchmarks.bodies import photographs
 from model_core.backends.protocol import Engine
 from model_core.backends.pytorch import computes_in_bf16
-from model_core.registry import PRODUCTION, Registry
+from model_core.registry.registry import PRODUCTION, Registry
 from tests.conftest import REPOSITORY
 
 NAME = "lesion-unet"

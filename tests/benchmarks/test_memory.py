@@ -7,7 +7,7 @@ from benchmarks.bodies import photographs
 from benchmarks.memory import LIMIT_MB, measure, summed_up
 from benchmarks.servers import Version
 from tests.conftest import REPOSITORY
-from tests.models import NAME, tiny_registry
+from tests.fixtures.models import NAME, tiny_registry
 
 
 def test_what_grows_is_told_from_what_is_noise() -> None:

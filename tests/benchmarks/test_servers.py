@@ -14,7 +14,7 @@ from benchmarks.results import odd, table
 from benchmarks.rounds import ALONE, Bench, Load, Plan, Row
 from benchmarks.servers import PEERS, Contender, Version, ours, peer
 from tests.benchmarks.tiny_server import SLOW_S
-from tests.models import NAME, tiny_registry
+from tests.fixtures.models import NAME, tiny_registry
 
 LOADS = [Load(callers=2), Load(of_ceiling=0.5)]
 

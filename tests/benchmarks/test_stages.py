@@ -15,10 +15,10 @@ from benchmarks.peers.options import PeerOptions, Steps
 from benchmarks.peers.steps import open_steps, segment
 from benchmarks.stages import measure, table
 from model_core.errors import ConfigError
-from model_core.mask_png import decode_mask
-from model_core.metrics import jaccard
-from model_core.unet_config import UNetConfig
-from tests.models import NAME, VERSION, tiny_registry
+from model_core.masks.png import decode_mask
+from model_core.network.unet_config import UNetConfig
+from model_core.scores.metrics import jaccard
+from tests.fixtures.models import NAME, VERSION, tiny_registry
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import training
-from model_core.unet_config import UNetConfig
+from model_core.network.unet_config import UNetConfig
 
 
 def test_the_work_of_an_image_is_that_of_its_convolutions_forwards_and_backwards() -> None:

@@ -18,14 +18,14 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from model_core.mask_png import decode_mask, encode_mask
-from model_core.rle import decode_rle
+from model_core.masks.png import decode_mask, encode_mask
+from model_core.masks.rle import decode_rle
 from service.client import Client
 from service.keys import new_key
 from service.settings import PREFIX
-from tests.browser import chromium, weak_texts
 from tests.conftest import REPOSITORY
-from tests.dicom_files import INSTANCE_UID, dicom
+from tests.fixtures.browser import chromium, weak_texts
+from tests.fixtures.dicom_files import INSTANCE_UID, dicom
 from tests.service.process import free_port, service
 from trainer.drawn import draw_lesion
 

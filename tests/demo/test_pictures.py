@@ -21,7 +21,7 @@ from demo.pictures import (
     with_probability,
 )
 from tests.conftest import REPOSITORY
-from tests.pictures import encode, lesion, turned
+from tests.fixtures.pictures import encode, lesion, turned
 
 SKIN = Image.new("RGB", (120, 90), (230, 180, 160))
 

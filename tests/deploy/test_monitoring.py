@@ -15,8 +15,8 @@ from starlette.testclient import TestClient
 from service.app import create_app
 from service.settings import Settings
 from tests.conftest import REPOSITORY
-from tests.models import tiny_registry
-from tests.pictures import encode, lesion
+from tests.fixtures.models import tiny_registry
+from tests.fixtures.pictures import encode, lesion
 
 yaml = pytest.importorskip("yaml")
 

@@ -16,8 +16,8 @@ from service.app import create_app
 from service.settings import Settings
 from service.telemetry import Telemetry
 from tests.conftest import REPOSITORY
-from tests.models import tiny_registry
-from tests.pictures import encode, lesion
+from tests.fixtures.models import tiny_registry
+from tests.fixtures.pictures import encode, lesion
 from tests.service.framings import (
     AMBIGUOUS,
     BROKEN,

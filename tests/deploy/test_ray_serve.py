@@ -15,8 +15,8 @@ import pytest
 
 from service.client import Client, Retries
 from service.settings import PREFIX, Settings
-from tests.models import NAME, dark_predictor, tiny_registry
-from tests.pictures import encode, lesion
+from tests.fixtures.models import NAME, dark_predictor, tiny_registry
+from tests.fixtures.pictures import encode, lesion
 
 yaml = pytest.importorskip("yaml")
 pytest.importorskip("ray.serve", reason="the extra `ray` is not installed", exc_type=ImportError)

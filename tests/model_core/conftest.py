@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from model_core.registry import Registry
-from model_core.weights import save_weights
-from tests.models import dark_is_lesion
-from tests.registry_writer import Writer, running_writer
+from model_core.network.weights import save_weights
+from model_core.registry.registry import Registry
+from tests.fixtures.models import dark_is_lesion
+from tests.fixtures.registry_writer import Writer, running_writer
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from model_core.calibration import Calibration
 from model_core.card import (
     Card,
     check_name,
@@ -16,10 +15,11 @@ from model_core.card import (
     version_order,
 )
 from model_core.errors import ConfigError, CorruptVersionError
-from model_core.postprocess import PostprocessConfig
-from model_core.preprocess import PreprocessConfig
-from model_core.unet_config import UNetConfig
-from tests.models import CARD
+from model_core.network.unet_config import UNetConfig
+from model_core.processing.calibration import Calibration
+from model_core.processing.postprocess import PostprocessConfig
+from model_core.processing.preprocess import PreprocessConfig
+from tests.fixtures.models import CARD
 
 
 def changed(*path: str, value: Any) -> bytes:

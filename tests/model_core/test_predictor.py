@@ -4,11 +4,11 @@ from PIL import Image
 
 from model_core.arrays import Mask
 from model_core.errors import ConfigError, ImageTooLargeError, UnsupportedImageError
-from model_core.postprocess import PostprocessConfig
-from model_core.preprocess import PreprocessConfig
-from tests.drawing import draw
-from tests.models import dark_predictor
-from tests.pictures import SKIN, encode, lesion, turned
+from model_core.processing.postprocess import PostprocessConfig
+from model_core.processing.preprocess import PreprocessConfig
+from tests.fixtures.drawing import draw
+from tests.fixtures.models import dark_predictor
+from tests.fixtures.pictures import SKIN, encode, lesion, turned
 
 RAW = PostprocessConfig(largest_component=False, fill_holes=False)
 

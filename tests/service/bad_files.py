@@ -7,8 +7,8 @@ import zlib
 
 from PIL import Image
 
-from tests.dicom_files import dicom
-from tests.pictures import encode, lesion
+from tests.fixtures.dicom_files import dicom
+from tests.fixtures.pictures import encode, lesion
 
 JPEG = encode(lesion(60, 80), "JPEG")
 PNG = encode(lesion(60, 80))

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from service.app import create_app
 from service.settings import PREFIX, Settings
-from tests.models import tiny_registry
+from tests.fixtures.models import tiny_registry
 from tests.service.process import free_port, service
 
 MAX_BODY_BYTES = 8_000_000

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from service.telemetry import Telemetry
-from tests.pictures import encode, lesion
+from tests.fixtures.pictures import encode, lesion
 
 PNG = encode(lesion(48, 64))
 HIDDEN = b"GET /models HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -22,9 +22,9 @@ import httpx2
 import numpy as np
 from PIL import Image
 
-from model_core.rle import encode_rle
-from tests.dicom_files import dicom, dicom_jpeg
-from tests.pictures import encode, exif, lesion, tiff_file
+from model_core.masks.rle import encode_rle
+from tests.fixtures.dicom_files import dicom, dicom_jpeg
+from tests.fixtures.pictures import encode, exif, lesion, tiff_file
 
 DELIBERATE = {503, 504}
 """Statuses above 499 that are an answer: the service is full, or too late."""

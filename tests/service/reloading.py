@@ -17,8 +17,8 @@ from service.hot_reload import Reloader
 from service.server import Server
 from service.settings import Settings
 from service.telemetry import Telemetry
-from tests.models import NAME
-from tests.pictures import encode, lesion
+from tests.fixtures.models import NAME
+from tests.fixtures.pictures import encode, lesion
 from tests.service.waiting import wait_until
 from tests.service.watched_registry import WatchedRegistry
 

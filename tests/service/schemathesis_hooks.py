@@ -3,7 +3,7 @@
 import schemathesis
 from hypothesis import strategies as st
 
-from tests.pictures import encode, lesion
+from tests.fixtures.pictures import encode, lesion
 
 SIZE = (24, 32)
 # Black and white: as good a photograph as any to the service, and the only kind of mask.

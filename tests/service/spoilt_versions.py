@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.models import NAME
+from tests.fixtures.models import NAME
 
 Json = dict[str, Any]
 OLD, NEW, NEWER = "1.0.0", "1.1.0", "1.2.0"

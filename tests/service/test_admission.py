@@ -16,7 +16,7 @@ from service.admission import Admission, Pace
 from service.errors import OverloadedError, QueueFullError
 from service.settings import Settings
 from service.telemetry import Telemetry
-from tests.pictures import encode, lesion
+from tests.fixtures.pictures import encode, lesion
 from tests.service.raw import raw
 from tests.service.reloading import served
 from tests.service.slow_backend import TIMEOUT_S, HeldBackend, SlowBackend

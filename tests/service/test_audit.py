@@ -22,7 +22,7 @@ from service.logs import configure_logging, log_fields
 from service.request_record import begin_record
 from service.settings import Settings
 from service.telemetry import Telemetry
-from tests.pictures import encode, lesion
+from tests.fixtures.pictures import encode, lesion
 from tests.service.test_security import Keys
 
 PNG = encode(lesion(48, 64))

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from tests.pictures import encode
+from tests.fixtures.pictures import encode
 from tests.service.bad_files import BAD_FILES, JPEG, PNG, png_header
 from tests.service.conftest import MAX_BODY_BYTES, MAX_PAIRS
 from tests.service.problems import assert_problem

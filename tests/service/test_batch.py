@@ -21,7 +21,7 @@ from service.batch import WINDOW, Batch
 from service.buffered import Buffered, Share
 from service.schemas import BatchLine, BatchProblem
 from service.telemetry import Telemetry
-from tests.pictures import encode, lesion
+from tests.fixtures.pictures import encode, lesion
 from tests.service.problems import assert_problem
 from tests.service.process import free_port, service
 from tests.service.waiting import wait_until

@@ -10,8 +10,8 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from model_core.registry import Registry
-from tests.pictures import encode, lesion
+from model_core.registry.registry import Registry
+from tests.fixtures.pictures import encode, lesion
 from tests.service.raw import raw
 from tests.service.reloading import served
 from tests.service.slow_backend import TIMEOUT_S, HeldBackend

@@ -17,8 +17,8 @@ from model_core.backends.cuda import CUDABackend
 from model_core.predictor import Predictor
 from service.batcher import Batcher
 from service.engine import Engine
-from tests.models import CARD, dark_is_lesion
-from tests.pictures import encode, lesion
+from tests.fixtures.models import CARD, dark_is_lesion
+from tests.fixtures.pictures import encode, lesion
 from tests.service.problems import assert_problem
 
 BAD = 13

@@ -9,11 +9,11 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from model_core.registry import PRODUCTION, Registry
+from model_core.registry.registry import PRODUCTION, Registry
 from service.app import create_app
 from service.settings import PREFIX, Settings, load_settings
-from tests.models import NAME, tiny_registry
-from tests.pictures import encode, lesion
+from tests.fixtures.models import NAME, tiny_registry
+from tests.fixtures.pictures import encode, lesion
 from tests.service.reloading import models, reloads, served, serving, wait_for
 from tests.service.spoilt_versions import (
     NEW,

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_core.mask_png import decode_mask, encode_mask
-from model_core.rle import encode_rle
+from model_core.masks.png import decode_mask, encode_mask
+from model_core.masks.rle import encode_rle
 from service.cli import main
 from service.cli_files import MASKS, PHOTOGRAPHS, UsageError, find_files, outputs_of, pair_up, shown
 from service.cli_segment import SUFFIXES, write_whole
 from service.queries import AnswerFormat
 from tests.conftest import REPOSITORY
-from tests.pictures import encode, lesion
+from tests.fixtures.pictures import encode, lesion
 from tests.service.process import free_port
 from tests.service.scripted import Answer, scripted
 

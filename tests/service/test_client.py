@@ -12,8 +12,8 @@ import httpx
 import numpy as np
 import pytest
 
-from model_core.mask_png import decode_mask, encode_mask
-from model_core.rle import encode_rle
+from model_core.masks.png import decode_mask, encode_mask
+from model_core.masks.rle import encode_rle
 from service.client import (
     AccessError,
     AsyncClient,
@@ -29,8 +29,8 @@ from service.client import (
 )
 from service.client_results import segmentation_of
 from service.client_retries import retry_after_s
-from tests.models import NAME
-from tests.pictures import encode, lesion
+from tests.fixtures.models import NAME
+from tests.fixtures.pictures import encode, lesion
 from tests.service.process import free_port
 from tests.service.scripted import Answer, scripted
 

@@ -16,14 +16,14 @@ import pytest
 from PIL import Image
 
 from model_core.errors import ConfigError, ImageTooLargeError, InputError, UnreadableImageError
-from model_core.preprocess import PreprocessConfig
+from model_core.processing.preprocess import PreprocessConfig
 from service.app import create_app
 from service.decoders import Decoders
 from service.errors import DecoderFailedError
 from service.settings import Settings
 from service.telemetry import Telemetry
-from tests.models import dark_predictor
-from tests.pictures import encode, exif, lesion
+from tests.fixtures.models import dark_predictor
+from tests.fixtures.pictures import encode, exif, lesion
 from tests.service.bad_files import BAD_FILES
 from tests.service.reloading import served
 from tests.service.waiting import wait_until

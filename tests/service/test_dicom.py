@@ -8,11 +8,11 @@ from PIL import Image
 from pydicom import uid
 from starlette.testclient import TestClient
 
-from model_core.outline import draw_outline
+from model_core.masks.outline import draw_outline
 from service.app import create_app
 from service.settings import Settings
-from tests.dicom_files import PATIENT, STUDY_UID, dicom, dicom_jpeg
-from tests.pictures import encode, lesion
+from tests.fixtures.dicom_files import PATIENT, STUDY_UID, dicom, dicom_jpeg
+from tests.fixtures.pictures import encode, lesion
 from tests.service.problems import assert_problem
 
 PICTURE = lesion(48, 64)

@@ -11,8 +11,8 @@ from pydicom._dicom_dict import DicomDictionary
 from pydicom.datadict import dictionary_keyword
 from pydicom.dataset import Dataset
 
-from tests.dicom_files import dicom, dicom_around, dicom_jpeg
-from tests.pictures import lesion
+from tests.fixtures.dicom_files import dicom, dicom_around, dicom_jpeg
+from tests.fixtures.pictures import lesion
 from tests.service.process import free_port, service
 
 MARK = b"QUILLFEATHER"

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from model_core.mask_png import encode_mask
+from model_core.masks.png import encode_mask
 from service.client import Client
-from tests.browser import chromium
-from tests.pictures import encode, lesion
+from tests.fixtures.browser import chromium
+from tests.fixtures.pictures import encode, lesion
 
 pytestmark = pytest.mark.foreign
 

@@ -12,14 +12,14 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from model_core.errors import ConfigError, CorruptVersionError, VersionNotFoundError
-from model_core.registry import LoadedVersion
+from model_core.registry.registry import LoadedVersion
 from service.app import create_app
 from service.engine import Engine
 from service.errors import NotReadyError
 from service.settings import Settings
 from service.telemetry import Telemetry
-from tests.models import NAME
-from tests.pictures import encode, lesion
+from tests.fixtures.models import NAME
+from tests.fixtures.pictures import encode, lesion
 from tests.service.problems import assert_problem
 from tests.service.slow_backend import TIMEOUT_S, HeldBackend
 from tests.service.watched_registry import WatchedRegistry

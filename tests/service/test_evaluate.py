@@ -10,13 +10,13 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from model_core.arrays import Mask
-from model_core.mask_png import encode_mask
-from model_core.metrics import METRICS, score_image
-from model_core.rle import encode_rle
-from model_core.summary import summarise
+from model_core.masks.png import encode_mask
+from model_core.masks.rle import encode_rle
+from model_core.scores.metrics import METRICS, score_image
+from model_core.scores.summary import summarise
 from service.overlay import FALSE_NEGATIVE, FALSE_POSITIVE, GREY, TRUE_POSITIVE
-from tests.drawing import draw
-from tests.pictures import encode, lesion, turned
+from tests.fixtures.drawing import draw
+from tests.fixtures.pictures import encode, lesion, turned
 from tests.service.problems import assert_problem
 
 TRUTH, PRED = draw("##.. ##.. ...."), draw("###. ##.. ....")

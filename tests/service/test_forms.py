@@ -16,12 +16,12 @@ from pycocotools import mask as coco
 from shapely.geometry import shape
 from starlette.testclient import TestClient
 
-from model_core.calibration import Calibration
-from model_core.outline import LINE, RIM
+from model_core.masks.outline import LINE, RIM
+from model_core.processing.calibration import Calibration
 from service.app import create_app
 from service.settings import Settings
-from tests.models import CARD, tiny_registry
-from tests.pictures import encode, lesion, turned
+from tests.fixtures.models import CARD, tiny_registry
+from tests.fixtures.pictures import encode, lesion, turned
 from tests.service.problems import assert_problem
 from trainer.drawn import draw_lesion
 

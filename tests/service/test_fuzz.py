@@ -8,7 +8,7 @@ import httpx2
 import psutil
 import pytest
 
-from tests.pictures import encode, lesion
+from tests.fixtures.pictures import encode, lesion
 from tests.service.fuzz import Outcome, fire, photographs, shots
 from tests.service.process import free_port, service
 

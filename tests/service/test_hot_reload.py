@@ -15,10 +15,10 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
-from model_core.registry import Registry
+from model_core.registry.registry import Registry
 from service.engine import Engine
 from service.hot_reload import Reloader
-from tests.models import NAME
+from tests.fixtures.models import NAME
 from tests.service.reloading import (
     PNG,
     app_of,

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from model_core.registry import Registry
+from model_core.registry.registry import Registry
 from service.engine import Engine
 from service.hot_reload import Reloader
-from tests.models import NAME
+from tests.fixtures.models import NAME
 from tests.service.reloading import app_of, live, models, reloads, serving, started, wait_for
 from tests.service.spoilt_versions import (
     NEW,

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from service.__main__ import main
-from tests.pictures import encode, lesion
+from tests.fixtures.pictures import encode, lesion
 from tests.service.process import START_S, free_port, service
 
 PNG = encode(lesion(48, 64))

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from PIL import Image
 
-from tests.pictures import encode, lesion
+from tests.fixtures.pictures import encode, lesion
 from tests.service.process import free_port, service
 from tests.service.waiting import wait_until
 

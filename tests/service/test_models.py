@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from tests.models import NAME
+from tests.fixtures.models import NAME
 from tests.service.problems import assert_problem
 
 

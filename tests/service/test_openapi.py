@@ -18,7 +18,7 @@ from service.errors import (
     NoSuchRouteError,
 )
 from service.quoting import FIELDS
-from tests.pictures import encode, lesion
+from tests.fixtures.pictures import encode, lesion
 
 Json = dict[str, Any]
 PNG = encode(lesion(48, 64))

@@ -11,7 +11,7 @@ from PIL import Image
 from pydicom import uid
 from starlette.testclient import TestClient
 
-from tests.dicom_files import (
+from tests.fixtures.dicom_files import (
     DERMOSCOPIC,
     INSTANCE_UID,
     PATIENT,
@@ -20,8 +20,8 @@ from tests.dicom_files import (
     dicom,
     dicom_jpeg,
 )
-from tests.orthanc import Orthanc, serve_orthanc
-from tests.pictures import lesion
+from tests.fixtures.orthanc import Orthanc, serve_orthanc
+from tests.fixtures.pictures import lesion
 
 pytestmark = pytest.mark.foreign
 

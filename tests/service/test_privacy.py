@@ -17,8 +17,8 @@ from PIL.PngImagePlugin import PngInfo
 from pydicom.config import disable_value_validation
 
 from service.quoting import FIELDS, known_field, known_media_type
-from tests.dicom_files import dicom as dicom_file
-from tests.pictures import encode, lesion
+from tests.fixtures.dicom_files import dicom as dicom_file
+from tests.fixtures.pictures import encode, lesion
 from tests.service.process import free_port, service
 from tests.service.test_security import Keys
 

@@ -14,13 +14,13 @@ from starlette.testclient import TestClient
 
 from model_core.backends.protocol import Backend
 from model_core.errors import CorruptVersionError
-from model_core.unet import UNet
+from model_core.network.unet import UNet
 from service.app import create_app
 from service.engine import Engine
 from service.settings import Settings
 from service.telemetry import Telemetry
-from tests.models import NAME, tiny_registry
-from tests.pictures import encode, lesion
+from tests.fixtures.models import NAME, tiny_registry
+from tests.fixtures.pictures import encode, lesion
 from tests.service.slow_backend import TIMEOUT_S
 from tests.service.spoilt_versions import NEW, another_mask
 from tests.service.waiting import wait_until

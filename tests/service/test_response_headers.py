@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from service.app import create_app
 from service.response_headers import HEADERS
 from service.settings import Settings
-from tests.pictures import encode, lesion
+from tests.fixtures.pictures import encode, lesion
 from tests.service.problems import assert_problem
 from tests.service.process import free_port, service
 from tests.service.raw import raw

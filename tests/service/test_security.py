@@ -15,7 +15,7 @@ from service.errors import BY_SLUG
 from service.keys import SCOPES, ApiKey, new_key
 from service.settings import Settings, load_settings
 from tests.conftest import REPOSITORY
-from tests.pictures import encode, lesion
+from tests.fixtures.pictures import encode, lesion
 from tests.service.problems import assert_problem
 
 PNG = encode(lesion(48, 64))

@@ -12,12 +12,12 @@ from PIL import Image
 from pycocotools import mask as coco
 from starlette.testclient import TestClient
 
-from model_core.calibration import Calibration
-from model_core.metrics import jaccard
+from model_core.processing.calibration import Calibration
+from model_core.scores.metrics import jaccard
 from service.app import create_app
 from service.settings import Settings
-from tests.models import CARD, tiny_registry
-from tests.pictures import encode, lesion, turned
+from tests.fixtures.models import CARD, tiny_registry
+from tests.fixtures.pictures import encode, lesion, turned
 from tests.service.problems import assert_problem
 
 PNG = encode(lesion(48, 64))

@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.models import NAME, tiny_registry
-from tests.pictures import encode, lesion
+from tests.fixtures.models import NAME, tiny_registry
+from tests.fixtures.pictures import encode, lesion
 from tests.service.process import START_S, free_port, service
 
 PNG = encode(lesion(300, 400))

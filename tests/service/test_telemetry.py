@@ -5,7 +5,7 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from tests.pictures import encode, lesion
+from tests.fixtures.pictures import encode, lesion
 
 PNG = encode(lesion(48, 64))
 SECRET = "Jane-Doe-1970"

@@ -14,8 +14,8 @@ from service import watchdog
 from service.app import create_app
 from service.engine import Engine
 from service.settings import Settings
-from tests.models import NAME
-from tests.pictures import encode, lesion
+from tests.fixtures.models import NAME
+from tests.fixtures.pictures import encode, lesion
 from tests.service.reloading import served
 from tests.service.slow_backend import HeldBackend, put_into
 from tests.service.waiting import wait_until

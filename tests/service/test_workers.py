@@ -20,7 +20,7 @@ from service.__main__ import main
 from service.shared_metrics import merged
 from service.worker import Worker
 from service.workers import supervise
-from tests.pictures import encode, lesion
+from tests.fixtures.pictures import encode, lesion
 from tests.service.process import REPOSITORY, START_S, free_port, service
 
 PNG = encode(lesion(48, 64))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from model_core.predictor import Predictor
-from model_core.registry import LoadedVersion, Registry
+from model_core.registry.registry import LoadedVersion, Registry
 from tests.service.slow_backend import TIMEOUT_S
 
 

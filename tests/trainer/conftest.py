@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import BuiltOnce
-from tests.discs import row, write_manifest, write_pair
-from tests.undrawn import undrawn
+from tests.fixtures.discs import row, write_manifest, write_pair
+from tests.fixtures.undrawn import undrawn
 from trainer import loop
 from trainer.commands import main
 from trainer.config import TrainConfig, parse_config

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model_core.preprocess import PreprocessConfig, preprocess
+from model_core.processing.preprocess import PreprocessConfig, preprocess
 from trainer import cache
 from trainer.samples import Sample, read_photo, read_samples
 

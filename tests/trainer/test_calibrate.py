@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from model_core.errors import ConfigError, GateError
-from model_core.registry import Registry
+from model_core.registry.registry import Registry
 from trainer.calibrate import read_calibrated
 from trainer.evaluate import run_target
 from trainer.publish import publish

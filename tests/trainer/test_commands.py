@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.discs import row, write_manifest, write_pair
+from tests.fixtures.discs import row, write_manifest, write_pair
 from trainer.commands import main
 from trainer.config import TrainConfig
 from trainer.loop import train as train_run

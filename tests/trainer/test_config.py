@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from model_core.errors import ConfigError
-from model_core.unet import UNet
+from model_core.network.unet import UNet
 from trainer.config import dump_config, load_config, parse_config
 
 CONFIGS = sorted(Path("trainer/configs").glob("*.toml"))

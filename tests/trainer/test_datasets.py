@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from model_core.errors import DatasetError
-from tests.discs import row, write_manifest, write_pair
+from tests.fixtures.discs import row, write_manifest, write_pair
 from trainer.datasets import Prepared, prepare, require_no_problems
 from trainer.layouts import read_manifest
 from trainer.split import COMMITTED_SPLIT, Part, Place, read_split

@@ -10,7 +10,7 @@ from typing import TypeVar
 import pytest
 
 from model_core.errors import ConfigError
-from model_core.unet import UNet
+from model_core.network.unet import UNet
 from trainer import loop, run
 from trainer.config import TrainConfig, load_config
 from trainer.distributed import Team

@@ -9,7 +9,7 @@ import pytest
 
 from model_core.errors import DatasetError
 from tests.conftest import REPOSITORY
-from tests.storage import Storage, Stored, archives_of_isic2018, encode, pack, serving
+from tests.fixtures.storage import Storage, Stored, archives_of_isic2018, encode, pack, serving
 from trainer import datasets, layouts
 from trainer.commands import main
 from trainer.download import ARCHIVES, download

@@ -13,11 +13,11 @@ from model_core.backends.onnxruntime import ONNXRuntimeBackend
 from model_core.backends.openvino import OpenVINOBackend
 from model_core.backends.pytorch import PyTorchBackend
 from model_core.errors import CorruptVersionError, DatasetError
-from model_core.preprocess import PreprocessConfig
-from model_core.registry import Registry
-from model_core.unet import UNet
-from model_core.unet_config import UNetConfig
-from model_core.weights import load_weights
+from model_core.network.unet import UNet
+from model_core.network.unet_config import UNetConfig
+from model_core.network.weights import load_weights
+from model_core.processing.preprocess import PreprocessConfig
+from model_core.registry.registry import Registry
 from trainer.evaluate import run_target
 from trainer.export import compare, export, export_version, write_onnx
 from trainer.leaks import TRAINED_CSV

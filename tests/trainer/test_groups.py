@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from model_core.errors import DatasetError
-from tests.discs import row as manifest_row
-from tests.discs import write_manifest, write_pair
+from tests.fixtures.discs import row as manifest_row
+from tests.fixtures.discs import write_manifest, write_pair
 from tests.trainer.test_layouts import place
 from trainer import layouts
 from trainer.commands import main

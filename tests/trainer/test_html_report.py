@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from model_core.errors import ConfigError
-from model_core.metrics import METRICS
+from model_core.scores.metrics import METRICS
 from tests.conftest import BuiltOnce
 from trainer.commands import main
 from trainer.config import parse_config

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from model_core.errors import DatasetError
-from tests.discs import row, write_manifest, write_pair
+from tests.fixtures.discs import row, write_manifest, write_pair
 from trainer import layouts
 from trainer.datasets import prepare
 

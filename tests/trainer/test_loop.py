@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from model_core.errors import ConfigError, DatasetError
-from model_core.losses import LOSSES
-from model_core.storage import file_sha256
+from model_core.network.losses import LOSSES
+from model_core.registry.storage import file_sha256
 from trainer import checkpoint, loop, run, validate
 from trainer.config import TrainConfig
 from trainer.evaluate import run_target

@@ -12,11 +12,11 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from model_core.errors import ConfigError, DatasetError
-from model_core.mask_png import decode_mask
-from model_core.measurements import measure
+from model_core.masks.measurements import measure
+from model_core.masks.png import decode_mask
 from model_core.predictor import Predictor, Prepared
-from tests.dicom_files import dicom
-from tests.models import dark_predictor
+from tests.fixtures.dicom_files import dicom
+from tests.fixtures.models import dark_predictor
 from trainer.archive.job import Job
 from trainer.drawn import draw_lesion
 from trainer.predict import Outcome, on_this_machine, predict_archive

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.committed import write_committed
 from tests.conftest import BuiltOnce
-from tests.undrawn import undrawn
+from tests.fixtures.committed import write_committed
+from tests.fixtures.undrawn import undrawn
 from trainer.commands import main
 from trainer.config import TrainConfig, parse_config
 from trainer.loop import train

@@ -8,8 +8,8 @@ import pytest
 
 from model_core.backends.choice import INT8_FILE, ONNX_FILE
 from model_core.errors import ConfigError, DatasetError, GateError, VersionExistsError
-from model_core.golden import parse_golden
-from model_core.registry import GOLDEN, Registry
+from model_core.registry.golden import parse_golden
+from model_core.registry.registry import GOLDEN, Registry
 from trainer import evaluate, publish, registry_commands, scores
 from trainer.run import WEIGHTS, load_run, trained_on
 from trainer.samples import read_samples

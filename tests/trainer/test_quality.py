@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from model_core.calibration import Calibration
 from model_core.errors import GateError
-from model_core.postprocess import PostprocessConfig
-from tests.models import CARD, tiny_registry
+from model_core.processing.calibration import Calibration
+from model_core.processing.postprocess import PostprocessConfig
+from tests.fixtures.models import CARD, tiny_registry
 from trainer.commands import main
 from trainer.quality import (
     Judged,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_core.registry import Registry
+from model_core.registry.registry import Registry
 from tests.conftest import REPOSITORY, BuiltOnce
-from tests.undrawn import undrawn
+from tests.fixtures.undrawn import undrawn
 from trainer.commands import main
 from trainer.config import parse_config
 from trainer.loop import train

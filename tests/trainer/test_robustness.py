@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from model_core.arrays import Mask
-from model_core.image_io import decode_image
-from tests.models import dark_predictor
+from model_core.images.decode import decode_image
+from tests.fixtures.models import dark_predictor
 from trainer.commands import main
 from trainer.config import parse_config
 from trainer.drawn import draw_lesion, draw_skin

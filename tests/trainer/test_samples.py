@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from model_core.errors import DatasetError
-from model_core.image_io import decode_image
-from tests.discs import row, write_manifest, write_pair
+from model_core.images.decode import decode_image
+from tests.fixtures.discs import row, write_manifest, write_pair
 from trainer import samples
 from trainer.datasets import prepare
 from trainer.layouts import read_manifest

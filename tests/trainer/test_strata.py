@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tests.drawing import draw
+from tests.fixtures.drawing import draw
 from trainer.strata import Traits, contrast_name, format_markdown, measure, size_name, tabulate
 
 

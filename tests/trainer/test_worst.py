@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import BuiltOnce
-from tests.undrawn import undrawn
+from tests.fixtures.undrawn import undrawn
 from trainer.commands import main
 from trainer.config import parse_config
 from trainer.loop import train

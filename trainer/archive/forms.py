@@ -12,7 +12,7 @@ from dataclasses import fields
 from typing import Any
 
 from model_core.arrays import Mask
-from model_core.measurements import Shape, measure
+from model_core.masks.measurements import Shape, measure
 
 PNG, COCO, PARQUET = "png", "coco", "parquet"
 FORMS = (PNG, COCO, PARQUET)

@@ -7,10 +7,10 @@ from typing import Any
 
 from model_core.backends.protocol import Choice, Device
 from model_core.errors import ConfigError
-from model_core.postprocess import PostprocessConfig
 from model_core.predictor import Predictor
-from model_core.preprocess import PreprocessConfig
-from model_core.registry import Registry
+from model_core.processing.postprocess import PostprocessConfig
+from model_core.processing.preprocess import PreprocessConfig
+from model_core.registry.registry import Registry
 from trainer.archive.places import Place, absolute
 from trainer.run import CONFIG
 

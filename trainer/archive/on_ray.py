@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from model_core.cores import share_cores, usable_cores
+from model_core.backends.cores import share_cores, usable_cores
 from trainer.archive.job import Job, Model
 from trainer.archive.shards import Report, Shard
 from trainer.archive.sources import Photograph

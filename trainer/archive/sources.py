@@ -11,14 +11,14 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from model_core.errors import ConfigError, DatasetError
-from model_core.file_names import (
+from model_core.images.file_names import (
     HEAD_BYTES,
     PHOTOGRAPH_SUFFIXES,
     announces_photograph,
     is_beside,
     is_litter,
 )
-from model_core.object_storage import open_url
+from model_core.registry.object_storage import open_url
 from trainer.archive.places import absolute, reaching
 from trainer.tables import decoded, named_file, rows_of, squeezed
 

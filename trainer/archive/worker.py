@@ -14,9 +14,9 @@ import numpy as np
 
 from model_core.arrays import Logits
 from model_core.errors import ConfigError, DatasetError, InputError
-from model_core.mask_png import encode_mask
+from model_core.masks.png import encode_mask
+from model_core.masks.rle import area_and_bbox, encode_rle
 from model_core.predictor import Predictor, Prepared
-from model_core.rle import area_and_bbox, encode_rle
 from trainer.archive.forms import (
     COCO,
     PARQUET,

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from model_core.image_io import decode_image
 from model_core.images.colour_profile import to_srgb
-from tests.icc import gamma_with_srgb_primaries, linear_grey, red_and_green_swapped
-from tests.pictures import encode, quarters
+from model_core.images.decode import decode_image
+from tests.fixtures.icc import gamma_with_srgb_primaries, linear_grey, red_and_green_swapped
+from tests.fixtures.pictures import encode, quarters
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 VALUES = np.random.default_rng(2).integers(0, 256, (8, 8, 3)).astype(np.uint8)

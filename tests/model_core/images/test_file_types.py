@@ -9,10 +9,10 @@ import lzma
 import pytest
 
 from model_core.errors import UnsupportedImageError
-from model_core.image_io import decode_image
+from model_core.images.decode import decode_image
 from model_core.images.file_types import other_type
-from model_core.mask_png import decode_mask
-from tests.pictures import encode, quarters
+from model_core.masks.png import decode_mask
+from tests.fixtures.pictures import encode, quarters
 
 PNG, JPEG = encode(quarters()), encode(quarters(), "JPEG")
 TEXT = base64.b64encode(PNG)

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from tests.conftest import BuiltOnce
-from tests.pictures import encode, lesion
+from tests.fixtures.pictures import encode, lesion
 
 HERE = Path(__file__).parent
 PYTHON_TOOL = "openapi-python-client==0.29.1"

@@ -10,8 +10,8 @@ import psutil
 import pytest
 from PIL import Image
 
-from model_core.cores import usable_cores
-from tests.models import tiny_registry
+from model_core.backends.cores import usable_cores
+from tests.fixtures.models import tiny_registry
 from trainer.drawn import draw_lesion
 
 pytest.importorskip("ray", reason="ray is not installed (the extra `ray` brings it)")

@@ -1,0 +1,94 @@
+"""Decoders in a process of their own: JPEG 2000 and JPEG-LS frames of DICOM, and whole photographs.
+
+Their decoders are written in C and keep Python's lock, and a damaged JPEG-LS frame of 262 bytes
+held one for half a minute: the whole service would have stood still. Apart, a decoder has so much
+time and memory, and if it crashes, it is one answer that is lost. It costs about 0.2 s a frame.
+"""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from model_core.dicom.jpeg import Frame
+from model_core.errors import UnreadableImageError, UnsupportedImageError
+from model_core.images.bare_environment import bare_environment
+
+Kind = Literal["jpeg-2000", "jpeg-ls"]
+_START_S = 3
+_PIXELS_S, _BYTES_S = 2_000_000, 500_000
+"""Pixels, and bytes of the file, that get a second of a core: a few times what they take."""
+_WAIT_S = 10
+"""For a core, on a machine that is busy."""
+_LIBRARY_BYTES = 1 << 30
+_PIXEL_BYTES = 40
+_CHILD = Path(__file__).with_name("decoder_child.py")
+_LIBRARIES: dict[Kind, tuple[str, str]] = {
+    "jpeg-2000": ("JPEG 2000", "openjpeg"),
+    "jpeg-ls": ("JPEG-LS", "jpeg_ls"),
+}
+
+
+def decode_apart(
+    kind: Kind, data: bytes, frame: Frame
+) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+    """Samples uint8 or uint16 (rows, columns) or (rows, columns, samples).
+
+    Args:
+        kind: Of the frame.
+        data: The frame.
+        frame: What its own header says, within the limits.
+
+    Raises:
+        UnsupportedImageError: the library is not installed.
+        UnreadableImageError: it cannot be decoded, or not within the limits.
+    """
+    name, library = _LIBRARIES[kind]
+    if find_spec(library) is None:
+        raise UnsupportedImageError(
+            f"the DICOM file is compressed with {name}, which this installation does not read: "
+            "pip install 'lesion-segmentation[dicom]'"
+        )
+    pixels = frame.rows * frame.columns
+    found = run_decoder(kind, data, pixels, what=f"{name} frame of the DICOM file")
+    dtype = np.dtype("u1" if frame.bits <= 8 else "<u2")
+    shape = (frame.rows, frame.columns, frame.samples)
+    if len(found) != np.prod(shape) * dtype.itemsize:
+        raise UnreadableImageError(f"the {name} frame of the DICOM file has another size than said")
+    samples = np.frombuffer(found, dtype).astype(dtype.newbyteorder("="), copy=False)
+    return samples.reshape(shape[: 3 if frame.samples > 1 else 2])
+
+
+def run_decoder(kind: str, data: bytes, pixels: int, *, what: str, max_pixels: int = 0) -> bytes:
+    """Give what `decoder_child.py` writes of a file, decoded within its time and memory.
+
+    Args:
+        kind: As the child has it.
+        data: The file or frame.
+        pixels: Height times width that it announces, by which time and memory are measured.
+        what: Names it in the error.
+        max_pixels: Of a photograph, the limit on what its decoder finds in the header.
+
+    Raises:
+        UnreadableImageError: it cannot be decoded, or not within the limits.
+    """
+    seconds = _START_S + pixels // _PIXELS_S + len(data) // _BYTES_S
+    limits = [seconds, _LIBRARY_BYTES + _PIXEL_BYTES * pixels, max_pixels]
+    try:
+        return subprocess.run(
+            [sys.executable, "-I", str(_CHILD), kind, *map(str, limits)],
+            input=data,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=_WAIT_S + seconds,
+            check=True,
+            env=bare_environment(),
+        ).stdout
+    except subprocess.SubprocessError as exc:
+        raise UnreadableImageError(
+            f"the {what} is truncated or damaged and cannot be decoded"
+        ) from exc

@@ -1,0 +1,89 @@
+"""Tell from its name whether a file is a photograph, system litter, or beside the photographs.
+
+One place for the trainer, the command `lesion` and the service's ZIP archives.
+"""
+
+import re
+import unicodedata
+
+from model_core.images.decode import FORMATS
+from model_core.images.file_types import sniff
+
+PHOTOGRAPH_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm"})
+"""Endings of photographs, in lower case; a file with another one is known by its first bytes."""
+HEAD_BYTES = 132
+"""First bytes of a file that tell its type: DICOM's mark comes last, at 128."""
+
+# HEIC and AVIF too: whether a service reads them is for it to say, and to say why not.
+_PHOTOGRAPH_TYPES = FORMATS | {"DICOM", "HEIC", "AVIF"}
+_LITTER = frozenset(
+    {
+        "__macosx",  # macOS, in ZIP archives
+        "icon\r",
+        "network trash folder",
+        "temporary items",
+        "thumbs.db",  # Windows
+        "ehthumbs.db",
+        "ehthumbs_vista.db",
+        "desktop.ini",
+        "$recycle.bin",
+        "system volume information",
+        "lost+found",  # Linux
+        "@eadir",  # network disks
+        "@__thumb",
+        "#recycle",
+        "picasa.ini",  # programs that show pictures
+        "zbthumbnail.info",
+    }
+)
+_BESIDE = re.compile(
+    # ISIC: superpixels, and masks of attributes (task 2). PH2: colours within the lesion. DICOM
+    # media: the list of their files, which begins as a DICOM file does.
+    r".*_superpixels\.\w+|.*_attribute_[a-z_]+\.\w+|.*_features\.json|.*_r\d+_label\d+\.\w+|dicomdir",
+    re.IGNORECASE,
+)
+
+
+def is_litter(path: str) -> bool:
+    """Whether an operating system or its like left a file, which is then nobody's photograph.
+
+    Args:
+        path: Relative to the folder or archive that was named: a folder on the way counts too.
+
+    Example:
+        >>> [is_litter(path) for path in ("a/._b.jpg", "__MACOSX/c.jpg", "Thumbs.db", "./a/b.jpg")]
+        [True, True, True, False]
+    """
+    parts = (part for part in re.split(r"[/\\]", path) if part not in ("", ".", ".."))
+    return any(part.startswith(".") or part.casefold() in _LITTER for part in parts)
+
+
+def is_beside(name: str) -> bool:
+    """Whether a file of this name comes with a data set, as neither photograph nor lesion's mask.
+
+    Example:
+        >>> is_beside("ISIC_0000000_superpixels.png"), is_beside("ISIC_0000000.jpg")
+        (True, False)
+    """
+    return _BESIDE.fullmatch(name) is not None
+
+
+def announces_photograph(head: bytes) -> bool:
+    """Whether a file begins as a type of photograph does.
+
+    Args:
+        head: Its first `HEAD_BYTES`.
+    """
+    return sniff(head) in _PHOTOGRAPH_TYPES
+
+
+def canonical(name: str) -> str:
+    """A name in normal form C: names that look alike are then equal (UAX #15).
+
+    macOS writes an accent as a character of its own, other systems do not.
+
+    Example:
+        >>> canonical("u" + chr(0x308)) == chr(0xFC)
+        True
+    """
+    return unicodedata.normalize("NFC", name)

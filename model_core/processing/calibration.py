@@ -1,0 +1,85 @@
+"""How sure an answer is: calibrated probabilities, and the Jaccard to expect of a mask."""
+
+import math
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+import numpy as np
+from scipy import ndimage
+from scipy.special import expit, logit
+
+from model_core.arrays import Logits, Mask
+from model_core.errors import ConfigError
+from model_core.processing.postprocess import around
+
+REACH = 0.03
+"""Share of the side, beyond the mask, within which probability counts as perhaps missed lesion.
+Farther away it is another lesion, or something else, and says nothing of this outline."""
+_SMALLEST = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Four numbers, fitted on the validation part by `trainer calibrate`; saved in the card.
+
+    Attributes:
+        scale: Calibrated logit = scale * logit + bias (Platt 1999; with a bias of 0 it is the
+            temperature 1 / scale of Guo et al. 2017, arXiv:1706.04599). Above 0.
+        bias: See `scale`.
+        score_scale: Predicted Jaccard = sigmoid(score_scale * logit(expected Jaccard) +
+            score_bias): what is expected under the probabilities, as it turned out. Above 0.
+        score_bias: See `score_scale`.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    scale: float
+    bias: float
+    score_scale: float
+    score_bias: float
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if not math.isfinite(value) or (entry.name.endswith("scale") and value <= 0):
+                raise ConfigError(f"calibration {entry.name} is {value}, expected a finite number")
+
+    def logits(self, logits: Logits) -> Logits:
+        """Calibrated logits, of any shape."""
+        return logits * np.float32(self.scale) + np.float32(self.bias)
+
+    def score(self, logits: Logits, mask: Mask) -> float:
+        """Jaccard that a mask may be expected to have with an expert's, 0 to 1.
+
+        Of an empty mask it is 0: no image of the training data is without a lesion, so that there
+        is nothing by which to trust such an answer.
+
+        Args:
+            logits: float32 (S, S), calibrated.
+            mask: bool (S, S), the cut that was made of them, one region.
+        """
+        if not mask.any():
+            return 0.0
+        expected = min(max(expected_jaccard(logits, mask), _SMALLEST), 1 - _SMALLEST)
+        return float(expit(self.score_scale * logit(expected) + self.score_bias))
+
+
+def expected_jaccard(logits: Logits, mask: Mask) -> float:
+    """Expected intersection over expected union of a mask and the lesion, if pixels were apart.
+
+    With p the probability of a pixel: the sum of p within the mask, over the mask's area plus the
+    sum of p around it (up to `REACH` of the side away).
+
+    Args:
+        logits: float32 (S, S), calibrated.
+        mask: bool (S, S), not empty.
+
+    Returns:
+        0 to 1.
+    """
+    reach = max(1, round(REACH * max(mask.shape)))
+    box = around(mask, reach)
+    probability, mask = expit(logits[box]), mask[box]
+    near = ndimage.maximum_filter(mask.view(np.uint8), size=2 * reach + 1).view(bool) & ~mask
+    found = float(probability[mask].sum())
+    return found / (float(mask.sum()) + float(probability[near].sum()))

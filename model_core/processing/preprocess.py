@@ -1,0 +1,184 @@
+"""From a photograph to the network's square input, and the way back for its answer.
+
+Training, service, evaluation and notebook all come through here, so they see the same pixels.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import numpy as np
+from PIL import Image as Pillow
+
+from model_core.arrays import Image, Logits, Mask
+from model_core.errors import ConfigError
+from model_core.images.decode import MAX_PIXELS, Photograph, decode_image
+from model_core.processing.resample import enlarge, enlarge_above
+from model_core.scores.distances import Spacing
+
+Fit = Literal["squash", "letterbox"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessConfig:
+    """How a photograph becomes network input; saved in the card, because weights depend on it.
+
+    Attributes:
+        size: Side of the square input, px.
+        fit: `squash` scales both sides to `size`; `letterbox` keeps the aspect ratio and fills
+            the rest with black.
+        mean: Subtracted from each RGB channel, on the scale 0 to 1.
+        std: Divides each RGB channel after that.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    size: int = 256
+    fit: Fit = "squash"
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.size <= 2048:
+            raise ConfigError(f"input size is {self.size} px, expected 16 to 2048")
+        if self.fit not in get_args(Fit):
+            raise ConfigError(f"fit is {self.fit!r}, expected one of {get_args(Fit)}")
+        if min(self.std) <= 0:
+            raise ConfigError(f"std is {self.std}, expected three positive numbers")
+        if not all(map(math.isfinite, (*self.mean, *self.std))):
+            raise ConfigError(f"mean is {self.mean} and std {self.std}, expected finite numbers")
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the upright original lies in the network's square, so that a mask finds back.
+
+    Attributes:
+        height: Rows of the upright original, px.
+        width: Columns of the upright original, px.
+        size: Side of the square, px.
+        top: First row of the square that shows the photograph.
+        left: First column of the square that shows the photograph.
+        rows: Rows of the square that show the photograph.
+        columns: Columns of the square that show the photograph.
+        spacing_mm: Height and width of a pixel of the original, mm; None where it is not known.
+    """
+
+    height: int
+    width: int
+    size: int
+    top: int
+    left: int
+    rows: int
+    columns: int
+    spacing_mm: Spacing | None = None
+
+    @classmethod
+    def of(
+        cls,
+        height: int,
+        width: int,
+        config: PreprocessConfig,
+        spacing_mm: Spacing | None = None,
+    ) -> "Geometry":
+        """The one formula for sizes, shared by image, mask and the way back.
+
+        Example:
+            >>> Geometry.of(768, 1024, PreprocessConfig(size=256, fit="letterbox"))
+            Geometry(height=768, width=1024, size=256, top=32, left=0, rows=192, columns=256,
+                     spacing_mm=None)
+        """
+        rows = columns = config.size
+        if config.fit == "letterbox":
+            scale = config.size / max(height, width)
+            rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+        top, left = (config.size - rows) // 2, (config.size - columns) // 2
+        return cls(height, width, config.size, top, left, rows, columns, spacing_mm)
+
+    @property
+    def inside(self) -> tuple[slice, slice]:
+        """Rows and columns of the square that show the photograph."""
+        return (
+            slice(self.top, self.top + self.rows),
+            slice(self.left, self.left + self.columns),
+        )
+
+    def restore(self, logits: Logits) -> Logits:
+        """Logits of the square, bilinearly resampled to the frame of the upright original.
+
+        Args:
+            logits: float32 (S, S).
+
+        Returns:
+            float32 (height, width).
+        """
+        return enlarge(logits[self.inside], self.height, self.width)
+
+    def restore_mask(self, shown: Logits, cut: float) -> Mask:
+        """Where `restore` exceeds a cut, at a fraction of its cost.
+
+        Args:
+            shown: float32 (rows, columns): the part of the square that shows the photograph.
+            cut: Logit above which a pixel is lesion.
+
+        Returns:
+            bool (height, width).
+        """
+        return enlarge_above(shown, cut, self.height, self.width)
+
+
+def preprocess(
+    data: bytes, config: PreprocessConfig, *, max_pixels: int = MAX_PIXELS
+) -> tuple[Image, Geometry]:
+    """Network input of a photograph's bytes: one decode, one anti-aliased resize.
+
+    Args:
+        data: The file's bytes.
+        config: Size and fit.
+        max_pixels: Limit on the photograph, checked before decoding.
+
+    Returns:
+        uint8 (S, S, 3), and the geometry to bring the answer back.
+
+    Raises:
+        InputError: as `model_core.images.decode.decode_image`.
+    """
+    need = (config.size, config.size)
+    return fit_photograph(decode_image(data, max_pixels=max_pixels, at_least=need), config)
+
+
+def fit_photograph(photograph: Photograph, config: PreprocessConfig) -> tuple[Image, Geometry]:
+    """Network input uint8 (S, S, 3) of a decoded photograph, and its geometry."""
+    geometry = Geometry.of(
+        photograph.height, photograph.width, config, spacing_mm=photograph.spacing_mm
+    )
+    inside = (geometry.columns, geometry.rows)
+    picture = photograph.picture
+    if picture.size != inside:
+        picture = picture.resize(inside, Pillow.Resampling.BILINEAR)
+    # A copy, because Pillow's own memory is read-only, which PyTorch warns of.
+    return _into_square(np.array(picture), geometry), geometry
+
+
+def fit_mask(mask: Mask, config: PreprocessConfig) -> Mask:
+    """A mask in the network's square: bool (S, S), True where at least half of a pixel is lesion.
+
+    Args:
+        mask: bool (H, W), in the frame of its upright photograph.
+        config: The same as for the photograph.
+    """
+    height, width = mask.shape
+    geometry = Geometry.of(height, width, config)
+    inside = (geometry.columns, geometry.rows)
+    grey = Pillow.fromarray(mask.astype(np.uint8) * 255)
+    coverage = np.asarray(grey.resize(inside, Pillow.Resampling.BILINEAR))
+    return _into_square(coverage >= 128, geometry)
+
+
+def _into_square(inside: np.ndarray, geometry: Geometry) -> np.ndarray:
+    size = geometry.size
+    if inside.shape[:2] == (size, size):
+        return inside
+    square = np.zeros((size, size, *inside.shape[2:]), inside.dtype)
+    square[geometry.inside] = inside
+    return square
