@@ -33,8 +33,8 @@ from model_core.processing.postprocess import PostprocessConfig
 from model_core.processing.preprocess import PreprocessConfig
 from model_core.registry.registry import LoadedVersion, Registry
 from model_core.scores.metrics import Confusion
-from trainer.export import write_int8, write_onnx
-from trainer.publish import golden_images
+from trainer.release.export import write_int8, write_onnx
+from trainer.release.publish import golden_images
 
 NAME, VERSION = "benchmark-unet", "1.0.0"
 CALIBRATION_IMAGES = 16

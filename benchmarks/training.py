@@ -28,16 +28,16 @@ from benchmarks.machine import conditions
 from model_core.network.losses import LOSSES, deep_supervised
 from model_core.network.unet import UNet
 from model_core.network.unet_config import UNetConfig
-from trainer.augment import Augment
-from trainer.cache import open_cache
 from trainer.config import Stage, TrainConfig, load_config
-from trainer.datasets import prepare
-from trainer.distributed import ALONE
-from trainer.drawn import write_drawn
-from trainer.layouts import read_manifest
-from trainer.loop import Job, batches, new_state, train_step
-from trainer.run import training_samples
-from trainer.samples import Sample, write_samples
+from trainer.data.cache import open_cache
+from trainer.data.drawn import write_drawn
+from trainer.data.layouts import read_manifest
+from trainer.data.prepare import prepare
+from trainer.data.samples import Sample, write_samples
+from trainer.training.augment import Augment
+from trainer.training.distributed import ALONE
+from trainer.training.loop import Job, batches, new_state, train_step
+from trainer.training.run import training_samples
 
 CONFIGS = Path(__file__).parent.parent / "trainer" / "configs"
 NOTEBOOK = "notebook's loop"

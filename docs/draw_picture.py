@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from model_core.masks.png import encode_mask
 from model_core.registry.registry import PRODUCTION, Registry
-from trainer.drawn import draw_lesion
+from trainer.data.drawn import draw_lesion
 
 SEED = 3
 OUTLINE = (0, 255, 255)  # cyan: far from every colour of skin and lesion

@@ -45,7 +45,7 @@ def test_every_page_is_in_the_menu_and_every_entry_is_a_page() -> None:
 
 
 def test_files_of_the_repository_are_named_and_dead_links_stay() -> None:
-    text = "[loop](../trainer/loop.py) [gone](../trainer/gone.py) [errors](errors.md#a)"
+    text = "[loop](../trainer/training/loop.py) [gone](../trainer/gone.py) [errors](errors.md#a)"
     found = on_page_markdown(text, page=Page)
     assert found == "loop [gone](../trainer/gone.py) [errors](errors.md#a)"
 

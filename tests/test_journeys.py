@@ -19,13 +19,13 @@ from service.app import create_app
 from service.settings import Settings
 from tests.conftest import REPOSITORY
 from trainer.archive.job import Job
-from trainer.cache import open_cache
-from trainer.datasets import prepare
-from trainer.drawn import write_drawn
-from trainer.evaluate import score
-from trainer.layouts import Listing, Pair, read_manifest
-from trainer.predict import on_this_machine, predict_archive
-from trainer.samples import Sample, read_photo, read_truth
+from trainer.archive.predict import on_this_machine, predict_archive
+from trainer.data.cache import open_cache
+from trainer.data.drawn import write_drawn
+from trainer.data.layouts import Listing, Pair, read_manifest
+from trainer.data.prepare import prepare
+from trainer.data.samples import Sample, read_photo, read_truth
+from trainer.evaluation.evaluate import score
 
 MODELS = REPOSITORY / "models"
 NAME = "lesion-unet"

@@ -1,4 +1,4 @@
-"""python -m trainer COMMAND ...; `trainer/commands.py` has the commands."""
+"""python -m trainer COMMAND ...; `trainer/commands/main.py` has the commands."""
 
 import sys
 
@@ -19,9 +19,9 @@ EXTRA = {
 def main() -> int:
     """Run one command, or say what has to be installed first."""
     try:
-        from trainer import commands
+        from trainer.commands.main import main as run_command
 
-        return commands.main()
+        return run_command()
     except ModuleNotFoundError as exc:
         if exc.name not in EXTRA:
             raise

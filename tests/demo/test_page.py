@@ -27,7 +27,7 @@ from tests.conftest import REPOSITORY
 from tests.fixtures.browser import chromium, weak_texts
 from tests.fixtures.dicom_files import INSTANCE_UID, dicom
 from tests.service.process import free_port, service
-from trainer.drawn import draw_lesion
+from trainer.data.drawn import draw_lesion
 
 pytest.importorskip("streamlit", reason="streamlit is not installed (make demo installs it)")
 pytestmark = pytest.mark.foreign

@@ -23,7 +23,7 @@ from service.settings import Settings
 from tests.fixtures.models import CARD, tiny_registry
 from tests.fixtures.pictures import encode, lesion, turned
 from tests.service.problems import assert_problem
-from trainer.drawn import draw_lesion
+from trainer.data.drawn import draw_lesion
 
 PNG = encode(lesion(48, 64))
 SKIN = encode(Image.new("RGB", (30, 20), "white"))

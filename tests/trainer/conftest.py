@@ -10,12 +10,12 @@ import pytest
 from tests.conftest import BuiltOnce
 from tests.fixtures.discs import row, write_manifest, write_pair
 from tests.fixtures.undrawn import undrawn
-from trainer import loop
-from trainer.commands import main
+from trainer.commands.main import main
 from trainer.config import TrainConfig, parse_config
-from trainer.datasets import prepare
-from trainer.layouts import read_manifest
-from trainer.samples import write_samples
+from trainer.data.layouts import read_manifest
+from trainer.data.prepare import prepare
+from trainer.data.samples import write_samples
+from trainer.training import loop
 
 
 @pytest.fixture(autouse=True)

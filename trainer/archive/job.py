@@ -12,7 +12,7 @@ from model_core.processing.postprocess import PostprocessConfig
 from model_core.processing.preprocess import PreprocessConfig
 from model_core.registry.registry import Registry
 from trainer.archive.places import Place, absolute
-from trainer.run import CONFIG
+from trainer.training.run import CONFIG
 
 JOB = "archive.json"
 
@@ -39,7 +39,7 @@ class Model:
 
     def pinned(self) -> "Model":
         """The same with an alias resolved and paths made absolute: one model for all workers."""
-        from trainer.targets import resolve
+        from trainer.evaluation.subjects import resolve
 
         if self.is_run:
             return replace(self, reference=absolute(self.reference))
@@ -57,8 +57,8 @@ class Model:
 
         Found without the engine, which a cluster's head may be unable to run.
         """
-        from trainer.evaluate import run_target
-        from trainer.targets import resolve
+        from trainer.evaluation.evaluate import run_target
+        from trainer.evaluation.subjects import resolve
 
         if self.is_run:
             target = run_target(Path(self.reference))
@@ -78,8 +78,8 @@ class Model:
             ModelError: the version is not as it should be.
             ConfigError: the engine cannot run it here.
         """
-        from trainer.evaluate import run_target
-        from trainer.targets import resolve
+        from trainer.evaluation.evaluate import run_target
+        from trainer.evaluation.subjects import resolve
 
         if self.is_run:
             predictor = run_target(Path(self.reference)).predictor

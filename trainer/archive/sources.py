@@ -20,7 +20,7 @@ from model_core.images.file_names import (
 )
 from model_core.registry.object_storage import open_url
 from trainer.archive.places import absolute, reaching
-from trainer.tables import decoded, named_file, rows_of, squeezed
+from trainer.data.tables import decoded, named_file, rows_of, squeezed
 
 COLUMN = "image"
 _NAME = "name"

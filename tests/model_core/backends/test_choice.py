@@ -24,7 +24,7 @@ from model_core.network.weights import save_weights
 from model_core.registry.registry import Registry
 from tests.fixtures.models import CARD, NAME, VERSION, dark_is_lesion
 from tests.fixtures.pictures import encode, lesion
-from trainer.export import write_int8, write_onnx
+from trainer.release.export import write_int8, write_onnx
 
 BF16_HERE = torch.cpu._is_avx512_bf16_supported()
 

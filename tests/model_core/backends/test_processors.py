@@ -27,8 +27,8 @@ from model_core.network.weights import load_weights
 from model_core.registry.registry import PRODUCTION, LoadedVersion, Registry
 from model_core.scores.metrics import jaccard
 from tests.conftest import REPOSITORY
-from trainer.export import write_onnx
-from trainer.publish import golden_images
+from trainer.release.export import write_onnx
+from trainer.release.publish import golden_images
 
 TIMEOUT_S = 1200
 LEAST: dict[Engine, float] = {"openvino-int8": 0.97, "pytorch-fp32": 0.99}

@@ -9,8 +9,8 @@ from PIL import Image, ImageFilter
 from model_core.arrays import Image as Pixels
 from model_core.arrays import Logits, Mask
 from model_core.processing.quality import Quality, assess
-from trainer.drawn import draw_lesion, draw_skin
-from trainer.no_lesion import noise, something_else
+from trainer.data.drawn import draw_lesion, draw_skin
+from trainer.studies.no_lesion import noise, something_else
 
 SIDE = 256
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from model_core.backends.cores import usable_cores
 from tests.fixtures.models import tiny_registry
-from trainer.drawn import draw_lesion
+from trainer.data.drawn import draw_lesion
 
 pytest.importorskip("ray", reason="ray is not installed (the extra `ray` brings it)")
 pytestmark = pytest.mark.foreign

@@ -1,0 +1,104 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model_core.errors import ConfigError, GateError
+from model_core.registry.registry import Registry
+from trainer.data.samples import read_photo, read_samples
+from trainer.evaluation.calibrate import read_calibrated
+from trainer.evaluation.evaluate import run_target
+from trainer.release.publish import publish
+from trainer.training.run import CALIBRATION
+
+
+@pytest.fixture
+def run(exported: Path) -> Path:
+    """A run that was calibrated, scored, published as 1.0.0 in `models` beside it, and exported."""
+    return exported
+
+
+@pytest.fixture
+def copied(exported: Path, tmp_path: Path) -> Path:
+    """A copy of that run that a test may change."""
+    return shutil.copytree(exported, tmp_path / "run")
+
+
+def photograph(discs: Path) -> bytes:
+    return read_photo(read_samples(discs)[0])
+
+
+def test_what_was_decided_is_written_with_what_was_tried(run: Path) -> None:
+    report = json.loads((run / CALIBRATION).read_text())
+    chosen = report["postprocess"]
+    best = max(report["tried"], key=lambda entry: entry["jaccard"])
+    assert {key: best[key] for key in chosen} == chosen
+    assert len({entry["threshold"] for entry in report["tried"]}) == 11
+    assert 0 <= report["fit"]["calibration_error_cross_validated"] < 0.2
+    assert report["fit"]["calibration_error_after"] <= report["fit"]["calibration_error_before"]
+    assert (run / "reliability_val.png").is_file()
+
+
+def test_scores_of_a_calibrated_run_say_how_sure_it_was(run: Path) -> None:
+    stored = json.loads((run / "scores_test.json").read_text())
+    certainty = stored["sets"][0]["summary"]["certainty"]
+    assert set(certainty) == {
+        "calibration_error", "spearman", "predicted_jaccard", "mean_error", "coverage",
+    }  # fmt: skip
+    assert all(0 <= item["predicted_jaccard"] <= 1 for item in stored["items"])
+    assert (run / "reliability_test.png").is_file()
+    assert (run / "risk_coverage_test.png").is_file()
+
+
+def test_the_published_version_answers_as_the_run_does(run: Path, discs: Path) -> None:
+    loaded = Registry(run.parent / "models").load("disc-unet", "1.0.0")
+    target = run_target(run)
+    assert loaded.card.calibration == target.predictor.calibration is not None
+    assert loaded.card.postprocess == target.predictor.postprocess_config
+    for_run = target.predictor.predict(photograph(discs))
+    for_version = loaded.predictor.predict(photograph(discs))
+    assert for_run.score == for_version.score is not None
+    assert np.array_equal(for_run.mask, for_version.mask)
+
+
+def test_every_engine_is_compared_with_the_same_calibration(run: Path) -> None:
+    first = json.loads((run / "precision.json").read_text())["engines"][0]
+    report = json.loads((run / CALIBRATION).read_text())
+    chosen = max(report["tried"], key=lambda entry: entry["jaccard"])
+    assert first["jaccard"] == pytest.approx(chosen["jaccard"], abs=1e-6)
+
+
+def test_engines_measured_before_a_new_calibration_do_not_count(
+    run: Path, copied: Path, tmp_path: Path
+) -> None:
+    path = copied / "precision.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"calibration": None}))
+    with pytest.raises(GateError, match="measured with another calibration: export again"):
+        publish(copied, Registry(tmp_path), version="1.0.1", licence="CC0-1.0")
+    assert publish(run, Registry(tmp_path), version="1.0.1", licence="CC0-1.0").card.engines
+
+
+def test_a_calibration_of_other_weights_is_not_used(run: Path) -> None:
+    with pytest.raises(ConfigError, match="is of other weights: calibrate again"):
+        read_calibrated(run, "0" * 64)
+
+
+def test_scores_from_before_the_calibration_cannot_be_published(
+    copied: Path, tmp_path: Path
+) -> None:
+    path = copied / "scores_test.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"calibration": None}))
+    with pytest.raises(GateError, match="scored with calibration None, the run has"):
+        publish(copied, Registry(tmp_path), version="1.0.1", licence="CC0-1.0")
+
+
+def test_a_damaged_calibration_is_named(tmp_path: Path) -> None:
+    (tmp_path / CALIBRATION).write_text('{"weights_sha256": "x", "calibration": {}}')
+    with pytest.raises(ConfigError, match="is no calibration"):
+        read_calibrated(tmp_path, "x")
+
+
+def test_without_a_calibration_there_is_none(tmp_path: Path) -> None:
+    assert read_calibrated(tmp_path, "x") is None

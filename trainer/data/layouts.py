@@ -1,0 +1,336 @@
+"""The folders that public datasets come in, each read into pairs of photograph and mask.
+
+A reader lists what it finds and opens nothing but tables; `trainer.data.prepare.prepare` checks it.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from fnmatch import translate
+from pathlib import Path
+
+from model_core.decimals import integer
+from model_core.errors import DatasetError
+from model_core.images.file_names import canonical, is_beside, is_litter
+from trainer.data.groups import (
+    ISIC_ID,
+    SPELLINGS,
+    image_key,
+    lacking,
+    misspelt_columns,
+    read_ties,
+    tie_columns,
+    ties_of,
+)
+from trainer.data.split import Part
+from trainer.data.tables import named_file, numbered_rows, read_table
+
+_OPTIONAL = ("split", "geometry", "orig_width", "orig_height")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A photograph and its mask as a layout lists them, before any file is opened."""
+
+    dataset: str
+    id: str
+    image: Path
+    mask: Path
+    aspect: tuple[int, int] | None = None
+    """(height, width) of the original where the file was squashed to another aspect ratio."""
+    ties: tuple[str, ...] = ()
+    """Names of its lesion, patient or group: photographs that share one belong on one side."""
+    official: Part | None = None
+    """Side in the edition's own split, where it has one."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a folder holds.
+
+    Attributes:
+        pairs: Photographs with the masks they should have.
+        problems: One line each on what cannot be a pair, such as a mask without photograph.
+        ungrouped: One line each on why photographs may lack what ties them together.
+        notes: One line each on what a user may want to know.
+    """
+
+    pairs: list[Pair] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    ungrouped: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def read_manifest(folder: Path) -> Listing:
+    """Pairs of a `MANIFEST.csv`, whose paths are relative to its own folder.
+
+    Columns are `dataset, id, image, mask` and, where known, those that tie photographs together
+    (`near_dup_group`, `lesion_id`, `patient_id`; `groups` has more spellings), `split` (the
+    edition's own: train, val or test) and `geometry`: `full_frame_squashed` gets the aspect of
+    `orig_width` and `orig_height` back.
+
+    Raises:
+        DatasetError: no manifest, or one without those columns.
+    """
+    path = manifest_in(folder) if folder.is_dir() else folder
+    rows = numbered_rows(path, ("dataset", "id", "image", "mask"), _OPTIONAL)
+    header = list(rows[0][1]) if rows else []
+    columns = tie_columns(header)
+    slips = [f"{path.name}: {slip}: is that {SPELLINGS}?" for slip in misspelt_columns(header)]
+    found = Listing(ungrouped=slips, notes=_ties_beside(path, set(columns.values())))
+    for number, row in rows:
+        try:
+            pair = _pair_of_row({name: cell.strip() for name, cell in row.items()}, path.parent)
+            found.pairs.append(replace(pair, ties=ties_of(row, columns)))
+        except DatasetError as exc:
+            found.problems.append(f"line {number}: {exc}")
+    if found.pairs and not any(pair.ties for pair in found.pairs):
+        found.notes.append(
+            f"{path.name} has no {SPELLINGS}: only IDs and pixels tell what belongs together"
+        )
+    return found
+
+
+def manifest_in(folder: Path) -> Path:
+    """A folder's `MANIFEST.csv`, whatever the case of its name; it may not be there."""
+    found = (path for path in sorted(folder.glob("*")) if path.name.lower() == "manifest.csv")
+    return next(found, folder / "MANIFEST.csv")
+
+
+def read_isic2016(folder: Path) -> Listing:
+    """Pairs of ISIC 2016 Part 1: `ISBI2016_ISIC_Part1_<Part>_Data` and `..._GroundTruth`."""
+    name = "ISBI2016_ISIC_Part1_{}_"
+    parts: dict[str, Part] = {"Training": "train", "Test": "test"}
+    return _challenge(folder, "isic2016", name + "Data", name + "GroundTruth", parts)
+
+
+def read_isic2017(folder: Path) -> Listing:
+    """Pairs of ISIC 2017 Part 1: `ISIC-2017_<Part>_Data` and `ISIC-2017_<Part>_Part1_GroundTruth`.
+
+    The test set is the challenge's second edition, `Test_v2`.
+    """
+    name = "ISIC-2017_{}_"
+    parts: dict[str, Part] = {"Training": "train", "Validation": "val", "Test_v2": "test"}
+    return _challenge(folder, "isic2017", name + "Data", name + "Part1_GroundTruth", parts)
+
+
+def read_isic2018(folder: Path) -> Listing:
+    """Pairs of ISIC 2018 Task 1: `ISIC2018_Task1-2_<Part>_Input`, `ISIC2018_Task1_<Part>_...`."""
+    parts: dict[str, Part] = {"Training": "train", "Validation": "val", "Test": "test"}
+    photographs, masks = "ISIC2018_Task1-2_{}_Input", "ISIC2018_Task1_{}_GroundTruth"
+    return _challenge(folder, "isic", photographs, masks, parts)
+
+
+def read_ph2(folder: Path) -> Listing:
+    """Pairs of PH2: `<ID>/<ID>_Dermoscopic_Image/<ID>.bmp` and `<ID>/<ID>_lesion/<ID>_lesion.bmp`.
+
+    They lie below `folder` or its `PH2 Dataset images`.
+    """
+    pictures = _files(folder, "*.bmp")
+    images = [path for path in pictures if path.parent.name.lower().endswith("_dermoscopic_image")]
+    masks = [path for path in pictures if path.parent.name.lower().endswith("_lesion")]
+    if not images:
+        raise DatasetError(
+            f"{folder} holds no ID/ID_Dermoscopic_Image/ID.bmp, the official layout of PH2"
+        )
+    drawn = {_id_of(path, "_lesion"): path for path in masks}
+    pairs = [
+        Pair(
+            dataset="ph2",
+            id=image.stem,
+            image=image,
+            mask=drawn.pop(
+                _id_of(image), image.parents[1] / f"{image.stem}_lesion/{image.stem}_lesion.bmp"
+            ),
+        )
+        for image in images
+    ]
+    return _tied(folder, Listing(pairs, _orphans(drawn.values())))
+
+
+def read_ham10000(folder: Path) -> Listing:
+    """Pairs of HAM10000 with Tschandl's masks.
+
+    They are `ISIC_*.jpg` below `HAM10000_images_part_1`, `..._part_2` (or one `HAM10000_images`)
+    and `ISIC_*_segmentation.png` below `HAM10000_segmentations_lesion_tschandl`. Photographs of
+    one lesion share the `lesion_id` of `HAM10000_metadata`, which may be any text table with that
+    column; without it they are ungrouped.
+    """
+    images = [
+        image
+        for part in _folders(folder, "HAM10000_images*")
+        for image in _files(part, "ISIC_*.jp*g", below=False)
+    ]
+    if not images:
+        raise DatasetError(
+            f"{folder} holds no HAM10000_images_part_1/ISIC_*.jpg, the official layout of HAM10000"
+        )
+    name = "HAM10000_segmentations_lesion_tschandl"
+    masks = next(iter(_folders(folder, name)), folder / name)
+    drawn = {_id_of(path, "_segmentation"): path for path in _masks(masks)}
+    pairs = []
+    for image in images:
+        missing = masks / f"{image.stem}_segmentation.png"
+        mask = drawn.get(_id_of(image), missing)
+        pairs.append(Pair(dataset="ham10000", id=_isic_id(image), image=image, mask=mask))
+    known = {pair.mask for pair in pairs}
+    listing = Listing(pairs, _orphans(set(drawn.values()) - known))
+    return _tied(folder, listing, required=True)
+
+
+LAYOUTS: dict[str, Callable[[Path], Listing]] = {
+    "manifest": read_manifest,
+    "isic2016": read_isic2016,
+    "isic2017": read_isic2017,
+    "isic2018": read_isic2018,
+    "ph2": read_ph2,
+    "ham10000": read_ham10000,
+}
+"""Readers by the name that `prepare --layout` takes."""
+
+
+def _challenge(
+    folder: Path, dataset: str, photographs: str, masks: str, parts: dict[str, Part]
+) -> Listing:
+    """Pairs of an ISIC challenge, for each part whose folder of photographs is there.
+
+    Args:
+        folder: Where the parts' folders are.
+        dataset: Name of the set.
+        photographs: Folder of a part's photographs, with `{}` for its name.
+        masks: The same for its masks.
+        parts: Side of each part.
+    """
+    found = Listing()
+    for part, side in parts.items():
+        drawings = folder / masks.format(part)
+        # One edition writes _Segmentation.png, the others _segmentation.png.
+        by_id = {_id_of(path)[:12]: path for path in _masks(drawings)}
+        for image in _files(folder / photographs.format(part), "ISIC_*.jp*g", below=False):
+            missing = drawings / f"{image.stem}_segmentation.png"
+            mask = by_id.pop(_id_of(image), missing)
+            found.pairs.append(
+                Pair(dataset=dataset, id=_isic_id(image), image=image, mask=mask, official=side)
+            )
+        found.problems.extend(_orphans(by_id.values()))
+    if not found.pairs:
+        wanted = ", ".join(photographs.format(part) for part in parts)
+        raise DatasetError(
+            f"{folder} holds no ISIC_*.jpg in {wanted}, the official layout of {dataset}"
+        )
+    return _tied(folder, found)
+
+
+def _tied(folder: Path, listing: Listing, *, required: bool = False) -> Listing:
+    """A listing whose photographs have the ties that the tables of their folder name."""
+    ties = read_ties(folder)
+    pairs = [
+        replace(pair, ties=tuple(sorted(ties.of_image.get(image_key(pair.id), ()))))
+        for pair in listing.pairs
+    ]
+    ungrouped = lacking(ties, (pair.id for pair in pairs), required=required)
+    untied = sum(not pair.ties for pair in pairs)
+    notes = list(ties.unread)
+    if 0 < untied < len(pairs):
+        notes.append(f"{', '.join(ties.tables)}: nothing for {untied} of {len(pairs)} photographs")
+    return replace(listing, pairs=pairs, ungrouped=ungrouped, notes=notes)
+
+
+def _ties_beside(manifest: Path, known: set[str]) -> list[str]:
+    """Notes on tables beside a manifest that name what it does not."""
+    notes = []
+    for path in sorted(manifest.parent.glob("*.csv")):
+        try:
+            rows = [] if path == manifest or is_litter(path.name) else read_table(path, ())
+        except DatasetError:
+            continue
+        more = [
+            name for name, kind in tie_columns(rows[0] if rows else []).items() if kind not in known
+        ]
+        if more:
+            notes.append(
+                f"{path.name} has {', '.join(more)}, which tie nothing together: a manifest's "
+                "own columns do"
+            )
+    return notes
+
+
+def _folders(folder: Path, pattern: str) -> list[Path]:
+    """Folders of this name, with it in other capitals where there is none: a copy may have both."""
+    there = sorted(path for path in folder.glob("*") if path.is_dir() and not is_litter(path.name))
+    for flags in (re.NOFLAG, re.IGNORECASE):
+        if found := [path for path in there if re.match(translate(pattern), path.name, flags)]:
+            return found
+    return []
+
+
+def _files(folder: Path, pattern: str, *, below: bool = True) -> list[Path]:
+    """Files of a folder by name, in any case, but for what systems or data sets leave beside."""
+    wanted = re.compile(translate(pattern), re.IGNORECASE)
+    return sorted(
+        path
+        for path in folder.glob("**/*" if below else "*")
+        if wanted.match(path.name)
+        and not is_beside(path.name)
+        and not is_litter(str(path.relative_to(folder)))
+    )
+
+
+def _masks(folder: Path) -> list[Path]:
+    return _files(folder, "ISIC_*.png", below=False)
+
+
+def _id_of(path: Path, ending: str = "") -> str:
+    """A file's ID, to compare: without case, and without what a mask's name adds."""
+    return canonical(path.stem).lower().removesuffix(ending)
+
+
+def _known_id(text: str) -> str:
+    """An ID as splits have it: of the ISIC archive in capitals, without ending or folder."""
+    key = image_key(text)
+    return key.upper() if ISIC_ID.fullmatch(key) else canonical(text)
+
+
+def _isic_id(image: Path) -> str:
+    return image.stem.upper()
+
+
+def _orphans(masks: Iterable[Path]) -> list[str]:
+    return [f"{mask.name}: a mask without photograph" for mask in sorted(masks)]
+
+
+def _pair_of_row(row: dict[str, str], root: Path) -> Pair:
+    for column in ("dataset", "id", "image", "mask"):
+        if not row[column]:
+            raise DatasetError(f"{column} is empty")
+    squashed = row.get("geometry", "").lower() == "full_frame_squashed"
+    return Pair(
+        dataset=row["dataset"],
+        id=_known_id(row["id"]),
+        image=named_file(root, row["image"]),
+        mask=named_file(root, row["mask"]),
+        aspect=_aspect(row) if squashed else None,
+        official=_OFFICIAL.get((row.get("split") or "").lower()),
+    )
+
+
+_OFFICIAL: dict[str, Part] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+
+
+def _aspect(row: dict[str, str]) -> tuple[int, int]:
+    try:
+        height, width = integer(row["orig_height"]), integer(row["orig_width"])
+    except (KeyError, ValueError):
+        height = width = 0
+    if height < 1 or width < 1:
+        raise DatasetError(
+            f"{row['id']} is squashed, but has no orig_width and orig_height of at least 1 px"
+        )
+    return height, width

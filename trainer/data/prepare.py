@@ -1,0 +1,242 @@
+"""Dataset folders in, checked samples out: who has a mask, how large, on which side of the split.
+
+    python -m trainer prepare SOURCE --layout isic2018 --out data/isic
+
+writes `samples.csv`: one row an image+mask pair, every file opened and checked once.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from model_core.errors import DatasetError, SegmentationError
+from model_core.images.decode import MAX_PIXELS, decode_image
+from model_core.masks.png import decode_mask
+from trainer.data.layouts import Listing, Pair, manifest_in, read_manifest
+from trainer.data.near_duplicates import near_pairs, perceptual_hash
+from trainer.data.samples import MASK_FORMATS, Sample, read_samples
+from trainer.data.split import COMMITTED_SPLIT, EXTERNAL, Part, Place, part_of, read_split
+from trainer.data.tables import other_case
+
+_HELD_OUT_FIRST: tuple[Part, ...] = ("external", "test", "val", "train")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Samples that can be used, and one line on each pair that cannot.
+
+    Attributes:
+        samples: In the order of the listing.
+        problems: Missing, unreadable, mismatched, non-binary or torn pairs.
+    """
+
+    samples: list[Sample]
+    problems: list[str]
+
+
+def prepare(
+    listing: Listing,
+    *,
+    split: dict[str, Place] | None = None,
+    official: bool = False,
+    ungrouped: bool = False,
+) -> Prepared:
+    """Open and check every pair, and give each its side of the split.
+
+    Photographs with the same ID, lesion, patient or near-duplicate group, or nearly the same pixels
+    are one group. IDs of the committed split are on the side that it gives them, and what is
+    grouped with them too; the hash of any other group decides. Where one group comes to be on two
+    sides, the side that is held out more keeps its samples and the others are problems.
+
+    Args:
+        listing: What a layout found.
+        split: Place of each ID (`split.read_split`), instead of the committed split; an ID
+            that it lacks is a problem.
+        official: Follow the edition's own split.
+        ungrouped: Go on where what ties photographs together is not found or not understood.
+
+    Raises:
+        DatasetError: it is not, and `ungrouped` is not set.
+    """
+    if listing.ungrouped and not ungrouped:
+        raise DatasetError(
+            "photographs of one lesion or patient may come to both sides of the split "
+            "(`prepare --no-groups` goes on all the same):\n  " + "\n  ".join(listing.ungrouped)
+        )
+    checked, problems = _check_all(listing.pairs)
+    problems = [*listing.problems, *problems]
+    known = read_split(COMMITTED_SPLIT) if split is None else split
+    groups = _groups(checked, known)
+    sides = _sides(groups, known)
+    samples: list[Sample] = []
+    for pair, sample in checked:
+        try:
+            group = groups[sample.id]
+            if official:
+                part = _official_part(pair)
+            elif split is None or pair.id in split:
+                part = _part(pair, group, known, sides)
+            else:
+                raise DatasetError("not in the split file")
+            samples.append(replace(sample, group=group, part=part))
+        except DatasetError as exc:
+            problems.append(f"{sample.key}: {exc}")
+    samples, repeated = _drop_repeated(samples)
+    samples, torn = _drop_torn(samples)
+    return Prepared(samples, problems + repeated + torn)
+
+
+def require_no_problems(prepared: Prepared) -> list[Sample]:
+    """The samples.
+
+    Raises:
+        DatasetError: there are problems; the text lists them all.
+    """
+    if prepared.problems:
+        listed = "\n  ".join(prepared.problems)
+        raise DatasetError(
+            f"{len(prepared.problems)} pairs cannot be used ({len(prepared.samples)} can; "
+            f"`prepare --skip-bad` goes on with those):\n  {listed}"
+        )
+    return prepared.samples
+
+
+def samples_of(place: Path) -> list[Sample]:
+    """Samples of a prepared folder, or of a manifest (or its folder), which is checked now.
+
+    Raises:
+        DatasetError: neither, or the manifest has pairs that cannot be used.
+    """
+    if place.is_file() or manifest_in(place).is_file():
+        return require_no_problems(prepare(read_manifest(place)))
+    return read_samples(place)
+
+
+def _check_all(pairs: list[Pair]) -> tuple[list[tuple[Pair, Sample]], list[str]]:
+    def attempt(pair: Pair) -> Sample | str:
+        try:
+            return _check(pair)
+        except (SegmentationError, OSError) as exc:
+            return f"{pair.dataset}/{pair.id}: {exc}"
+
+    with ThreadPoolExecutor() as pool:
+        results = list(
+            tqdm(
+                pool.map(attempt, pairs), total=len(pairs), desc="check", leave=False, disable=None
+            )
+        )
+    checked = [(p, r) for p, r in zip(pairs, results, strict=True) if isinstance(r, Sample)]
+    return checked, [result for result in results if isinstance(result, str)]
+
+
+def _check(pair: Pair) -> Sample:
+    for kind, path in (("photograph", pair.image), ("mask", pair.mask)):
+        if not path.is_file():
+            instead = other_case(path)
+            raise DatasetError(f"no {kind} at {path}" + (instead and f", but {instead}"))
+    image_bytes, mask_bytes = pair.image.read_bytes(), pair.mask.read_bytes()
+    photograph = decode_image(image_bytes)
+    mask = decode_mask(mask_bytes, formats=MASK_FORMATS)
+    size = (photograph.height, photograph.width)
+    if mask.shape != size:
+        raise DatasetError(f"the mask is {mask.shape}, its photograph {size} (height, width)")
+    height, width = _true_aspect(size, pair.aspect) if pair.aspect else size
+    if height * width > MAX_PIXELS:
+        raise DatasetError(f"at its true aspect it is {width}x{height}, over {MAX_PIXELS} pixels")
+    return Sample(
+        dataset=pair.dataset,
+        id=pair.id,
+        image=pair.image.resolve(),
+        mask=pair.mask.resolve(),
+        height=height,
+        width=width,
+        group=pair.id,  # until _groups knows what else is in it
+        part="train",
+        image_sha256=hashlib.sha256(image_bytes).hexdigest(),
+        mask_sha256=hashlib.sha256(mask_bytes).hexdigest(),
+        phash=perceptual_hash(photograph.picture),
+    )
+
+
+def _true_aspect(size: tuple[int, int], aspect: tuple[int, int]) -> tuple[int, int]:
+    """The file's (height, width) with the side that was squashed more stretched again."""
+    scale = max(size[0] / aspect[0], size[1] / aspect[1])
+    return round(aspect[0] * scale), round(aspect[1] * scale)
+
+
+def _groups(checked: Iterable[tuple[Pair, Sample]], split: Mapping[str, Place]) -> dict[str, str]:
+    """The first ID of each ID's group, through all that ties two photographs together."""
+    checked = list(checked)
+    samples = [sample for _, sample in checked]
+    parent = {sample.id: sample.id for sample in samples}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            name = parent[name] = parent[parent[name]]
+        return name
+
+    def tie(one: str, other: str) -> None:
+        first, second = sorted((root(one), root(other)))
+        parent[second] = first
+
+    named: dict[tuple[str, str], str] = {}
+    for pair, sample in checked:
+        for name in pair.ties:
+            tie(named.setdefault(("layout", name), sample.id), sample.id)
+        if sample.id in split:
+            tie(named.setdefault(("split", split[sample.id].group), sample.id), sample.id)
+    hashes = [sample.phash for sample in samples]
+    for one, other, _ in near_pairs(hashes, hashes):
+        tie(samples[one].id, samples[other].id)
+    return {name: root(name) for name in parent}
+
+
+def _sides(groups: Mapping[str, str], split: Mapping[str, Place]) -> dict[str, Part]:
+    """Side of each group that a split knows a member of; of two sides the more held out."""
+    parts: dict[str, set[Part]] = defaultdict(set)
+    for name, group in groups.items():
+        if name in split:
+            parts[group].add(split[name].part)
+    return {group: min(found, key=_HELD_OUT_FIRST.index) for group, found in parts.items()}
+
+
+def _part(pair: Pair, group: str, split: Mapping[str, Place], sides: Mapping[str, Part]) -> Part:
+    if pair.dataset.lower() in EXTERNAL:
+        return "external"
+    if pair.id in split:
+        return split[pair.id].part
+    return sides.get(group) or part_of(group, pair.dataset)
+
+
+def _official_part(pair: Pair) -> Part:
+    if pair.dataset.lower() in EXTERNAL:
+        return "external"
+    if pair.official is None:
+        raise DatasetError("its edition has no official split")
+    return pair.official
+
+
+def _drop_repeated(samples: list[Sample]) -> tuple[list[Sample], list[str]]:
+    counts = Counter(sample.key for sample in samples)
+    kept = list({sample.key: sample for sample in reversed(samples)}.values())[::-1]
+    return kept, [f"{key}: listed {n} times" for key, n in counts.items() if n > 1]
+
+
+def _drop_torn(samples: list[Sample]) -> tuple[list[Sample], list[str]]:
+    """Without the samples whose group is held out elsewhere."""
+    sides: dict[str, set[Part]] = defaultdict(set)
+    for sample in samples:
+        sides[sample.group].add(sample.part)
+    keeps = {group: min(parts, key=_HELD_OUT_FIRST.index) for group, parts in sides.items()}
+    problems = [
+        f"{sample.key}: in {sample.part}, while its ID or a near-duplicate of it (group "
+        f"{sample.group}) is in {keeps[sample.group]}"
+        for sample in samples
+        if sample.part != keeps[sample.group]
+    ]
+    return [sample for sample in samples if sample.part == keeps[sample.group]], problems

@@ -1,0 +1,89 @@
+"""Which side of the split an image is on, and the file that says so for good.
+
+`trainer/splits/*.csv` are committed: scores are comparable only on the same held-out images.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from model_core.errors import DatasetError
+from model_core.images.file_names import canonical
+from trainer.data.tables import read_table, write_table
+
+Part = Literal["train", "val", "test", "external"]
+EXTERNAL = frozenset({"ph2"})
+"""Datasets that are never trained or tuned on."""
+COMMITTED_SPLIT = Path(__file__).parents[1] / "splits" / "isic-ham10000-ph2.csv"
+"""The split of ISIC 2016 to 2018, HAM10000 and PH2 as far as we had them. It began as the hash of
+`part_of`; then 19 pairs were united that were found by their texture and by eye to be two
+photographs of one lesion, too different in light or turn for `near_duplicates`. Where their sides
+differed both went to training, so that nothing a version was trained on is ever scored."""
+
+_TRAIN_SHARE, _VAL_SHARE = 0.8, 0.1
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a split puts an ID.
+
+    Attributes:
+        group: The first ID of the photographs that must stay on one side with it.
+        part: The side.
+    """
+
+    group: str
+    part: Part
+
+
+def part_of(group: str, dataset: str) -> Part:
+    """Side of a near-duplicate group, by its hash alone: 80 % train, 10 % val, 10 % test.
+
+    So an image is on the same side in every dataset, on every machine, whatever is added later.
+    """
+    if dataset in EXTERNAL:
+        return "external"
+    fraction = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8]) / 2**64
+    if fraction < _TRAIN_SHARE:
+        return "train"
+    return "val" if fraction < _TRAIN_SHARE + _VAL_SHARE else "test"
+
+
+def write_split(rows: Iterable[tuple[str, str, Part]], path: Path) -> None:
+    """Write (ID, group, part) of every image, sorted, one row an ID."""
+    write_table(path, ("id", "group", "part"), sorted(set(rows)))
+
+
+def read_split(path: Path) -> dict[str, Place]:
+    """Group and side of every ID of a split file.
+
+    Raises:
+        DatasetError: no such file, an unknown part, or one ID or group on two sides.
+    """
+    places: dict[str, Place] = {}
+    sides_of_group: dict[str, set[str]] = defaultdict(set)
+    for row in read_table(path, ("id", "group", "part")):
+        place = Place(row["group"], parse_part(row["part"]))
+        if places.setdefault(canonical(row["id"]), place) != place:
+            raise DatasetError(f"{path}: {row['id']} has two places in the split")
+        sides_of_group[place.group].add(place.part)
+    torn = [group for group, parts in sides_of_group.items() if len(parts) > 1]
+    if torn:
+        raise DatasetError(f"{path}: near-duplicates on two sides of the split: {torn[:5]}")
+    return places
+
+
+def parse_part(text: str) -> Part:
+    """The part of this name.
+
+    Raises:
+        DatasetError: there is no such part.
+    """
+    for part in get_args(Part):
+        if text == part:
+            known: Part = part
+            return known
+    raise DatasetError(f"part is {text!r}, expected one of {get_args(Part)}")

@@ -1,0 +1,280 @@
+"""What is chosen once a run's weights are final, all on the validation part.
+
+    python -m trainer calibrate runs/first --data data/skin
+
+fits the probability of a pixel and the Jaccard to expect of a mask, chooses threshold and component
+rules, and writes `calibration.json` into the run; `evaluate`, `export` and `publish` follow it.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import TypeAdapter, ValidationError
+from scipy import optimize, special
+from scipy.special import expit
+from tqdm import tqdm
+
+from model_core.arrays import Logits, Mask
+from model_core.errors import ConfigError, DatasetError, SegmentationError
+from model_core.predictor import Predictor
+from model_core.processing.calibration import Calibration, expected_jaccard
+from model_core.processing.postprocess import PostprocessConfig, logit, tidy
+from model_core.processing.preprocess import Geometry, fit_mask
+from model_core.scores.metrics import Confusion
+from trainer.data.samples import Sample, read_photo, read_truth
+from trainer.evaluation.reliability import (
+    calibration_error,
+    count_pixels,
+    draw_reliability,
+    rank_correlation,
+)
+from trainer.training.run import CALIBRATION, read_json, write_json
+
+THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(5, 16))
+"""Cuts that are tried, of the calibrated probability."""
+FOLDS = 5
+_EVERY = 3
+"""Every third row and column of the validation maps: neighbours tell a fit nothing new."""
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What `calibrate` decided for a run's weights.
+
+    Attributes:
+        weights_sha256: Hash of those weights.
+        calibration: Of probabilities and scores.
+        postprocess: Threshold and component rules.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "ignore"}  # the rest is for readers
+
+    weights_sha256: str
+    calibration: Calibration
+    postprocess: PostprocessConfig
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One validation photograph: the network's answer and the truth, at both sizes."""
+
+    group: str
+    geometry: Geometry
+    logits: Logits
+    small_truth: Mask
+    truth: Mask
+
+
+_ADAPTER = TypeAdapter(Calibrated)
+
+
+def read_calibrated(run: Path, weights_sha256: str) -> Calibrated | None:
+    """What was decided for these weights of a run; None where it was never calibrated.
+
+    Raises:
+        ConfigError: it was decided for other weights, or the file is damaged.
+    """
+    path = run / CALIBRATION
+    if not path.is_file():
+        return None
+    try:
+        found = _ADAPTER.validate_python(read_json(path))
+    except (ValidationError, SegmentationError) as exc:
+        raise ConfigError(f"{path} is no calibration: {exc}; calibrate again") from exc
+    if found.weights_sha256 != weights_sha256:
+        raise ConfigError(f"{path} is of other weights: calibrate again, or remove it")
+    return found
+
+
+def calibrate(
+    predictor: Predictor, samples: Sequence[Sample], run: Path, *, weights_sha256: str
+) -> dict[str, Any]:
+    """Fit, choose, and write `calibration.json` and `reliability_val.png` into the run.
+
+    Args:
+        predictor: Of the run, not calibrated.
+        samples: Its validation samples.
+        run: The run folder.
+        weights_sha256: Of the predictor's weights.
+
+    Returns:
+        What the file then holds: the decisions, what was tried, and how good the fit is, by
+        cross-validation over groups of near-duplicates.
+
+    Raises:
+        DatasetError: there are too few samples to fit on.
+    """
+    if len(samples) < FOLDS:
+        raise DatasetError(f"{len(samples)} validation images, expected at least {FOLDS}")
+    cases = _cases(predictor, samples)
+    scale, bias = fit_pixels(cases)
+    scaled = [replace(case, logits=_calibrated(case.logits, scale, bias)) for case in cases]
+    rules, tried = _choose_rules(scaled, predictor.postprocess_config)
+    found = [case for case in scaled if _small_mask(case, rules).any()]
+    expected = np.array([expected_jaccard(case.logits, _small_mask(case, rules)) for case in found])
+    jaccards = np.array([Confusion.of(case.truth, _mask(case, rules)).jaccard for case in found])
+    score_scale, score_bias = fit_score(expected, jaccards)
+    calibration = Calibration(
+        scale=scale, bias=bias, score_scale=score_scale, score_bias=score_bias
+    )
+    table = sum(count_pixels(case.logits, case.small_truth) for case in scaled)
+    draw_reliability(np.asarray(table), run / "reliability_val.png", title="validation, calibrated")
+    report = {
+        "weights_sha256": weights_sha256,
+        "n": len(cases),
+        "calibration": asdict(calibration),
+        "postprocess": asdict(rules),
+        "fit": {
+            "calibration_error_before": _error(cases),
+            "calibration_error_after": _error(scaled),
+            **_cross_validated_pixels(cases),
+            **_cross_validated_scores(found, expected, jaccards),
+        },
+        "tried": tried,
+    }
+    write_json(run / CALIBRATION, report)
+    return report
+
+
+def fit_pixels(cases: Sequence[_Case]) -> tuple[float, float]:
+    """Scale and bias of the logits that make the pixels' log loss smallest (Platt scaling)."""
+    logits = np.concatenate([case.logits[::_EVERY, ::_EVERY].ravel() for case in cases])
+    lesion = np.concatenate([case.small_truth[::_EVERY, ::_EVERY].ravel() for case in cases])
+    values = logits.astype(np.float64)
+
+    def loss(parameters: Floats) -> tuple[float, Floats]:
+        scaled = parameters[0] * values + parameters[1]
+        residual = expit(scaled) - lesion
+        gradient = np.array([(residual * values).mean(), residual.mean()])
+        return float((np.logaddexp(0, scaled) - lesion * scaled).mean()), gradient
+
+    found = optimize.minimize(loss, [1.0, 0.0], jac=True, bounds=[(1e-3, 1e3), (-50, 50)])
+    return float(found.x[0]), float(found.x[1])
+
+
+def fit_score(expected: Floats, jaccards: Floats) -> tuple[float, float]:
+    """Scale and bias that bring expected Jaccards nearest the true ones, by least squares."""
+    values = _logit(expected)
+
+    def residual(parameters: Floats) -> Floats:
+        left: Floats = expit(parameters[0] * values + parameters[1]) - jaccards
+        return left
+
+    bounds = ([1e-3, -50], [1e3, 50])
+    found = optimize.least_squares(residual, [1.0, 0.0], bounds=bounds)
+    return float(found.x[0]), float(found.x[1])
+
+
+def _cases(predictor: Predictor, samples: Sequence[Sample]) -> list[_Case]:
+    def read(sample: Sample) -> tuple[Sample, Mask, Any]:
+        return sample, read_truth(sample), predictor.prepare(read_photo(sample))
+
+    cases = []
+    with ThreadPoolExecutor(2) as pool:
+        work = tqdm(
+            pool.map(read, samples),
+            total=len(samples),
+            desc="validation",
+            leave=False,
+            disable=None,
+        )
+        for sample, truth, prepared in work:
+            geometry = prepared.geometry
+            logits = predictor.infer(prepared.pixels[None])[0][geometry.inside]
+            small = fit_mask(truth, predictor.preprocess_config)[geometry.inside]
+            cases.append(_Case(sample.group, geometry, logits, small, truth))
+    return cases
+
+
+def _choose_rules(
+    cases: Sequence[_Case], start: PostprocessConfig
+) -> tuple[PostprocessConfig, list[dict[str, Any]]]:
+    """Rules, then threshold, of the highest mean Jaccard at the masks' own size."""
+    flags = product((True, False), repeat=2)
+    by_rules = [
+        replace(start, threshold=0.5, largest_component=one, fill_holes=fill) for one, fill in flags
+    ]
+    best, tried = _best(cases, by_rules)
+    found, more = _best(cases, [replace(best, threshold=cut) for cut in THRESHOLDS])
+    return found, tried + more
+
+
+def _best(
+    cases: Sequence[_Case], choices: Sequence[PostprocessConfig]
+) -> tuple[PostprocessConfig, list[dict[str, Any]]]:
+    tried = []
+    for rules in tqdm(choices, desc="rules", leave=False, disable=None):
+        counts = [Confusion.of(case.truth, _mask(case, rules)) for case in cases]
+        means = {
+            "dice": float(np.mean([count.dice for count in counts])),
+            "jaccard": float(np.mean([count.jaccard for count in counts])),
+            "threshold_jaccard": float(np.mean([count.threshold_jaccard for count in counts])),
+        }
+        tried.append(asdict(rules) | means)
+    place = max(range(len(choices)), key=lambda index: tried[index]["jaccard"])
+    return choices[place], tried
+
+
+def _mask(case: _Case, rules: PostprocessConfig) -> Mask:
+    return case.geometry.restore_mask(tidy(case.logits, rules), logit(rules.threshold))
+
+
+def _small_mask(case: _Case, rules: PostprocessConfig) -> Mask:
+    return tidy(case.logits, rules) > logit(rules.threshold)
+
+
+def _cross_validated_pixels(cases: Sequence[_Case]) -> dict[str, float]:
+    """How good the fit is on folds that it did not see; near-duplicates share a fold."""
+    folds, tables = _folds(cases), []
+    for fold in np.unique(folds):
+        fitted = fit_pixels([case for case, own in zip(cases, folds, strict=True) if own != fold])
+        tables += [
+            count_pixels(_calibrated(case.logits, *fitted), case.small_truth)
+            for case, own in zip(cases, folds, strict=True)
+            if own == fold
+        ]
+    return {"calibration_error_cross_validated": calibration_error(np.sum(tables, axis=0))}
+
+
+def _cross_validated_scores(
+    cases: Sequence[_Case], expected: Floats, jaccards: Floats
+) -> dict[str, float | None]:
+    folds, predicted = _folds(cases), np.empty_like(expected)
+    for fold in np.unique(folds):
+        own = folds == fold
+        scale, bias = fit_score(expected[~own], jaccards[~own])
+        predicted[own] = expit(scale * _logit(expected[own]) + bias)
+    return {
+        "spearman_cross_validated": rank_correlation(predicted.tolist(), jaccards.tolist()),
+        "mean_error_cross_validated": float(np.abs(predicted - jaccards).mean()),
+    }
+
+
+def _folds(cases: Sequence[_Case]) -> npt.NDArray[np.int64]:
+    """Fold of each case, such that a group's are in one, and no fold is all there is."""
+    groups = sorted({case.group for case in cases})
+    fold = {group: place % FOLDS for place, group in enumerate(groups)}
+    return np.array([fold[case.group] for case in cases])
+
+
+def _error(cases: Sequence[_Case]) -> float:
+    return calibration_error(
+        np.sum([count_pixels(case.logits, case.small_truth) for case in cases], axis=0)
+    )
+
+
+def _calibrated(logits: Logits, scale: float, bias: float) -> Logits:
+    return (logits * np.float32(scale) + np.float32(bias)).astype(np.float32)
+
+
+def _logit(shares: Floats) -> Floats:
+    inside: Floats = special.logit(np.clip(shares, 1e-3, 1 - 1e-3))
+    return inside

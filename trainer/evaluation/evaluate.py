@@ -1,0 +1,159 @@
+"""Scores of a run or a published version on samples it has not seen, at the masks' own resolution.
+
+    python -m trainer evaluate runs/first --data data/skin --part test
+
+prints a table and writes what `scores.py` lists; `train` ends with the same on validation.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from model_core.arrays import Mask
+from model_core.backends.pytorch import PyTorchBackend
+from model_core.errors import DatasetError
+from model_core.network.unet import UNet
+from model_core.network.weights import load_weights
+from model_core.predictor import Predictor
+from model_core.processing.preprocess import fit_mask
+from model_core.registry.storage import file_sha256
+from model_core.scores.distances import Spacing
+from model_core.scores.metrics import Confusion, ImageScores, score_image
+from trainer.data.samples import Sample, read_photo, read_truth
+from trainer.evaluation.calibrate import read_calibrated
+from trainer.evaluation.reliability import (
+    Certainty,
+    count_pixels,
+)
+from trainer.training.run import WEIGHTS, load_run
+
+THRESHOLDS = tuple(round(0.1 * tenth, 1) for tenth in range(1, 10))
+"""Cuts of the threshold sweep."""
+PARTS = ("train", "val", "test", "external", "all")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is scored: weights with the predictor that uses them.
+
+    Attributes:
+        predictor: Exactly as the service would have it.
+        weights_sha256: Hash of the weights' file that the predictor was made from.
+    """
+
+    predictor: Predictor
+    weights_sha256: str
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One sample and how well it was segmented.
+
+    Attributes:
+        sample: The sample.
+        scores: At the predictor's own threshold.
+        lesion_fraction: Share of the truth that is lesion.
+        certainty: How sure the model was.
+        sweep: Dice and Jaccard at each of `THRESHOLDS`, or empty.
+    """
+
+    sample: Sample
+    scores: ImageScores
+    lesion_fraction: float
+    certainty: Certainty
+    sweep: tuple[tuple[float, float], ...] = ()
+
+
+def run_target(run: Path, *, calibrated: bool = True) -> Target:
+    """The predictor of a run's weights, exactly as its published version would have it.
+
+    Args:
+        run: The run folder.
+        calibrated: Follow its `calibration.json`, where there is one.
+    """
+    config = load_run(run)
+    model = UNet(config.model)
+    # Hashed before and after: a run that goes on meanwhile may replace the file.
+    sha256 = file_sha256(run / WEIGHTS)
+    load_weights(run / WEIGHTS, model)
+    if file_sha256(run / WEIGHTS) != sha256:
+        raise DatasetError(f"{run / WEIGHTS} changed while it was read: wait for the run to end")
+    backend = PyTorchBackend(model, config.preprocess)
+    chosen = read_calibrated(run, sha256) if calibrated else None
+    rules = chosen.postprocess if chosen else config.postprocess
+    calibration = chosen.calibration if chosen else None
+    return Target(Predictor(backend, config.preprocess, rules, calibration), sha256)
+
+
+def held_out(samples: Sequence[Sample], part: str, *, datasets: Sequence[str] = ()) -> list[Sample]:
+    """Samples of one part; `test` brings the external sets along.
+
+    Args:
+        samples: All of a prepared folder.
+        part: One of `PARTS`.
+        datasets: Those wanted; none means all. External sets are always among them.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    unknown = sorted(set(datasets) - {sample.dataset for sample in samples})
+    if unknown:
+        known = ", ".join(sorted({sample.dataset for sample in samples}))
+        raise DatasetError(f"no dataset {', '.join(unknown)} to score; there are {known}")
+    parts = {"test": {"test", "external"}, "all": set(PARTS)}.get(part, {part})
+    found = [
+        sample
+        for sample in samples
+        if sample.part in parts
+        and (not datasets or sample.dataset in datasets or sample.part == "external")
+    ]
+    if not found:
+        of = f" of {', '.join(datasets)}" if datasets else ""
+        there = sorted({f"{sample.dataset} {sample.part}" for sample in samples})
+        raise DatasetError(f"no sample{of} in part {part!r}; there are {', '.join(there)}")
+    return found
+
+
+def score(
+    predictor: Predictor,
+    samples: list[Sample],
+    *,
+    spacing_mm: Spacing | None = None,
+    sweep: bool = False,
+) -> list[Scored]:
+    """Every sample's scores, through the predictor that the service uses.
+
+    Args:
+        predictor: The predictor.
+        samples: What to score.
+        spacing_mm: Height and width of a pixel in mm, where it is known and the same for all.
+        sweep: Score at each of `THRESHOLDS` as well; takes about twice as long.
+    """
+
+    def score_one(sample: Sample) -> Scored:
+        truth = read_truth(sample)
+        prepared = predictor.prepare(read_photo(sample))
+        logits = predictor.infer(prepared.pixels[None])[0]
+
+        def cut(threshold: float) -> Mask:
+            return predictor.finish(logits, prepared.geometry, threshold=threshold).mask
+
+        cuts = THRESHOLDS if sweep else ()
+        counts = [Confusion.of(truth, cut(threshold)) for threshold in cuts]
+        found, inside = predictor.finish(logits, prepared.geometry), prepared.geometry.inside
+        small_truth = fit_mask(truth, predictor.preprocess_config)
+        pixels = count_pixels(found.logits[inside], small_truth[inside])
+        return Scored(
+            sample,
+            score_image(truth, found.mask, spacing_mm=spacing_mm),
+            float(truth.mean()),
+            Certainty(pixels, found.score),
+            tuple((count.dice, count.jaccard) for count in counts),
+        )
+
+    with ThreadPoolExecutor(2) as pool:
+        work = pool.map(score_one, samples)
+        return list(tqdm(work, total=len(samples), desc="evaluate", leave=False, disable=None))

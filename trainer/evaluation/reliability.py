@@ -1,0 +1,150 @@
+"""Does a model know what it does not know: calibration of pixels, and of whole masks.
+
+Pixels are counted at the network's own resolution, where each photograph has about as many, so that
+one large file does not outweigh a hundred small ones.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from scipy import stats
+from scipy.special import expit
+
+from model_core.arrays import Logits, Mask
+from trainer.plots.charts import COLOURS, MARKERS
+
+BINS = 15
+"""Of equal width in probability, as is customary since Guo et al. 2017, arXiv:1706.04599."""
+COVERAGES = tuple(round(0.1 * tenth, 1) for tenth in range(10, 0, -1))
+
+Table = npt.NDArray[np.float64]
+"""(3, BINS): pixels, sum of their probabilities, and lesion pixels among them, in each bin."""
+
+
+@dataclass(frozen=True)
+class Certainty:
+    """How sure a model was of one photograph.
+
+    Attributes:
+        pixels: The photograph's table of pixels.
+        predicted: Jaccard that it expected of its mask; None where it is not calibrated.
+    """
+
+    pixels: Table
+    predicted: float | None
+
+
+def count_pixels(logits: Logits, truth: Mask) -> Table:
+    """Table of one photograph's pixels.
+
+    Args:
+        logits: float32 (H, W).
+        truth: bool (H, W).
+    """
+    probability = expit(logits.astype(np.float64).ravel())
+    places = np.minimum((probability * BINS).astype(int), BINS - 1)
+    weights = (np.ones_like(probability), probability, truth.ravel().astype(np.float64))
+    return np.stack([np.bincount(places, weight, BINS) for weight in weights])
+
+
+def calibration_error(table: Table) -> float:
+    """Expected calibration error: mean over pixels of |share of lesion - probability| of their bin.
+
+    Source: Naeini, Cooper and Hauskrecht 2015, doi:10.1609/aaai.v29i1.9602.
+    """
+    pixels, probability, lesion = table
+    return float(np.abs(probability - lesion).sum() / pixels.sum())
+
+
+def risk_coverage(predicted: Sequence[float], scores: npt.ArrayLike) -> list[Any]:
+    """Mean scores of the share of images that the model was surest of, for each of `COVERAGES`.
+
+    Args:
+        predicted: Predicted Jaccard of each image.
+        scores: (images, K), their true scores.
+
+    Returns:
+        K means for each coverage.
+    """
+    order = np.argsort(-np.asarray(predicted), kind="stable")
+    ranked = np.asarray(scores, np.float64)[order]
+    counts = [max(1, round(coverage * len(order))) for coverage in COVERAGES]
+    return [ranked[:count].mean(axis=0).tolist() for count in counts]
+
+
+def rank_correlation(predicted: Sequence[float], jaccards: Sequence[float]) -> float | None:
+    """Spearman's, -1 to 1; None of fewer than three images, or where one side is constant."""
+    if len(predicted) < 3 or min(map(len, (set(predicted), set(jaccards)))) < 2:
+        return None
+    return float(stats.spearmanr(predicted, jaccards).statistic)
+
+
+def summarise_certainty(
+    certainties: Sequence[Certainty], jaccards: Sequence[float], dices: Sequence[float]
+) -> dict[str, Any]:
+    """What a card says of a set: `calibration_error`, and of a calibrated version more.
+
+    Args:
+        certainties: Of each image.
+        jaccards: Its true Jaccard.
+        dices: Its true Dice.
+
+    Returns:
+        `calibration_error`; with predictions also `spearman`, `predicted_jaccard` (their mean),
+        `mean_error` (mean of |predicted - true|), and `coverage`: mean Jaccard and Dice of the
+        images that it was surest of.
+    """
+    table = sum((each.pixels for each in certainties), np.zeros((3, BINS)))
+    summary: dict[str, Any] = {"calibration_error": calibration_error(table)}
+    predicted = [each.predicted for each in certainties if each.predicted is not None]
+    if len(predicted) < len(certainties):
+        return summary
+    curve = risk_coverage(predicted, np.stack([jaccards, dices], axis=1))
+    return summary | {
+        "spearman": rank_correlation(predicted, jaccards),
+        "predicted_jaccard": float(np.mean(predicted)),
+        "mean_error": float(np.abs(np.subtract(predicted, jaccards)).mean()),
+        "coverage": [
+            {"share": share, "jaccard": jaccard, "dice": dice}
+            for share, (jaccard, dice) in zip(COVERAGES, curve, strict=True)
+        ],
+    }
+
+
+def draw_reliability(table: Table, path: Path, *, title: str) -> None:
+    """Share of lesion against probability, and where the pixels are, as PNG."""
+    figure = Figure(figsize=(5, 6.5), layout="constrained")
+    upper, lower = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
+    pixels, probability, lesion = table
+    full = pixels > 0
+    upper.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="perfect")
+    means, shares = probability[full] / pixels[full], lesion[full] / pixels[full]
+    upper.plot(means, shares, marker="o", color=COLOURS[0], label="model")
+    error = calibration_error(table)
+    upper.set(ylabel="share that is lesion", title=f"{title}\ncalibration error {error:.4f}")
+    upper.legend(frameon=False)
+    centres = (np.arange(BINS) + 0.5) / BINS
+    lower.bar(centres, pixels / pixels.sum(), width=0.9 / BINS, color=COLOURS[0])
+    lower.set(yscale="log", ylabel="share of pixels", xlabel="probability of lesion", xlim=(0, 1))
+    figure.savefig(path, dpi=120)
+
+
+def draw_coverage(curves: Mapping[str, Sequence[float]], path: Path) -> None:
+    """Mean Jaccard of the surest share of images, one line a set, as PNG."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    percent = [100 * share for share in COVERAGES]
+    for (name, jaccards), colour, marker in zip(
+        curves.items(), cycle(COLOURS), cycle(MARKERS), strict=False
+    ):
+        axes.plot(percent, jaccards, marker=marker, color=colour, label=name)
+    axes.set(xlabel="surest share of images, %", ylabel="mean Jaccard", xlim=(102, 8))
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)

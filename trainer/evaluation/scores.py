@@ -1,0 +1,218 @@
+"""Scores on disk and on the terminal: sets, images, pictures.
+
+`write_scores` leaves, PART in each name: scores_PART.json, scores_PART.csv (one row an image),
+triptychs_PART.png (photograph, truth and prediction of the best, median and worst),
+reliability_PART.png and, of a calibrated model, risk_coverage_PART.png.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model_core.card import ScoreRecord
+from model_core.predictor import Predictor
+from model_core.scores.metrics import CUTOFF
+from model_core.scores.summary import summarise
+from trainer.data.samples import Sample
+from trainer.data.tables import write_table
+from trainer.evaluation.evaluate import THRESHOLDS, Scored, Target
+from trainer.evaluation.reliability import draw_coverage, draw_reliability, summarise_certainty
+from trainer.plots.pictures import draw_triptychs
+from trainer.training.run import write_json
+
+
+def summarise_sets(
+    scored: list[Scored], predictor: Predictor, *, called: str = ""
+) -> list[ScoreRecord]:
+    """One record for each dataset and part, with the conditions its scores hold under.
+
+    Args:
+        scored: What `score` gave.
+        predictor: What it was given, for the conditions.
+        called: The part's name in the records, where it is not the samples' own.
+    """
+    fitted = predictor.preprocess_config
+    conditions = (
+        f"photograph {fitted.fit}ed to {fitted.size}x{fitted.size} px, mask scored at the truth's "
+        f"own height and width, threshold {predictor.postprocess_config.threshold}, "
+        f"{predictor.backend.name}, no test-time augmentation; per_image: mean over images with "
+        "95 % bootstrap interval"
+    )
+    return [
+        ScoreRecord(
+            dataset=dataset,
+            part=called or part,
+            conditions=conditions,
+            summary=dict(summarise([entry.scores for entry in entries]))
+            | {"certainty": _certainty(entries)},
+        )
+        for (dataset, part), entries in _by_set(scored).items()
+    ]
+
+
+def write_scores(
+    scored: list[Scored],
+    target: Target,
+    out: Path,
+    *,
+    part: str,
+    data_sha256: str,
+    leak_checked: bool,
+    called: str = "",
+) -> list[ScoreRecord]:
+    """Write scores and pictures of one part into `out`, and return the records.
+
+    Args:
+        scored: What `score` gave for that part's samples.
+        target: What they were scored with; its hash is noted: scores hold for it alone.
+        out: Folder, made where absent.
+        part: Goes into the files' names.
+        data_sha256: Digest of the set that they were taken from.
+        leak_checked: Whether it is known that the weights have seen none of them.
+        called: As `summarise_sets`.
+    """
+    predictor = target.predictor
+    records = summarise_sets(scored, predictor, called=called)
+    out.mkdir(parents=True, exist_ok=True)
+    rows = [score_row(entry) for entry in scored]
+    write_rows(rows, out / f"scores_{part}.csv")
+    draw_triptychs(_chosen(scored), predictor, out / f"triptychs_{part}.png")
+    _draw_certainty(scored, out, part)
+    calibration = predictor.calibration
+    summary = {
+        "weights_sha256": target.weights_sha256,
+        "data_sha256": data_sha256,
+        "leak_checked": leak_checked,
+        "preprocess": asdict(predictor.preprocess_config),
+        "postprocess": asdict(predictor.postprocess_config),
+        "calibration": asdict(calibration) if calibration else None,
+        "sets": [asdict(record) for record in records],
+        "sweep": {"thresholds": THRESHOLDS, "sets": _sweep(scored)},
+        "items": rows,
+    }
+    write_json(scores_path(out, part), summary)  # last: `publish` reads it
+    return records
+
+
+def format_table(records: list[ScoreRecord]) -> str:
+    """Records as a table for the terminal: means per image with 95 % intervals."""
+    columns = ("set", "n", "Dice", "Jaccard", "thr. Jaccard", "failures", "HD95 px")
+    lines = [_line(columns)]
+    for record in records:
+        means: dict[str, Any] = record.summary["per_image"]
+        far = means.get("hausdorff_95_px")
+        cells = (
+            f"{record.dataset} {record.part}",
+            str(record.summary["n"]),
+            _span(means["dice"]),
+            _span(means["jaccard"]),
+            f"{means['threshold_jaccard']['mean']:.4f}",
+            f"{record.summary['failure_rate']:.1%}",
+            f"{far['mean']:.1f}" if far else "-",
+        )
+        lines.append(_line(cells))
+    return "\n".join(lines)
+
+
+def scores_path(run: Path, part: str) -> Path:
+    """Where `write_scores` leaves the summary of a part."""
+    return run / f"scores_{part}.json"
+
+
+def score_row(entry: Scored) -> dict[str, Any]:
+    """One image's scores by column; a distance that does not exist is None."""
+    sample, scores = entry.sample, entry.scores
+    place = {"dataset": sample.dataset, "part": sample.part, "id": sample.id}
+    share = {"lesion_fraction": entry.lesion_fraction}
+    predicted = {"predicted_jaccard": entry.certainty.predicted}
+    return {**place, **share, **predicted, **scores.metrics, **scores.distances}
+
+
+def write_rows(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write rows of `score_row` as CSV; what is None is an empty cell."""
+    cells = [[_cell(value) for value in row.values()] for row in rows]
+    write_table(path, list(rows[0]), cells)
+
+
+def _certainty(entries: Sequence[Scored]) -> dict[str, Any]:
+    return summarise_certainty(
+        [entry.certainty for entry in entries],
+        [entry.scores.metrics["jaccard"] for entry in entries],
+        [entry.scores.metrics["dice"] for entry in entries],
+    )
+
+
+def _draw_certainty(scored: list[Scored], out: Path, part: str) -> None:
+    pixels = np.sum([entry.certainty.pixels for entry in scored], axis=0)
+    draw_reliability(pixels, out / f"reliability_{part}.png", title=f"part {part}")
+    summaries = {name: _certainty(entries) for (name, _), entries in _by_set(scored).items()}
+    if all("coverage" in found for found in summaries.values()):
+        curves = {
+            name: [point["jaccard"] for point in found["coverage"]]
+            for name, found in summaries.items()
+        }
+        draw_coverage(curves, out / f"risk_coverage_{part}.png")
+
+
+def _by_set(scored: list[Scored]) -> dict[tuple[str, str], list[Scored]]:
+    sets: dict[tuple[str, str], list[Scored]] = {}
+    for entry in scored:
+        sets.setdefault((entry.sample.dataset, entry.sample.part), []).append(entry)
+    return sets
+
+
+def _sweep(scored: list[Scored]) -> list[dict[str, Any]]:
+    """Means per image at each threshold, set by set."""
+    rows = []
+    for (dataset, part), entries in _by_set(scored).items():
+        if not all(entry.sweep for entry in entries):
+            continue
+        table = np.array([entry.sweep for entry in entries])  # (images, thresholds, 2)
+        cut = np.where(table[..., 1] >= CUTOFF, table[..., 1], 0)
+        rows.append(
+            {
+                "dataset": dataset,
+                "part": part,
+                "dice": table[..., 0].mean(axis=0).tolist(),
+                "jaccard": table[..., 1].mean(axis=0).tolist(),
+                "threshold_jaccard": cut.mean(axis=0).tolist(),
+            }
+        )
+    return rows
+
+
+def _line(cells: Sequence[str]) -> str:
+    widths = (24, 6, 24, 24, 14, 10, 8)
+    return "".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def _span(value: dict[str, float]) -> str:
+    return f"{value['mean']:.4f} ({value['low']:.3f}-{value['high']:.3f})"
+
+
+def _cell(value: str | float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6f}" if isinstance(value, float) else str(value)
+
+
+def _chosen(scored: list[Scored]) -> list[tuple[str, Sample]]:
+    """Three best, three median and three worst samples by Dice, with their captions."""
+    ranked = sorted(scored, key=lambda entry: -entry.scores.metrics["dice"])
+    middle = len(ranked) // 2
+    picks = [
+        ("best", ranked[:3]),
+        ("median", ranked[max(0, middle - 1) : middle + 2]),
+        ("worst", ranked[-3:]),
+    ]
+    return [
+        (
+            f"{label}: {e.sample.dataset} {e.sample.id}, Dice {e.scores.metrics['dice']:.3f}",
+            e.sample,
+        )
+        for label, entries in picks
+        for e in entries
+    ]

@@ -1,0 +1,197 @@
+"""Scores by what makes a lesion hard: its size, its contrast, the frame that cuts it, its source.
+
+One mean over all images hides the small and the pale ones, which are where models differ.
+"""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as Pillow
+from scipy import ndimage
+
+from model_core.arrays import Image, Mask
+from model_core.images.decode import decode_image
+from model_core.scores.metrics import CUTOFF
+from model_core.scores.summary import bootstrap
+from trainer.data.samples import Sample, read_photo, read_truth
+from trainer.data.tables import replace_text
+from trainer.training.run import write_json
+
+SIZES = (0.02, 0.10, 0.30)
+"""Bounds of the lesion's share of the photograph."""
+SIZE_NAMES = ("below 2 %", "2–10 %", "10–30 %", "30 % and more", "no lesion")
+CONTRASTS = (10.0, 17.0, 24.0)
+"""Bounds of `Traits.contrast`, fixed for good: the quartiles of our 672 validation images, rounded
+(10.2, 17.4 and 24.4)."""
+MEANS = ("dice", "jaccard", "threshold_jaccard")
+
+_SIDE_PX = 256  # contrast is measured at this longest side: what is finer is hair and noise
+_RING = (0.02, 0.10)  # from here to there outside the outline, as shares of the longest side
+_DARKEST_SKIN = 15.0  # L*; what is darker around a lesion is the dermatoscope's own frame
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a lesion is like, by its expert's mask.
+
+    Attributes:
+        lesion_fraction: Share of the photograph that is lesion, 0 to 1.
+        contrast: Mean CIELAB L* of the skin in a ring around the lesion, less that of the lesion;
+            below 0 where the lesion is lighter. None without a lesion or without skin around it.
+        touches_frame: Whether the lesion reaches the outermost row or column of pixels.
+    """
+
+    lesion_fraction: float
+    contrast: float | None
+    touches_frame: bool
+
+
+def measure(image: Image, truth: Mask) -> Traits:
+    """Traits of one lesion.
+
+    Args:
+        image: uint8 (H, W, 3), sRGB.
+        truth: The expert's mask, bool (H, W).
+
+    The ring lies 2 to 10 % of the longest side outside the outline: not nearer, because experts
+    disagree there. Pixels of it with L* below 15 are the dermatoscope's frame and do not count.
+
+    Example:
+        >>> image = np.full((64, 64, 3), 255, np.uint8)
+        >>> image[24:40, 24:40] = 0
+        >>> measure(image, image[..., 0] == 0)
+        Traits(lesion_fraction=0.0625, contrast=100.0, touches_frame=False)
+    """
+    edge = (truth[0], truth[-1], truth[:, 0], truth[:, -1])
+    touches = any(bool(line.any()) for line in edge)
+    return Traits(float(truth.mean()), _contrast(image, truth), touches)
+
+
+def measure_all(samples: Sequence[Sample]) -> list[Traits]:
+    """Traits of every sample, in their order; raises as `trainer.data.samples.read_photo`."""
+
+    def one(sample: Sample) -> Traits:
+        picture = decode_image(read_photo(sample)).picture
+        return measure(np.asarray(picture.convert("RGB")), read_truth(sample))
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(one, samples))
+
+
+def size_name(fraction: float) -> str:
+    """The size stratum of a lesion's share of the photograph."""
+    return SIZE_NAMES[bisect_right(SIZES, fraction) if fraction > 0 else -1]
+
+
+def contrast_name(contrast: float | None) -> str:
+    """The contrast stratum of a `Traits.contrast`."""
+    names = _contrast_names()
+    return names[-1] if contrast is None else names[bisect_right(CONTRASTS, contrast)]
+
+
+def tabulate(
+    items: Sequence[Mapping[str, Any]], traits: Sequence[Traits]
+) -> dict[str, list[dict[str, Any]]]:
+    """Scores of each stratum, by size, contrast, frame and dataset.
+
+    Args:
+        items: Rows of `scores_PART.json`, at least one.
+        traits: Of the same images in the same order.
+
+    Returns:
+        For each of these four, its strata that hold an image: `stratum`, `n`, `failure_rate` and
+        the mean per image of each of `MEANS` with its 95 % interval.
+    """
+    frames = ("inside the frame", "cut by the frame")
+    datasets = [f"{item['dataset']} {item['part']}" for item in items]
+    groups: dict[str, tuple[Sequence[str], list[str]]] = {
+        "size": (SIZE_NAMES, [size_name(trait.lesion_fraction) for trait in traits]),
+        "contrast": (_contrast_names(), [contrast_name(trait.contrast) for trait in traits]),
+        "frame": (frames, [frames[trait.touches_frame] for trait in traits]),
+        "dataset": (list(dict.fromkeys(datasets)), datasets),
+    }
+    return {
+        kind: [
+            _row(name, [item for item, of in zip(items, member, strict=True) if of == name])
+            for name in names
+            if name in member
+        ]
+        for kind, (names, member) in groups.items()
+    }
+
+
+def write_strata(
+    items: Sequence[Mapping[str, Any]], traits: Sequence[Traits], out: Path, *, part: str
+) -> Path:
+    """Write strata_PART.json and strata_PART.md (its path is returned) of what `tabulate` takes."""
+    strata = tabulate(items, traits)
+    write_json(out / f"strata_{part}.json", strata)
+    page = out / f"strata_{part}.md"
+    replace_text(page, format_markdown(strata) + "\n")
+    return page
+
+
+def format_markdown(strata: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Strata as one Markdown table."""
+    columns = ("stratum", "n", "Dice", "Jaccard", "threshold Jaccard", "failures")
+    lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
+    for kind, rows in strata.items():
+        for row in rows:
+            means = (_span(row[name]) for name in MEANS)
+            cells = (f"{kind}: {row['stratum']}", str(row["n"]), *means)
+            lines.append(f"| {' | '.join(cells)} | {row['failure_rate']:.1%} |")
+    return "\n".join(lines)
+
+
+def _row(name: str, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    table = np.array([[item[mean] for mean in MEANS] for item in items])
+    failed = sum(item["jaccard"] < CUTOFF for item in items)
+    return {
+        "stratum": name,
+        "n": len(items),
+        "failure_rate": failed / len(items),
+        **dict(zip(MEANS, bootstrap(table), strict=True)),
+    }
+
+
+def _contrast_names() -> tuple[str, ...]:
+    low, middle, high = (f"{bound:g}" for bound in CONTRASTS)
+    return (f"L* below {low}", f"L* {low}–{middle}", f"L* {middle}–{high}", f"L* {high} and more",
+            "no skin around it")  # fmt: skip
+
+
+def _contrast(image: Image, truth: Mask) -> float | None:
+    height, width = truth.shape
+    scale = min(1.0, _SIDE_PX / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    picture = Pillow.fromarray(image).resize(size, Pillow.Resampling.BOX)
+    lesion = np.asarray(Pillow.fromarray(truth).resize(size, Pillow.Resampling.NEAREST))
+    if not lesion.any():
+        return None
+    lightness = _lightness(np.asarray(picture))
+    outside = ndimage.distance_transform_edt(~lesion) / max(size)
+    ring = (outside > _RING[0]) & (outside <= _RING[1]) & (lightness >= _DARKEST_SKIN)
+    if not ring.any():
+        return None
+    return round(float(lightness[ring].mean() - lightness[lesion].mean()), 4)
+
+
+def _lightness(image: Image) -> np.ndarray:
+    """CIELAB L*, 0 to 100, of sRGB pixels (IEC 61966-2-1 and CIE 15, white D65)."""
+    coded = image / 255
+    linear = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ np.array([0.2126, 0.7152, 0.0722])
+    cube = np.where(
+        luminance > (6 / 29) ** 3, np.cbrt(luminance), luminance * (29 / 6) ** 2 / 3 + 4 / 29
+    )
+    lightness: np.ndarray = 116 * cube - 16
+    return lightness
+
+
+def _span(value: Mapping[str, float]) -> str:
+    return f"{value['mean']:.4f} ({value['low']:.3f}–{value['high']:.3f})"

@@ -1,0 +1,217 @@
+"""The least predicted Jaccard at which a mask needs no review, and what that then lets through.
+
+    python -m trainer quality runs/first --data data/skin
+
+chooses it on the validation part, counts on the test part and the external sets, and on pictures
+that show no skin, and writes quality.json and quality.md; `publish` puts it into the card.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import beta
+from tqdm import tqdm
+
+from model_core.errors import GateError
+from model_core.predictor import Predictor
+from model_core.processing.calibration import Calibration
+from model_core.processing.postprocess import PostprocessConfig
+from model_core.processing.quality import NOTES, Advice
+from model_core.scores.metrics import CUTOFF, Confusion
+from trainer.data.samples import Sample, read_photo, read_truth
+from trainer.data.tables import replace_text
+from trainer.evaluation.evaluate import Target
+from trainer.studies.no_lesion import COUNT, KINDS
+from trainer.studies.robustness import as_bmp
+from trainer.training.run import read_json, write_json
+
+QUALITY = "quality.json"
+ALLOWED = 0.02
+"""Share of the accepted masks that may have a Jaccard below `CUTOFF`."""
+CONFIDENCE = 0.8
+"""With which that shall hold for other images too, by the bound of Clopper and Pearson (1934)."""
+_GRID = tuple(round(0.01 * step, 2) for step in range(100))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One photograph, how well it was outlined, and what was seen of it.
+
+    Attributes:
+        group: Its dataset and part, or kind of picture.
+        score: Predicted Jaccard; None where the version is not calibrated.
+        jaccard: With the expert's mask; None where there is none.
+        reasons: As `model_core.processing.quality.assess`, but for a low score.
+        rejected: Whether they alone reject it.
+    """
+
+    group: str
+    score: float | None
+    jaccard: float | None
+    reasons: tuple[str, ...]
+    rejected: bool
+
+    @property
+    def fails(self) -> bool:
+        """Whether the mask is worse than the ISIC challenge lets count."""
+        return self.jaccard is not None and self.jaccard < CUTOFF
+
+    def advice(self, accept_score: float | None) -> Advice:
+        """The advice at a least score to accept."""
+        if self.rejected:
+            return "reject"
+        sure = accept_score is not None and self.score is not None and self.score >= accept_score
+        return "accept" if sure and not set(self.reasons) - NOTES else "review"
+
+
+def judge(predictor: Predictor, samples: Sequence[Sample]) -> list[Judged]:
+    """Every sample's answer, through the predictor that the service uses."""
+
+    def one(sample: Sample) -> Judged:
+        truth = read_truth(sample)
+        group = f"{sample.dataset} {sample.part}"
+        return _judged(predictor, read_photo(sample), group, truth=truth)
+
+    with ThreadPoolExecutor(2) as pool:
+        work = pool.map(one, samples)
+        return list(tqdm(work, total=len(samples), desc="quality", leave=False, disable=None))
+
+
+def judge_no_lesion(predictor: Predictor) -> list[Judged]:
+    """The answers for drawn pictures without a lesion, most of them without skin."""
+    drawings = ((kind, as_bmp(draw(seed))) for kind, draw in KINDS.items() for seed in range(COUNT))
+    return [_judged(predictor, data, kind) for kind, data in drawings]
+
+
+def choose(judged: Sequence[Judged]) -> float | None:
+    """The lowest score from which on few enough accepted masks fail; None where there is none.
+
+    Few enough is: by the upper bound of `CONFIDENCE`, no more than `ALLOWED` of them.
+    """
+    for score in _GRID:
+        accepted = [each for each in judged if each.advice(score) == "accept"]
+        failures = sum(each.fails for each in accepted)
+        if accepted and upper_bound(failures, len(accepted)) <= ALLOWED:
+            return score
+    return None
+
+
+def upper_bound(failures: int, n: int) -> float:
+    """The share that is exceeded only in one case of five when so many of `n` fail.
+
+    Example:
+        >>> upper_bound(0, 100), upper_bound(100, 100)
+        (0.016..., 1.0)
+    """
+    if failures == n:
+        return 1.0
+    return float(beta.ppf(CONFIDENCE, failures + 1, n - failures))
+
+
+def tabulate(judged: Sequence[Judged], accept_score: float | None) -> list[dict[str, Any]]:
+    """For each group, how many are accepted, and how many of these fail; the shares of reasons."""
+    rows = []
+    for group in dict.fromkeys(each.group for each in judged):
+        members = [each for each in judged if each.group == group]
+        advice = Counter(each.advice(accept_score) for each in members)
+        accepted = [each for each in members if each.advice(accept_score) == "accept"]
+        n, failures = len(members), sum(each.fails for each in accepted)
+        reasons = Counter(reason for each in members for reason in each.reasons)
+        rows.append(
+            {
+                "group": group,
+                "n": n,
+                "failure_rate": sum(each.fails for each in members) / n,
+                **{name: advice[name] / n for name in ("accept", "review", "reject")},
+                "accepted_failures": failures,
+                "accepted_failure_rate": failures / len(accepted) if accepted else None,
+                "reasons": {reason: count / n for reason, count in reasons.items()},
+            }
+        )
+    return rows
+
+
+def write_quality(
+    tables: dict[str, list[dict[str, Any]]],
+    accept_score: float | None,
+    target: Target,
+    out: Path,
+) -> str:
+    """Write quality.json and quality.md into a folder, made where absent; returns the latter."""
+    out.mkdir(parents=True, exist_ok=True)
+    predictor = target.predictor
+    of = _conditions(target.weights_sha256, predictor.postprocess_config, predictor.calibration)
+    engine = {"backend": predictor.backend.name}
+    write_json(out / QUALITY, of | engine | {"accept_score": accept_score} | tables)
+    text = f"Accepted from a predicted Jaccard of {accept_score} on.\n\n" + format_markdown(
+        [row for table in tables.values() for row in table]
+    )
+    replace_text(out / "quality.md", text)
+    return text
+
+
+def format_markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows of `tabulate` as a Markdown table."""
+    lines = [
+        f"| set | images | Jaccard < {CUTOFF} | accept | of these Jaccard < {CUTOFF} | review "
+        "| reject | reasons |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        rate = row["accepted_failure_rate"]
+        failed = "–" if rate is None else f"{row['accepted_failures']} ({rate:.1%})"
+        reasons = ", ".join(f"{name} {share:.1%}" for name, share in row["reasons"].items()) or "–"
+        lines.append(
+            f"| {row['group']} | {row['n']} | {row['failure_rate']:.1%} | {row['accept']:.1%} | "
+            f"{failed} | {row['review']:.1%} | {row['reject']:.1%} | {reasons} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def read_accept_score(
+    run: Path,
+    weights_sha256: str,
+    rules: PostprocessConfig,
+    calibration: Calibration | None,
+) -> float | None:
+    """What was chosen for a run's weights, rules and calibration; None where nothing was.
+
+    Raises:
+        GateError: it was chosen for others.
+    """
+    path = run / QUALITY
+    if not path.is_file():
+        return None
+    found = read_json(path)
+    for name, value in _conditions(weights_sha256, rules, calibration).items():
+        if found.get(name) != value:
+            raise GateError(f"{path} was made with another {name}: run `quality` again")
+    score: float | None = found.get("accept_score")
+    return score
+
+
+def _conditions(
+    weights_sha256: str, rules: PostprocessConfig, calibration: Calibration | None
+) -> dict[str, Any]:
+    """What the choice holds for."""
+    return {
+        "weights_sha256": weights_sha256,
+        "postprocess": asdict(rules),
+        "calibration": None if calibration is None else asdict(calibration),
+    }
+
+
+def _judged(
+    predictor: Predictor, data: bytes, group: str, *, truth: np.ndarray | None = None
+) -> Judged:
+    answer = predictor.predict(data)
+    # At 0 no score is too low, so that the choice can be made afterwards.
+    quality = answer.quality(accept_score=0.0)
+    jaccard = None if truth is None else Confusion.of(truth, answer.mask).jaccard
+    rejected = quality.advice == "reject"
+    return Judged(group, answer.score, jaccard, quality.reasons, rejected)

@@ -1,0 +1,289 @@
+"""Other engines' forms of a run's network, and how much each costs in quality.
+
+    python -m trainer export runs/first --data data/skin
+    python -m trainer export 1.0.0 --data data/skin --publish 1.0.1
+
+The first writes `exports/openvino-int8/` (quantised after training, calibrated on training images)
+into the run, for `publish` to freeze, `exports/onnx/` for other runtimes, and `precision.json`:
+fp32, bf16 and int8 on the same images. The second makes them of a published version's weights, and
+publishes these again under a new version: nothing within a version ever changes.
+"""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from model_core.backends.byte_network import ByteNetwork
+from model_core.backends.choice import INT8_FILE, ONNX_FILE
+from model_core.backends.onnx_file import onnx_bytes
+from model_core.backends.onnxruntime import ONNXRuntimeBackend
+from model_core.backends.openvino import OpenVINOBackend
+from model_core.backends.protocol import Backend
+from model_core.backends.pytorch import PyTorchBackend
+from model_core.card import EngineRecord
+from model_core.errors import DatasetError
+from model_core.network.unet import UNet
+from model_core.network.weights import load_weights
+from model_core.predictor import Predictor
+from model_core.registry.registry import LoadedVersion, Registry
+from model_core.scores.metrics import Confusion
+from trainer.data.leaks import TRAINED_CSV
+from trainer.data.samples import Sample, read_photo, read_truth
+from trainer.evaluation.evaluate import run_target
+from trainer.release.publish import golden_images
+from trainer.training.run import EXPORTS, PRECISION, WEIGHTS, load_run, write_json
+
+PART = "val"
+"""Side of the split that engines are compared on."""
+CALIBRATION_IMAGES = 64
+"""Five times as many made no mask better (docs/experiments.md)."""
+FLOAT_CONVOLUTIONS = 4
+"""Convolutions that stay in float, from the first on: with those of two levels, no mask of 1,495
+photographs has a Jaccard under 0.96 with float32's; with the first alone the least is 0 (1.1.0's
+weights, AVX2; docs/experiments.md, row 16)."""
+DICE_TOLERANCE = 0.002
+THRESHOLD_JACCARD_TOLERANCE = 0.003
+"""How much lower than fp32 the means of a reduced precision may be for it to be admitted."""
+
+
+def write_onnx(network: ByteNetwork, path: Path) -> Path:
+    """Write a network as ONNX, see `onnx_bytes`; its folder is made where absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(onnx_bytes(network))
+    return path
+
+
+def write_int8(onnx: Path, images: Sequence[np.ndarray], folder: Path) -> Path:
+    """Quantise a network and write it as `model.xml` and `model.bin`.
+
+    All but its first convolutions, which stay in float: the little that tells faint skin from a
+    faint lesion is lost in eight bits (docs/experiments.md), and they are a seventh of the work.
+
+    Weights have seven bits, so that the sum of two products always fits in 16: processors without
+    VNNI add in pairs there, and cut off what does not fit.
+
+    Args:
+        onnx: What `write_onnx` wrote.
+        images: Preprocessed training images, uint8 (S, S, 3), on which ranges are measured.
+        folder: Made where absent.
+    """
+    os.environ.setdefault("NNCF_CI", "1")  # else it reports its use to its makers
+    import nncf
+    import openvino
+
+    network = openvino.Core().read_model(onnx)
+    ops = network.get_ordered_ops()
+    convolutions = [op.get_friendly_name() for op in ops if op.get_type_name() == "Convolution"]
+    nncf.set_log_level(logging.WARNING)
+    quantised = nncf.quantize(
+        network,
+        nncf.Dataset([image[None] for image in images]),
+        preset=nncf.QuantizationPreset.MIXED,
+        subset_size=len(images),
+        ignored_scope=nncf.IgnoredScope(names=convolutions[:FLOAT_CONVOLUTIONS]),
+        advanced_parameters=nncf.AdvancedQuantizationParameters(
+            overflow_fix=nncf.OverflowFix.ENABLE
+        ),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    openvino.save_model(quantised, folder / "model.xml")
+    return folder / "model.xml"
+
+
+def export(run: Path, samples: Sequence[Sample]) -> dict[str, Any]:
+    """Write a run's int8 and ONNX networks, and score every precision on the validation part.
+
+    Args:
+        run: A trained run.
+        samples: All samples of its data.
+
+    Returns:
+        What `precision.json` then holds, see `compare`, with the weights it holds for.
+
+    Raises:
+        DatasetError: there are no training or no validation images.
+    """
+    _require_parts(samples)
+    # Killed on the way, no figures stand beside a network that they are not of.
+    (run / PRECISION).unlink(missing_ok=True)
+    target = run_target(run)
+    ours, model = target.predictor, UNet(load_run(run).model)
+    load_weights(run / WEIGHTS, model)
+    network = ByteNetwork(model, ours.preprocess_config)
+    onnx, int8 = _write_networks(network, ours, samples, run / EXPORTS)
+    engines: list[Backend] = [
+        PyTorchBackend(model, ours.preprocess_config),
+        PyTorchBackend(model, ours.preprocess_config, precision="bf16"),
+        ONNXRuntimeBackend(onnx),
+        OpenVINOBackend(network, precision="bf16"),
+        OpenVINOBackend(int8, precision="int8"),
+    ]
+    report = {
+        "weights_sha256": target.weights_sha256,
+        "postprocess": asdict(ours.postprocess_config),
+        "calibration": asdict(ours.calibration) if ours.calibration else None,
+        "part": PART,
+        "engines": compare(engines, ours, _part(samples, PART)),
+    }
+    write_json(run / PRECISION, report)
+    return report
+
+
+def export_version(
+    loaded: LoadedVersion, samples: Sequence[Sample], registry: Registry, *, version: str
+) -> LoadedVersion:
+    """Publish a version's weights again, with networks exported anew and int8 measured anew.
+
+    So a version whose int8 network overflows on some processors becomes one whose does not. Its
+    weights, rules, calibration and scores stay, and so does what was measured of float engines;
+    golden images are drawn as for a new version.
+
+    Args:
+        loaded: The version, on PyTorch in float32.
+        samples: All samples of its data.
+        registry: Where the new version goes; its alias is not moved.
+        version: Its semantic version, not yet taken.
+
+    Raises:
+        DatasetError: there are no training or no validation images.
+        VersionExistsError: the version is taken.
+    """
+    _require_parts(samples)
+    card, weights, ours = loaded.card, loaded.folder / WEIGHTS, loaded.predictor
+    model = UNet(card.architecture)
+    load_weights(weights, model)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        onnx, int8 = _write_networks(ByteNetwork(model, card.preprocess), ours, samples, folder)
+        engines: list[Backend] = [ours.backend, OpenVINOBackend(int8, precision="int8")]
+        measured = compare(engines, ours, _part(samples, PART))[-1]
+        if ONNX_FILE not in card.files:
+            shutil.rmtree(onnx.parent)
+        if TRAINED_CSV in card.files:
+            shutil.copyfile(loaded.folder / TRAINED_CSV, folder / TRAINED_CSV)
+        kept = [record for record in card.engines if not record.engine.endswith("int8")]
+        renewed = replace(
+            card,
+            version=version,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            engines=[*kept, EngineRecord(part=PART, **measured)],
+            files={},
+        )
+        first, *further = golden_images()
+        return registry.publish(
+            renewed,
+            weights,
+            first,
+            more_golden_images=further,
+            exports=folder,
+            weights_sha256=card.files[WEIGHTS],
+        )
+
+
+def _write_networks(
+    network: ByteNetwork, predictor: Predictor, samples: Sequence[Sample], folder: Path
+) -> tuple[Path, Path]:
+    """Write a network as ONNX and, calibrated on training images, in int8; give both files."""
+    trained = _part(samples, "train")
+    onnx = write_onnx(network, folder / ONNX_FILE)
+    chosen = np.random.default_rng(0).permutation(len(trained))[:CALIBRATION_IMAGES]
+    images = [predictor.prepare(read_photo(trained[index])).pixels for index in chosen]
+    return onnx, write_int8(onnx, images, (folder / INT8_FILE).parent)
+
+
+def _require_parts(samples: Sequence[Sample]) -> None:
+    if not _part(samples, "train") or not _part(samples, PART):
+        raise DatasetError(f"export needs images of the parts train and {PART}")
+
+
+def _part(samples: Sequence[Sample], part: str) -> list[Sample]:
+    return [sample for sample in samples if sample.part == part]
+
+
+def compare(
+    engines: Sequence[Backend], predictor: Predictor, samples: Sequence[Sample]
+) -> list[dict[str, Any]]:
+    """How far engines of one network agree with the first of them, on the same images.
+
+    Args:
+        engines: The first is the reference, in fp32.
+        predictor: Whose preprocessing and postprocessing all share.
+        samples: Images to score on.
+
+    Returns:
+        For each engine: `dice`, `jaccard`, `threshold_jaccard` (means per image), their difference
+        from the first, `agreement` (Jaccard between its mask and the first's: median and first
+        percentile over images), and whether it is `admitted`.
+    """
+    predictors = [
+        Predictor(
+            engine, predictor.preprocess_config, predictor.postprocess_config, predictor.calibration
+        )
+        for engine in engines
+    ]
+    rows: list[list[list[float]]] = []
+    for sample in tqdm(samples, desc="precision", leave=False, disable=None):
+        truth, prepared = read_truth(sample), predictor.prepare(read_photo(sample))
+        masks = [
+            each.finish(each.infer(prepared.pixels[None])[0], prepared.geometry).mask
+            for each in predictors
+        ]
+        counts = [Confusion.of(truth, mask) for mask in masks]
+        rows.append(
+            [
+                [count.dice, count.jaccard, count.threshold_jaccard, same.jaccard]
+                for count, same in zip(
+                    counts, (Confusion.of(masks[0], mask) for mask in masks), strict=True
+                )
+            ]
+        )
+    table = np.array(rows)  # (images, engines, 4)
+    return [
+        _entry(engine.name, table[:, place], table[:, 0]) for place, engine in enumerate(engines)
+    ]
+
+
+def _entry(name: str, own: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
+    dice, jaccard, threshold_jaccard, _ = (float(value) for value in own.mean(axis=0))
+    lost = reference.mean(axis=0) - own.mean(axis=0)
+    return {
+        "engine": name,
+        "n": len(own),
+        "dice": dice,
+        "jaccard": jaccard,
+        "threshold_jaccard": threshold_jaccard,
+        "lost_dice": float(lost[0]),
+        "lost_threshold_jaccard": float(lost[2]),
+        "agreement": {
+            "median": float(np.median(own[:, 3])),
+            "first_percentile": float(np.percentile(own[:, 3], 1)),
+            "least": float(own[:, 3].min()),
+        },
+        "admitted": bool(
+            abs(lost[0]) <= DICE_TOLERANCE and abs(lost[2]) <= THRESHOLD_JACCARD_TOLERANCE
+        ),
+        "overflow_safe": name.endswith("int8"),  # as `write_int8` makes it
+    }
+
+
+def format_engines(engines: Sequence[Mapping[str, Any]]) -> str:
+    """Format what `compare` measured as a table for the terminal."""
+    lines = [f"{'engine':<22}{'Dice':<10}{'Jaccard':<10}{'thr. J.':<10}{'agreement':<20}admitted"]
+    for entry in engines:
+        same = entry["agreement"]
+        lines.append(
+            f"{entry['engine']:<22}{entry['dice']:<10.4f}{entry['jaccard']:<10.4f}"
+            f"{entry['threshold_jaccard']:<10.4f}"
+            f"{same['median']:.4f} / {same['first_percentile']:.4f}     "
+            f"{'yes' if entry['admitted'] else 'no'}"
+        )
+    return "\n".join(lines)

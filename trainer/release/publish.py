@@ -1,0 +1,227 @@
+"""From a scored run to an immutable version of the registry.
+
+python -m trainer publish runs/first --version 0.1.0
+python -m trainer promote 0.1.0
+"""
+
+import io
+import json
+import shutil
+import tempfile
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from PIL import Image as Pillow
+
+from model_core.arrays import Image
+from model_core.backends.choice import ONNX_FILE
+from model_core.card import Card, DataRecord, EngineRecord, ScoreRecord
+from model_core.errors import ConfigError, GateError
+from model_core.processing.calibration import Calibration
+from model_core.processing.postprocess import PostprocessConfig
+from model_core.processing.preprocess import PreprocessConfig
+from model_core.registry.registry import LoadedVersion, Registry
+from model_core.registry.storage import file_sha256
+from trainer.config import TrainConfig, dump_config
+from trainer.data.drawn import draw_lesion
+from trainer.data.leaks import write_trained
+from trainer.evaluation.calibrate import read_calibrated
+from trainer.evaluation.scores import scores_path
+from trainer.release.accept_score import read_accept_score
+from trainer.training.run import (
+    EXPORTS,
+    PRECISION,
+    WEIGHTS,
+    load_record,
+    load_run,
+    read_json,
+    starts,
+    trained_on,
+)
+
+GOLDEN_LESIONS = ((7, 1.0, 1.0), (7, 1.0, 0.2), (9, 0.3, 0.5), (11, 0.5, 0.15))
+"""Seed, size and contrast of each golden image: an ordinary lesion, a faint one, a small one, and
+one that is both. Arithmetic that is a little wrong shows on the faint and small ones first."""
+INTENDED_USE = (
+    "Research on outlining skin lesions in dermoscopic photographs. Not a medical device: neither "
+    "the mask nor any figure made from it is fit for diagnosis."
+)
+LIMITS = (
+    "Dermoscopy like that of its training data only: clinical close-ups and other photographs were "
+    "never seen.",
+    "Expert masks of one lesion differ by 10-20 % of its area; so may this one.",
+)
+ONE_REGION = "Answers with the one largest region: further lesions in the frame are left out."
+
+
+def publish(
+    run: Path, registry: Registry, *, version: str, licence: str, onnx: bool = False
+) -> LoadedVersion:
+    """Freeze a run's weights under a new version, with its card and golden test.
+
+    Args:
+        run: A run folder that `evaluate` has scored on its held-out part.
+        registry: Where it goes.
+        version: Semantic version, not yet taken.
+        licence: Terms of the weights, which follow from the data's.
+        onnx: Whether the version holds the exported ONNX network too, twice its weights in size.
+
+    Raises:
+        GateError: kept from a fold, not scored, scored before the weights changed, or too low.
+        VersionExistsError: the version is taken.
+        ConfigError: no licence is given, or no ONNX network was exported.
+    """
+    if onnx and not (run / EXPORTS / ONNX_FILE).is_file():
+        raise ConfigError(f"{run} has no {EXPORTS}/{ONNX_FILE}: `python -m trainer export` first")
+    if not licence.strip():
+        raise ConfigError("licence is empty, expected the terms of the weights")
+    config, record = load_run(run), load_record(run)
+    if "fold" in record:
+        raise GateError(
+            f"{run} was kept from fold {record['fold']} of a cross-validation: `train` a run on "
+            "all of the data, and publish that"
+        )
+    scored = file_sha256(run / WEIGHTS)
+    chosen = read_calibrated(run, scored)
+    rules = chosen.postprocess if chosen else config.postprocess
+    calibration = chosen.calibration if chosen else None
+    scores = _held_out_scores(run, config, scored, rules, calibration)
+    card = Card(
+        name=config.name,
+        version=version,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        git_commit=starts(record)[-1]["git_commit"],
+        architecture=config.model,
+        preprocess=config.preprocess,
+        postprocess=rules,
+        calibration=calibration,
+        accept_score=read_accept_score(run, scored, rules, calibration),
+        training=_training(config, record),
+        data=DataRecord(**record["data"]),
+        scores=scores,
+        engines=_engines(run, scored, rules, calibration),
+        licence=licence,
+        intended_use=INTENDED_USE,
+        limits=_limits(config, rules),
+    )
+    with tempfile.TemporaryDirectory() as name:
+        more = Path(name)
+        if (run / EXPORTS).is_dir():
+            left_out = [] if onnx else [str(Path(ONNX_FILE).parent)]
+            ignore = shutil.ignore_patterns(*left_out)
+            shutil.copytree(run / EXPORTS, more, ignore=ignore, dirs_exist_ok=True)
+        # With it `evaluate` can tell whether this version has seen what it is to be scored on.
+        write_trained(trained_on(run), more)
+        first, *further = golden_images()
+        return registry.publish(
+            card,
+            run / WEIGHTS,
+            first,
+            more_golden_images=further,
+            exports=more,
+            weights_sha256=scored,
+        )
+
+
+@cache
+def golden_images() -> tuple[bytes, ...]:
+    """PNG bytes of the drawn lesions that every version is checked on at load."""
+    return tuple(
+        _png(draw_lesion(seed, height=192, width=256, size=size, contrast=contrast)[0])
+        for seed, size, contrast in GOLDEN_LESIONS
+    )
+
+
+def _png(image: Image) -> bytes:
+    out = io.BytesIO()
+    Pillow.fromarray(image).save(out, format="PNG", optimize=True)
+    return out.getvalue()
+
+
+def _held_out_scores(
+    run: Path,
+    config: TrainConfig,
+    weights_sha256: str,
+    rules: PostprocessConfig,
+    calibration: Calibration | None,
+) -> list[ScoreRecord]:
+    """The scores, once it is sure that they are of what will be published."""
+    path = scores_path(run, "test")
+    if not path.is_file():
+        raise GateError(f"{run} has no {path.name}: run `python -m trainer evaluate {run}` first")
+    stored = read_json(path)
+    try:
+        scored: str = stored["weights_sha256"]
+        scores = [ScoreRecord(**entry) for entry in stored["sets"]]
+        seen_none: bool = stored["leak_checked"]
+    except (KeyError, TypeError) as exc:
+        raise GateError(f"{path} lacks {exc}: evaluate again") from exc
+    if not seen_none or not scores or any(e.part not in ("test", "external") for e in scores):
+        raise GateError(
+            f"{path} is not of test or external images that these weights are known not to have "
+            "seen: evaluate again"
+        )
+    if scored != weights_sha256:
+        raise GateError(f"{run}: the weights changed after they were scored; evaluate again")
+    for part, value in (
+        ("preprocess", config.preprocess),
+        ("postprocess", rules),
+        ("calibration", calibration),
+    ):
+        wanted = _plain(value)
+        if stored.get(part) != wanted:
+            raise GateError(
+                f"{run}: scored with {part} {stored.get(part)}, the run has {wanted}; "
+                "evaluate again"
+            )
+    for entry in scores:
+        dice = entry.summary["per_image"]["dice"]["mean"]
+        if dice < config.gate_dice:
+            raise GateError(
+                f"{entry.dataset} {entry.part}: Dice {dice:.4f} is below the config's gate_dice "
+                f"{config.gate_dice}"
+            )
+    return scores
+
+
+def _engines(
+    run: Path, weights_sha256: str, rules: PostprocessConfig, calibration: Calibration | None
+) -> list[EngineRecord]:
+    """What `export` measured of other precisions; nothing where it did not run."""
+    path = run / PRECISION
+    if not path.is_file():
+        return []
+    report = read_json(path)
+    if report.get("weights_sha256") != weights_sha256:
+        raise GateError(f"{path} is of other weights: export again")
+    for name, value in (("postprocess", rules), ("calibration", calibration)):
+        if report.get(name) != _plain(value):
+            raise GateError(f"{path} was measured with another {name}: export again")
+    part: str = report["part"]
+    return [EngineRecord(part=part, **entry) for entry in report["engines"]]
+
+
+def _plain(
+    value: PreprocessConfig | PostprocessConfig | Calibration | None,
+) -> dict[str, Any] | None:
+    """As JSON gives it back."""
+    plain: dict[str, Any] | None = json.loads(json.dumps(asdict(value))) if value else None
+    return plain
+
+
+def _limits(config: TrainConfig, rules: PostprocessConfig) -> list[str]:
+    """What is true of every version, of this one's rules, and, by the config, of its data."""
+    region = [ONE_REGION] if rules.largest_component else []
+    return [*LIMITS, *region, *config.limits]
+
+
+def _training(config: TrainConfig, record: dict[str, Any]) -> dict[str, Any]:
+    """The config with every start of the run and its initial weights, without this machine's paths.
+
+    The data's hash is in the card itself.
+    """
+    portable = {key: value for key, value in dump_config(config).items() if key != "data"}
+    return portable | {"initial": record.get("initial"), "starts": starts(record)}

@@ -1,0 +1,250 @@
+"""k-fold cross-validation: every image is scored by a run that never saw it.
+
+    python -m trainer cross-validate trainer/configs/default.toml --data data/skin --out runs/folds
+
+The images are those of the train and val parts; test and external sets stay out of it. The folder:
+
+| file | what |
+| --- | --- |
+| folds.csv | the fold of every image |
+| fold-N/data/ | the prepared folder of the run that is kept from fold N, its test part |
+| fold-N/run/ | that run (`trainer/training/run.py`), with its scores on fold N |
+| out_of_fold.csv | one row an image, scored by the run that was kept from it |
+| out_of_fold.json | these as means with intervals, and the spread from fold to fold |
+"""
+
+import shutil
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from model_core.card import ScoreRecord
+from model_core.errors import ConfigError
+from trainer.config import TrainConfig
+from trainer.data.folds import deal, without
+from trainer.data.leaks import fingerprint, require_unseen
+from trainer.data.samples import Sample, digest, write_samples
+from trainer.data.tables import read_table, write_table
+from trainer.evaluation.evaluate import Scored, Target, run_target, score
+from trainer.evaluation.scores import (
+    format_table,
+    score_row,
+    summarise_sets,
+    write_rows,
+    write_scores,
+)
+from trainer.studies.run_report import write_report
+from trainer.training.distributed import ALONE, Team
+from trainer.training.loop import train
+from trainer.training.run import CONFIG, RUN, held, load_record, own_samples, trained_on, write_json
+
+OUT_OF_FOLD = "out_of_fold"
+_FOLDS_CSV = "folds.csv"
+_COLUMNS = ("dataset", "id", "image_sha256", "mask_sha256", "group", "fold")
+_PART = "out of fold"
+_SPREAD_OF = ("dice", "jaccard", "threshold_jaccard")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold and the run that is kept from it.
+
+    Attributes:
+        number: From 1.
+        of: How many there are.
+        home: Folder of both.
+        samples: Those of all folds; this one is the test part.
+    """
+
+    number: int
+    of: int
+    home: Path
+    samples: list[Sample]
+
+    def __str__(self) -> str:
+        return f"fold {self.number} of {self.of}"
+
+    @property
+    def run(self) -> Path:
+        """The run folder."""
+        return self.home / "run"
+
+    @property
+    def data(self) -> Path:
+        """The prepared folder of the run."""
+        return self.home / "data"
+
+    @property
+    def kept_out(self) -> list[Sample]:
+        """What the run is scored on."""
+        return [sample for sample in self.samples if sample.part == "test"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a fold's run is worth on its fold."""
+
+    fold: Fold
+    target: Target
+    scored: list[Scored]
+    records: list[ScoreRecord]
+
+
+def cross_validate(
+    config: TrainConfig, count: int, out: Path, *, resume: bool = False, team: Team = ALONE
+) -> list[ScoreRecord]:
+    """Train a run for each fold, and score every image by the run that was kept from it.
+
+    A fold's scores are printed as soon as there are any.
+
+    Args:
+        config: Of every run.
+        count: Number of folds, from 2 on.
+        out: Folder for all of them; made where absent.
+        resume: Go on with what `out` holds; runs that have ended are scored again, not trained.
+        team: The processes that share each batch, and the images to be scored.
+
+    Returns:
+        Scores out of fold, one record a dataset; none in processes that do not lead.
+
+    Raises:
+        ConfigError: `out` holds a cross-validation and `resume` is not set, or another one; the
+            initial weights changed on the way.
+        DatasetError: too few images, a run would be scored on what it or its initial weights saw.
+        RunStoppedError: a run could not go on.
+    """
+    samples = [sample for sample in own_samples(config) if sample.part != "test"]
+    dealt = deal(samples, count)
+    folds = [
+        Fold(number, count, out / f"fold-{number}", without(samples, dealt, number))
+        for number in range(1, count + 1)
+    ]
+    _require_apart(config, folds)
+    with ExitStack() as stack:
+        if team.leads:
+            stack.enter_context(held(out))
+            _open(samples, dealt, out, resume=resume)
+        results = [_run_fold(config, fold, folds[0], team) for fold in folds]
+        return _write(results, samples, out) if team.leads else []
+
+
+def _require_apart(config: TrainConfig, folds: Sequence[Fold]) -> None:
+    """No run may be scored on what it will have seen: known before hours of training."""
+    before = trained_on(Path(config.initial)) if config.initial else []
+    for fold in folds:
+        seen = [fingerprint(sample) for sample in fold.samples if sample.part != "test"]
+        require_unseen(fold.kept_out, before, advice="take other initial weights, or none")
+        require_unseen(fold.kept_out, seen, advice="`prepare` the data again: it groups them")
+
+
+def _open(samples: Sequence[Sample], dealt: dict[str, int], out: Path, *, resume: bool) -> None:
+    """Note the folds, or check that they are those which `out` was begun with."""
+    path = out / _FOLDS_CSV
+    rows = [
+        (s.dataset, s.id, s.image_sha256, s.mask_sha256, s.group, str(dealt[s.group]))
+        for s in samples
+    ]
+    if not any(out.glob(f"fold-*/run/{CONFIG}")):
+        write_table(path, _COLUMNS, rows)
+    elif not resume:
+        raise ConfigError(
+            f"{out} already holds a cross-validation: add --resume, or choose another --out"
+        )
+    elif [tuple(row[name] for name in _COLUMNS) for row in read_table(path, _COLUMNS)] != rows:
+        raise ConfigError(
+            f"{out} was begun with other images or another number of folds: put that back, or "
+            "choose another --out"
+        )
+
+
+def _run_fold(config: TrainConfig, fold: Fold, first: Fold, team: Team) -> Result:
+    """Train the run that is kept from a fold, to its end, and score it on the fold."""
+    if team.leads:
+        write_samples(fold.samples, fold.data)
+        counts = Counter(sample.part for sample in fold.samples)
+        print(f"{fold}: {counts['train']} train, {counts['val']} val, {counts['test']} kept out")
+    team.wait()
+    train(replace(config, data=fold.data), fold.run, resume=True, team=team)
+    team.wait()  # until the first process has written the weights
+    if load_record(fold.run)["initial"] != load_record(first.run)["initial"]:
+        raise ConfigError(
+            f"{config.initial} changed between {first.run} and {fold.run}: choose another --out"
+        )
+    kept_out, target = fold.kept_out, run_target(fold.run, calibrated=False)
+    scored = team.gather(score(target.predictor, kept_out[team.share(len(kept_out))]))
+    return Result(fold, target, scored, _write_fold(fold, target, scored) if team.leads else [])
+
+
+def _write_fold(fold: Fold, target: Target, scored: list[Scored]) -> list[ScoreRecord]:
+    write_json(fold.run / RUN, load_record(fold.run) | {"fold": f"{fold.number} of {fold.of}"})
+    shutil.rmtree(fold.data / "cache", ignore_errors=True)  # gigabytes, which no other run can use
+    records = write_scores(
+        scored,
+        target,
+        fold.run,
+        part="test",
+        data_sha256=digest(fold.samples),
+        leak_checked=True,  # by `_require_apart`
+        called=_PART,
+    )
+    write_report(fold.run)
+    print(f"{fold}, scored by the run kept from it:\n{format_table(records)}")
+    return records
+
+
+def _write(results: list[Result], samples: Sequence[Sample], out: Path) -> list[ScoreRecord]:
+    count, predictor = len(results), results[0].target.predictor
+    rows = [
+        score_row(entry) | {"part": _PART, "fold": result.fold.number}
+        for result in results
+        for entry in result.scored
+    ]
+    write_rows(rows, out / f"{OUT_OF_FOLD}.csv")
+    everything = [entry for result in results for entry in result.scored]
+    records = [
+        replace(
+            record,
+            conditions=f"{record.conditions}; {count}-fold cross-validation, near-duplicates in "
+            "one fold, each image scored by the run that was kept from it",
+        )
+        for record in summarise_sets(everything, predictor, called=_PART)
+    ]
+    summary = {
+        "data_sha256": digest(samples),
+        "postprocess": asdict(predictor.postprocess_config),
+        "sets": [asdict(record) for record in records],
+        "folds": [_fold_entry(result) for result in results],
+        "spread": _spread(results),
+    }
+    write_json(out / f"{OUT_OF_FOLD}.json", summary)
+    return records
+
+
+def _fold_entry(result: Result) -> dict[str, Any]:
+    means = {record.dataset: _means(record) for record in result.records}
+    return {"weights_sha256": result.target.weights_sha256, "sets": means}
+
+
+def _means(record: ScoreRecord) -> dict[str, float]:
+    means = {name: record.summary["per_image"][name]["mean"] for name in _SPREAD_OF}
+    return {"n": record.summary["n"], **means}
+
+
+def _spread(results: Sequence[Result]) -> dict[str, Any]:
+    """By dataset: mean and standard deviation (n - 1) over the folds that have images of it."""
+    found: dict[str, dict[str, Any]] = {}
+    records = [record for result in results for record in result.records]
+    for dataset in sorted({record.dataset for record in records}):
+        means = [_means(record) for record in records if record.dataset == dataset]
+        found[dataset] = {
+            name: {
+                "mean": statistics.fmean(each[name] for each in means),
+                "sd": statistics.stdev(each[name] for each in means) if len(means) > 1 else None,
+            }
+            for name in _SPREAD_OF
+        }
+    return found

@@ -1,0 +1,252 @@
+"""The evaluation of record: the same sets, split, scoring and means for every model.
+
+    python -m trainer evaluate --protocol runs/first 1.1.1 --data data/skin
+
+docs/evaluation.md is the protocol in words. Nothing can be chosen here: whatever is chosen on the
+test part makes its scores too good.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from model_core.card import ScoreRecord
+from model_core.errors import ConfigError, DatasetError
+from model_core.registry.storage import file_sha256
+from trainer.data.leaks import require_unseen
+from trainer.data.samples import Sample, digest
+from trainer.data.split import COMMITTED_SPLIT, read_split
+from trainer.data.tables import replace_text
+from trainer.evaluation import strata
+from trainer.evaluation.evaluate import held_out, score
+from trainer.evaluation.scores import scores_path, write_scores
+from trainer.evaluation.subjects import Opened
+from trainer.training.run import read_json, write_json
+
+SETS = (("isic", "test"), ("isic_fullframe", "test"), ("ham10000", "test"), ("ph2", "external"))
+"""Datasets and parts that the protocol names; those that the data lacks are named as absent."""
+
+_PART = "test"
+_SHOWN = 5
+_MEASURES = (
+    ("Dice", "per_image", "dice"),
+    ("Jaccard", "per_image", "jaccard"),
+    ("threshold Jaccard", "per_image", "threshold_jaccard"),
+    ("failures, Jaccard < 0.65", "failure_rate", ""),
+    ("Hausdorff 95, px", "per_image", "hausdorff_95_px"),
+    ("pooled Dice", "pooled", "dice"),
+    ("pooled Jaccard", "pooled", "jaccard"),
+    ("batch-of-4 Dice", "batch_of_4", "dice"),
+    ("batch-of-4 Jaccard", "batch_of_4", "jaccard"),
+)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The samples of record of a prepared folder.
+
+    Attributes:
+        samples: All of its test part and of its external sets.
+        traits: What their lesions are like.
+        data_sha256: Digest of the whole folder.
+        notes: What of the protocol the folder lacks, or has beyond it, one line each.
+    """
+
+    samples: list[Sample]
+    traits: list[strata.Traits]
+    data_sha256: str
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Scores of record of one target.
+
+    Attributes:
+        label: What it is called in the table.
+        weights_sha256: Of its weights.
+        sets: One record for each set.
+        strata: As `trainer.evaluation.strata.tabulate` gives them.
+    """
+
+    label: str
+    weights_sha256: str
+    sets: list[ScoreRecord]
+    strata: dict[str, list[dict[str, Any]]]
+
+
+def samples_of_record(everything: Sequence[Sample]) -> HeldOut:
+    """What the protocol scores of a prepared folder.
+
+    Raises:
+        DatasetError: a photograph is on another side than the committed split puts it, or nothing
+            is held out.
+    """
+    places = read_split(COMMITTED_SPLIT)
+    moved = [s for s in everything if s.id in places and s.part != places[s.id].part]
+    if moved:
+        shown = "; ".join(
+            f"{s.key} is in {s.part}, not {places[s.id].part}" for s in moved[:_SHOWN]
+        )
+        raise DatasetError(
+            f"{len(moved)} of {len(everything)} photographs are on another side than "
+            f"{COMMITTED_SPLIT.name} puts them: {shown}{'; …' * (len(moved) > _SHOWN)}; "
+            "prepare the data again without --split and --official-split"
+        )
+    samples = held_out(everything, _PART)
+    sets = {(sample.dataset, sample.part) for sample in samples}
+    notes = [f"not in this data: {name} {part}" for name, part in SETS if (name, part) not in sets]
+    committed = {name for name, place in places.items() if place.part in ("test", "external")}
+    ours, others = committed & {s.id for s in samples}, {s.id for s in samples} - committed
+    if len(ours) < len(committed):
+        notes.append(
+            f"{len(committed) - len(ours)} of the {len(committed)} photographs that the committed "
+            "split holds out are not in this data: its scores are of fewer images"
+        )
+    if others:
+        notes.append(
+            f"{len(others)} photographs to score are not in the committed split: its scores are "
+            "of others too"
+        )
+    return HeldOut(samples, strata.measure_all(samples), digest(everything), notes)
+
+
+def homes(targets: Sequence[Opened], out: Path | None) -> list[Path]:
+    """Folder for the scores of each target: its own, or one below `out` where there are several.
+
+    Raises:
+        ConfigError: two targets would have the same folder.
+    """
+    if out is None:
+        folders = [opened.home for opened in targets]
+    else:
+        folders = [out / opened.label for opened in targets] if len(targets) > 1 else [out]
+    twice = [str(path) for path, count in Counter(map(Path.resolve, folders)).items() if count > 1]
+    if twice:
+        raise ConfigError(f"several targets would be scored into {', '.join(twice)}: rename a run")
+    return folders
+
+
+def require_fit(opened: Opened, data: HeldOut) -> None:
+    """Pass where a target may be scored.
+
+    Raises:
+        DatasetError: it has seen one of the photographs, or it is not known what it has seen.
+    """
+    if opened.seen is None:
+        raise DatasetError(
+            f"{opened.label} does not list the photographs it was trained on: whether it has seen "
+            "the test part is not known; score the run that it was published from"
+        )
+    require_unseen(data.samples, opened.seen)
+
+
+def evaluate_of_record(opened: Opened, data: HeldOut, out: Path) -> tuple[Result, bool]:
+    """Scores of one target, read from `out` where they are there already.
+
+    Args:
+        opened: The target; `require_fit` first.
+        data: What it is scored on.
+        out: Its folder; scores_test.json and the rest that `write_scores` writes are left there.
+
+    Returns:
+        The scores, and whether they were read: the test part is looked at once.
+    """
+    found = _stored(opened, data, out)
+    if not found:
+        # No threshold sweep: its best cut would be one chosen on the test part.
+        scored = score(opened.target.predictor, data.samples)
+        write_scores(scored, opened.target, out, part=_PART, data_sha256=data.data_sha256,
+                     leak_checked=True)  # fmt: skip
+    stored = found or read_json(scores_path(out, _PART))
+    sets = [ScoreRecord(**entry) for entry in stored["sets"]]
+    tables = strata.tabulate(stored["items"], data.traits)
+    return Result(opened.label, opened.target.weights_sha256, sets, tables), bool(found)
+
+
+def write_protocol(results: Sequence[Result], data: HeldOut, out: Path) -> None:
+    """Write protocol.json and protocol.md, a table fit for documents, into `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    record = {
+        "split": {"file": COMMITTED_SPLIT.name, "sha256": file_sha256(COMMITTED_SPLIT)},
+        "data_sha256": data.data_sha256,
+        "notes": data.notes,
+        "strata": {"size": strata.SIZES, "contrast": strata.CONTRASTS},
+        "targets": [asdict(result) for result in results],
+    }
+    write_json(out / "protocol.json", record)
+    replace_text(out / "protocol.md", _markdown(results, data))
+
+
+def format_results(results: Sequence[Result]) -> str:
+    """Scores of all targets beside each other, for the terminal."""
+    lines = [_line(("", *(result.label for result in results)))]
+    for heading, rows in _rows(results):
+        lines += ["", heading, *(_line((f"  {measure}", *cells)) for measure, cells in rows)]
+    return "\n".join(lines)
+
+
+def _stored(opened: Opened, data: HeldOut, out: Path) -> dict[str, Any]:
+    """Scores in `out` of these very weights, rules and images; empty where there are none."""
+    path, predictor = scores_path(out, _PART), opened.target.predictor
+    if not path.is_file():
+        return {}
+    stored, calibration = read_json(path), predictor.calibration
+    wanted = {
+        "weights_sha256": opened.target.weights_sha256,
+        "data_sha256": data.data_sha256,
+        "leak_checked": True,
+        "preprocess": asdict(predictor.preprocess_config),
+        "postprocess": asdict(predictor.postprocess_config),
+        "calibration": asdict(calibration) if calibration else None,
+    }
+    images = [(item["dataset"], item["part"], item["id"]) for item in stored.get("items", [])]
+    ours = [(sample.dataset, sample.part, sample.id) for sample in data.samples]
+    # Through JSON, which makes lists of tuples.
+    same = all(stored.get(name) == value for name, value in json.loads(json.dumps(wanted)).items())
+    return stored if same and images == ours else {}
+
+
+def _rows(results: Sequence[Result]) -> Iterator[tuple[str, list[tuple[str, list[str]]]]]:
+    """For each set its name, and for each measure its name and the cell of each target."""
+    for records in zip(*(result.sets for result in results), strict=True):
+        heading = f"{records[0].dataset} {records[0].part}, {records[0].summary['n']} images"
+        yield (
+            heading,
+            [
+                (name, [_cell(record.summary, mean, metric) for record in records])
+                for name, mean, metric in _MEASURES
+            ],
+        )
+
+
+def _cell(summary: dict[str, Any], mean: str, metric: str) -> str:
+    if mean == "failure_rate":
+        return f"{summary[mean]:.1%}"
+    value = summary[mean].get(metric) if mean == "per_image" else summary["intervals"][mean][metric]
+    if value is None:
+        return "–"
+    digits = 1 if metric.endswith("_px") else 4
+    low, high = (f"{value[side]:.{max(1, digits - 1)}f}" for side in ("low", "high"))
+    return f"{value['mean']:.{digits}f} ({low}–{high})"
+
+
+def _line(cells: Sequence[str]) -> str:
+    first, *others = cells
+    return (first.ljust(28) + "".join(cell.ljust(26) for cell in others)).rstrip()
+
+
+def _markdown(results: Sequence[Result], data: HeldOut) -> str:
+    columns = ("set", "measure", *(result.label for result in results))
+    lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
+    for heading, rows in _rows(results):
+        lines += [f"| {heading} | {measure} | {' | '.join(cells)} |" for measure, cells in rows]
+    conditions = dict.fromkeys(record.conditions for result in results for record in result.sets)
+    lines += [f"\n{note[0].upper()}{note[1:]}." for note in (*data.notes, *conditions)]
+    for result in results:
+        lines += [f"\n{result.label}, all these images by stratum:\n"]
+        lines += [strata.format_markdown(result.strata)]
+    return "\n".join(lines) + "\n"

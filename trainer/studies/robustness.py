@@ -1,0 +1,195 @@
+"""How much of its quality a model keeps when photographs get worse, and what it invents.
+
+    python -m trainer robustness runs/first --data data/skin
+
+scores each of `perturb.PERTURBATIONS` on the same images, and pictures without a lesion
+(`trainer.studies.no_lesion`); writes robustness_PART.json, .md and .png (which shows a photograph).
+"""
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as Pillow
+from PIL import ImageDraw
+from scipy import ndimage
+from tqdm import tqdm
+
+from model_core.arrays import Mask
+from model_core.images.decode import decode_image
+from model_core.predictor import Prediction, Predictor
+from model_core.scores.metrics import CUTOFF, Confusion
+from model_core.scores.summary import bootstrap
+from trainer.data.samples import Sample, read_photo, read_truth
+from trainer.data.tables import replace_text
+from trainer.studies.no_lesion import COUNT, KINDS
+from trainer.studies.perturb import PERTURBATIONS, UNCHANGED
+from trainer.training.run import write_json
+
+_TILE_PX = 220
+_OUTLINE = (240, 228, 66)
+
+
+def sampled(samples: Sequence[Sample], limit: int, *, seed: int = 0) -> list[Sample]:
+    """About `limit` samples, each dataset in its proportion; all where `limit` is 0.
+
+    The hash of seed and ID decides, so that the same images are taken on every machine.
+    """
+    if not limit or limit >= len(samples):
+        return list(samples)
+    sets = {name: [s for s in samples if s.dataset == name] for name in _names(samples)}
+    chosen: list[Sample] = []
+    for members in sets.values():
+        ranked = sorted(
+            members, key=lambda s: hashlib.sha256(f"{seed} {s.id}".encode()).hexdigest()
+        )
+        chosen += ranked[: max(1, round(limit * len(members) / len(samples)))]
+    return chosen
+
+
+def measure(predictor: Predictor, samples: Sequence[Sample], *, seed: int = 0) -> dict[str, Any]:
+    """Scores under every perturbation, and inventions where no lesion is.
+
+    Args:
+        predictor: As the service would have it.
+        samples: Images with masks.
+        seed: Of drawn hair and noise.
+
+    Returns:
+        `n`, `perturbed` (one entry each: `dice` with interval, `lost_dice` and `kept_dice` against
+        the unchanged photographs, `failure_rate`, `agreement` with the unchanged photograph's own
+        mask in Jaccard, `score` where calibrated) and `invented` (for each kind of picture without
+        a lesion: `share` in which something was found, the mean `area` of it, and its mean
+        predicted Jaccard, `score`, None where the version is not calibrated).
+    """
+
+    def scores_of(numbered: tuple[int, Sample]) -> list[list[float]]:
+        number, sample = numbered
+        photograph = decode_image(read_photo(sample)).picture.convert("RGB")
+        truth = read_truth(sample)
+        plain = predictor.predict(UNCHANGED.apply(photograph, truth, seed)[0]).mask
+        rows = []
+        for perturbation in PERTURBATIONS:
+            data, moved = perturbation.apply(photograph, truth, seed + number)
+            found = predictor.predict(data)
+            count, same = Confusion.of(moved, found.mask), perturbation.move(plain)
+            rows.append(
+                [count.dice, count.jaccard, Confusion.of(same, found.mask).jaccard,
+                 np.nan if found.score is None else found.score]
+            )  # fmt: skip
+        return rows
+
+    with ThreadPoolExecutor(2) as pool:
+        work = pool.map(scores_of, enumerate(samples))
+        table = np.array(
+            list(tqdm(work, total=len(samples), desc="robustness", leave=False, disable=None))
+        )
+    perturbed = [
+        {"name": each.name, "what": each.what} | _entry(table[:, place], table[:, 0])
+        for place, each in enumerate(PERTURBATIONS)
+    ]
+    invented = [_inventions(name, predictor.predict) for name in KINDS]
+    return {"n": len(samples), "seed": seed, "perturbed": perturbed, "invented": invented}
+
+
+def write_report(report: dict[str, Any], out: Path, *, part: str) -> None:
+    """Write robustness_PART.json and robustness_PART.md into a folder, made where absent."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / f"robustness_{part}.json", report)
+    replace_text(out / f"robustness_{part}.md", format_markdown(report))
+
+
+def format_markdown(report: dict[str, Any]) -> str:
+    """Both tables as Markdown."""
+    lines = [
+        f"| of {report['n']} images | Dice | lost | kept | Jaccard < {CUTOFF} | agreement |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for entry in report["perturbed"]:
+        dice = entry["dice"]
+        lines.append(
+            f"| {entry['name']}: {entry['what']} | {dice['mean']:.4f} "
+            f"({dice['low']:.3f}-{dice['high']:.3f}) | {entry['lost_dice']:+.4f} | "
+            f"{entry['kept_dice']:.1%} | {entry['failure_rate']:.1%} | {entry['agreement']:.3f} |"
+        )
+    lines += [
+        "",
+        f"| no lesion ({COUNT} drawn pictures each) | something found | mean area of it "
+        "| predicted Jaccard |",
+        "| --- | --- | --- | --- |",
+    ]
+    for entry in report["invented"]:
+        score = "–" if entry["score"] is None else f"{entry['score']:.2f}"
+        lines.append(f"| {entry['kind']} | {entry['share']:.0%} | {entry['area']:.1%} | {score} |")
+    return "\n".join(lines) + "\n"
+
+
+def draw_sheet(predictor: Predictor, sample: Sample, path: Path, *, seed: int = 0) -> None:
+    """Every perturbation of one photograph, and two pictures of each kind without a lesion.
+
+    The outline is the prediction's. It shows a photograph: it belongs into the run folder.
+    """
+    photograph = decode_image(read_photo(sample)).picture.convert("RGB")
+    truth = read_truth(sample)
+    named = [(each.name, each.apply(photograph, truth, seed)[0]) for each in PERTURBATIONS]
+    named += [(kind, as_bmp(draw(number))) for kind, draw in KINDS.items() for number in (0, 1)]
+    columns = 7
+    sheet = Pillow.new("RGB", (columns * _TILE_PX, -(-len(named) // columns) * _TILE_PX), "white")
+    pen = ImageDraw.Draw(sheet)
+    for place, (name, data) in enumerate(named):
+        tile = _outlined(data, predictor.predict(data).mask)
+        left, top = place % columns * _TILE_PX, place // columns * _TILE_PX
+        sheet.paste(tile, (left, top + 14))
+        pen.text((left + 2, top + 1), name, "black")
+    sheet.save(path)
+
+
+def _entry(own: npt.NDArray[np.float64], plain: npt.NDArray[np.float64]) -> dict[str, Any]:
+    dice, before = own[:, 0].mean(), plain[:, 0].mean()
+    return {
+        "dice": bootstrap(own[:, :1])[0],
+        "lost_dice": float(before - dice),
+        "kept_dice": float(dice / before) if before else None,
+        "failure_rate": float((own[:, 1] < CUTOFF).mean()),
+        "agreement": float(own[:, 2].mean()),
+        "score": None if np.isnan(own[:, 3]).any() else float(own[:, 3].mean()),
+    }
+
+
+def _inventions(kind: str, predict: Callable[[bytes], Prediction]) -> dict[str, Any]:
+    answers = [predict(as_bmp(KINDS[kind](seed))) for seed in range(COUNT)]
+    found = [answer for answer in answers if answer.mask.any()]
+    scores = [answer.score for answer in found if answer.score is not None]
+    return {
+        "kind": kind,
+        "n": COUNT,
+        "share": len(found) / COUNT,
+        "area": float(np.mean([answer.mask.mean() for answer in found])) if found else 0.0,
+        "score": float(np.mean(scores)) if scores else None,
+    }
+
+
+def _names(samples: Sequence[Sample]) -> list[str]:
+    return list(dict.fromkeys(sample.dataset for sample in samples))
+
+
+def as_bmp(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """A picture's file, as a client could send it."""
+    out = io.BytesIO()
+    Pillow.fromarray(pixels).save(out, format="BMP")
+    return out.getvalue()
+
+
+def _outlined(data: bytes, mask: Mask) -> Pillow.Image:
+    picture = decode_image(data).picture.convert("RGB")
+    scale = (_TILE_PX - 16) / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    pixels = np.array(picture.resize(size))
+    small = np.asarray(Pillow.fromarray(mask).resize(size, Pillow.Resampling.NEAREST))
+    pixels[small & ~ndimage.binary_erosion(small, iterations=2)] = _OUTLINE
+    return Pillow.fromarray(pixels)
