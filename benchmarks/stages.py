@@ -23,10 +23,10 @@ from model_core.masks.rle import encode_rle
 from model_core.processing.postprocess import logit, tidy
 from model_core.processing.preprocess import fit_photograph
 from model_core.registry.registry import LoadedVersion
-from service.answers import encode_answer
-from service.queries import SegmentQuery
-from service.segmented import Segmented
-from service.uploads import read_photograph
+from service.answers.formats import encode_answer
+from service.api.uploads import read_photograph
+from service.contract.queries import SegmentQuery
+from service.pipeline.segmented import Segmented
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
     serve run deploy/ray_serve.yaml     # docs/cluster.md
 
 A replica is a process that reads the settings of its own environment and builds its application
-there: nothing of it is pickled. Ray's proxy takes the connections, so `service.server` and
-`service.connections` have no part in it.
+there: nothing of it is pickled. Ray's proxy takes the connections, so `service.server.server` and
+`service.server.connections` have no part in it.
 """
 
 import logging
@@ -42,8 +42,8 @@ class Segmentation:
     def __serve_build_asgi_app__(self) -> "FastAPI":
         # Not at the top: whoever only deploys needs no PyTorch.
         from service.app import create_app
-        from service.logs import configure_logging
         from service.settings import load_settings
+        from service.telemetry.logs import configure_logging
 
         # Others reach Ray's proxy, so unless told otherwise the service wants keys.
         os.environ.setdefault("LESION_HOST", "0.0.0.0")

@@ -25,7 +25,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 def routes() -> str:
     """Every route of /openapi.json, in Markdown."""
     from service.app import create_app
-    from service.openapi import document
+    from service.contract.openapi import document
     from service.settings import Settings
 
     paths = document(create_app(Settings(model_registry=ROOT / "models")))["paths"]

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 from model_core.backends.cores import share_cores, usable_cores
 from model_core.errors import ConfigError, SegmentationError
-from service.logs import configure_logging
+from service.server.worker import WORD, Worker
+from service.server.workers import supervise
 from service.settings import Settings, load_settings, unknown_variables
-from service.worker import WORD, Worker
-from service.workers import supervise
+from service.telemetry.logs import configure_logging
 
 _BACKLOG = 2048
 GIVEN_UP = 3
@@ -25,12 +25,12 @@ def main(arguments: Sequence[str] = ()) -> int:
     """Serve until told to stop.
 
     Args:
-        arguments: None, or those of a worker (`service.worker`).
+        arguments: None, or those of a worker (`service.server.worker`).
 
     Returns:
         Exit code: 0; 1 where the registry has no model that can be served, 2 where a setting
         cannot be used, each with one line on stderr; 3 where the process gave itself up
-        (`service.watchdog`).
+        (`service.pipeline.watchdog`).
     """
     try:
         if arguments:
@@ -65,7 +65,7 @@ def _work(arguments: Sequence[str]) -> int:
 def _serve(settings: Settings, listener: socket.socket | None, worker: Worker | None = None) -> int:
     # The parent of workers has no use for them.
     from service.app import create_app
-    from service.server import Server
+    from service.server.server import Server
 
     # Read by PyTorch when it is loaded, which may be never.
     os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))

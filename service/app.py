@@ -11,21 +11,21 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from service.audit import AuditLog
-from service.buffered import Buffered
-from service.engine import Engine
-from service.error_handlers import add_error_handlers
-from service.hot_reload import Reloader
-from service.intake import Intake
-from service.openapi import DESCRIPTION
-from service.request_log import RequestLog
-from service.response_headers import AnswerHeaders, HeadAsGet, Preflights
-from service.routes import batch, docs, evaluate, health, models, segment, segment_as
-from service.security import Doorkeeper
+from service.access.auth import Doorkeeper
+from service.access.body_limits import Intake
+from service.access.buffered import Buffered
+from service.api import batch, docs, evaluate, health, models, segment, segment_as
+from service.contract.openapi import DESCRIPTION
+from service.pipeline.engine import Engine
+from service.pipeline.hot_reload import Reloader
+from service.server.error_handlers import add_error_handlers
+from service.server.headers import AnswerHeaders, HeadAsGet, Preflights
+from service.server.request_log import RequestLog
+from service.server.worker import Worker
 from service.settings import Settings
-from service.shared_metrics import SharedMetrics
-from service.telemetry import Telemetry
-from service.worker import Worker
+from service.telemetry.audit import AuditLog
+from service.telemetry.prometheus import Telemetry
+from service.telemetry.shared_metrics import SharedMetrics
 
 API_VERSION = "1.0.0"
 """Of the HTTP contract, not of the code: a client that read 1.x keeps working until 2.0."""

@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model_core.backends.protocol import Choice, Device
 from model_core.errors import ConfigError
-from service.logs import LogFormat
+from service.telemetry.logs import LogFormat
 
 PREFIX = "LESION_"
 

@@ -15,7 +15,7 @@ BuiltOnce = Callable[[str, Callable[[Path], None]], Path]
 REPOSITORY = Path(__file__).parent.parent
 
 # Doctests import every file; these need what only their own test has, in another process.
-collect_ignore = ["service/schemathesis_hooks.py", "service/clients/drive.py"]
+collect_ignore = ["fixtures/service/schemathesis_hooks.py", "service/clients/drive.py"]
 
 # The same examples on every run, and none fails because the machine is busy.
 settings.register_profile(
@@ -77,7 +77,7 @@ def bucket() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def shipped_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a real process that serves the shipped version."""
-    from tests.service.process import free_port, service
+    from tests.fixtures.service.process import free_port, service
 
     port = free_port()
     log = tmp_path_factory.mktemp("shipped") / "log"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli import _parser, main
+from service.cli.main import _parser, main
 from tests.conftest import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "client.md").read_text(encoding="utf-8")

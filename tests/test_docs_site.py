@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 
 from docs.navigation import DOCS, _files, on_config, on_page_markdown
 from docs.reference import card, routes
-from service.errors import BY_SLUG
+from service.contract.errors import BY_SLUG
 from tests.conftest import REPOSITORY
 from tests.fixtures.browser import chromium
 

@@ -9,7 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from service.app import create_app
-from service.response_headers import HEADERS
+from service.server.headers import HEADERS
 from service.settings import Settings
 from tests.conftest import REPOSITORY
 

@@ -20,13 +20,13 @@ from playwright.sync_api import Browser, Page, expect
 
 from model_core.masks.png import decode_mask, encode_mask
 from model_core.masks.rle import decode_rle
+from service.access.keys import new_key
 from service.client import Client
-from service.keys import new_key
 from service.settings import PREFIX
 from tests.conftest import REPOSITORY
 from tests.fixtures.browser import chromium, weak_texts
 from tests.fixtures.dicom_files import INSTANCE_UID, dicom
-from tests.service.process import free_port, service
+from tests.fixtures.service.process import free_port, service
 from trainer.data.drawn import draw_lesion
 
 pytest.importorskip("streamlit", reason="streamlit is not installed (make demo installs it)")

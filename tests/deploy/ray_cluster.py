@@ -17,7 +17,7 @@ import pytest
 
 from service.settings import PREFIX
 from tests.conftest import REPOSITORY
-from tests.service.process import free_port
+from tests.fixtures.service.process import free_port
 
 yaml = pytest.importorskip("yaml")
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from service.routes import health
+from service.api import health
 from service.settings import PREFIX, Settings
-from service.telemetry import Telemetry
+from service.telemetry.prometheus import Telemetry
 from tests.conftest import REPOSITORY
 
 yaml = pytest.importorskip("yaml")

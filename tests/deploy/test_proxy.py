@@ -14,11 +14,11 @@ import pytest
 
 from service.app import create_app
 from service.settings import Settings
-from service.telemetry import Telemetry
+from service.telemetry.prometheus import Telemetry
 from tests.conftest import REPOSITORY
 from tests.fixtures.models import tiny_registry
 from tests.fixtures.pictures import encode, lesion
-from tests.service.framings import (
+from tests.fixtures.service.framings import (
     AMBIGUOUS,
     BROKEN,
     CHUNKED,
@@ -29,10 +29,10 @@ from tests.service.framings import (
     seen,
     upgrading,
 )
-from tests.service.process import free_port
-from tests.service.raw import raw
-from tests.service.reloading import served
-from tests.service.waiting import wait_until
+from tests.fixtures.service.process import free_port
+from tests.fixtures.service.raw import raw
+from tests.fixtures.service.reloading import served
+from tests.fixtures.service.waiting import wait_until
 
 RULES = REPOSITORY / "deploy" / "proxy" / "nginx.conf"
 PNG = encode(lesion(48, 64))

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from service.app import create_app
 from service.settings import PREFIX, Settings
 from tests.fixtures.models import tiny_registry
-from tests.service.process import free_port, service
+from tests.fixtures.service.process import free_port, service
 
 MAX_BODY_BYTES = 8_000_000
 MAX_PAIRS = 3

@@ -13,7 +13,7 @@ import pytest
 
 from service.__main__ import main
 from tests.fixtures.pictures import encode, lesion
-from tests.service.process import START_S, free_port, service
+from tests.fixtures.service.process import START_S, free_port, service
 
 PNG = encode(lesion(48, 64))
 

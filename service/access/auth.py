@@ -1,0 +1,143 @@
+"""Who may ask, and how often: the dependency that guards a router or a route.
+
+    router = APIRouter(dependencies=[needs("segment")])
+
+It runs before the body is read. The probes, the documentation and the explanations of problems have
+none: they hold nothing that is not in this repository, and what calls them has no key.
+"""
+
+import math
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import Depends, Request, Security
+from fastapi.security import (
+    APIKeyHeader,
+    HTTPAuthorizationCredentials,
+    HTTPBearer,
+    SecurityScopes,
+)
+
+from service.access.keys import ApiKey, KeyRing
+from service.access.rate_limit import RateLimit, caller_of_address
+from service.contract.errors import InvalidKeyError, MissingScopeError, RateLimitedError
+from service.settings import Settings
+from service.telemetry.prometheus import Telemetry
+from service.telemetry.request_record import current_record
+
+_BEARER = HTTPBearer(
+    auto_error=False, scheme_name="bearer", description="A key of LESION_API_KEYS_FILE."
+)
+_HEADER = APIKeyHeader(
+    name="X-API-Key", auto_error=False, scheme_name="header", description="The same key."
+)
+_CHALLENGE = 'Bearer realm="lesion-segmentation"'
+
+
+class Doorkeeper:
+    """Knows the keys and the rate of each caller.
+
+    Args:
+        settings: Where the keys are, and the rate.
+        telemetry: Where it is seen that their file cannot be used any more.
+
+    Raises:
+        ConfigError: the file of keys cannot be used.
+    """
+
+    def __init__(self, settings: Settings, telemetry: Telemetry) -> None:
+        path = settings.api_keys_file
+        self.keys = keys = KeyRing(path) if path else None
+        if keys:
+            telemetry.keys_file_intact.set_function(lambda: keys.intact)
+        rate = settings.rate_limit
+        self._limit = RateLimit(rate, settings.rate_burst) if rate else None
+
+    def admit(self, presented: list[str], scope: str, address: str) -> dict[str, str]:
+        """Let a request in, and note its key in its record.
+
+        Args:
+            presented: All keys that it carries.
+            scope: What its route needs.
+            address: Of the caller.
+
+        Returns:
+            Headers for its answer.
+
+        Raises:
+            InvalidKeyError: no key, an unknown or an expired one.
+            MissingScopeError: a key that is not for this.
+            RateLimitedError: this caller's requests come too fast.
+        """
+        key = refusal = None
+        if self.keys:
+            try:
+                key = _valid_key(self.keys, presented)
+            except InvalidKeyError as exc:
+                refusal = exc
+        record = current_record()
+        if record and key:
+            record.key_id = key.id
+        # Whoever has no key is counted by address, so that guessing is limited as well.
+        headers = self._count(f"key {key.id}" if key else caller_of_address(address))
+        if refusal:
+            raise refusal
+        if key and scope not in key.scopes:
+            raise MissingScopeError(
+                f"the key has the scopes {', '.join(sorted(key.scopes))}, this route needs {scope}",
+                {"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope", scope="{scope}"'},
+            )
+        return headers
+
+    def _count(self, caller: str) -> dict[str, str]:
+        if self._limit is None:
+            return {}
+        rate, burst = self._limit.rate, self._limit.burst
+        wait_s, remaining = self._limit.take(caller)
+        if wait_s:
+            seconds = math.ceil(wait_s)
+            raise RateLimitedError(
+                f"more than {rate:g} requests a second, with at most {burst} at once; "
+                f"try again in {seconds} s",
+                {"Retry-After": str(seconds)},
+            )
+        # As in draft-ietf-httpapi-ratelimit-headers: quota and window, what is left of it.
+        window_s = math.ceil(burst / rate)
+        return {
+            "RateLimit-Policy": f'"caller";q={burst};w={window_s}',
+            "RateLimit": f'"caller";r={remaining};t={math.ceil((burst - remaining) / rate)}',
+        }
+
+
+def _valid_key(keys: KeyRing, presented: list[str]) -> ApiKey:
+    if not presented:
+        raise InvalidKeyError(
+            "the request has no API key; send one as Authorization: Bearer KEY or X-API-Key: KEY",
+            {"WWW-Authenticate": _CHALLENGE},
+        )
+    challenge = {"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'}
+    if len(set(presented)) > 1:
+        raise InvalidKeyError("the request has two API keys, expected one", challenge)
+    key = keys.find(presented[0])
+    if key is None:
+        raise InvalidKeyError("the API key is not known", challenge)
+    if key.expires and key.expires <= datetime.now(UTC):
+        raise InvalidKeyError(f"the API key expired on {key.expires:%Y-%m-%d}", challenge)
+    return key
+
+
+async def _guard(
+    request: Request,
+    scopes: SecurityScopes,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
+    header: Annotated[str | None, Depends(_HEADER)],
+) -> None:
+    doorkeeper: Doorkeeper = request.app.state.doorkeeper
+    presented = [text for text in (bearer and bearer.credentials, header) if text]
+    address = request.client.host if request.client else ""
+    request.state.answer_headers = doorkeeper.admit(presented, scopes.scope_str, address)
+
+
+def needs(scope: str) -> Any:
+    """The dependency of a router or route whose callers need a key with this scope."""
+    return Security(_guard, scopes=[scope])

@@ -1,0 +1,48 @@
+"""Answers that are DICOM objects, which only a DICOM photograph can have."""
+
+from model_core.dicom.derived import Author
+from model_core.dicom.secondary_capture import write_secondary_capture
+from model_core.dicom.segmentation import write_segmentation
+from model_core.images.file_types import sniff
+from model_core.masks.outline import draw_outline
+from service.contract.errors import Fault, InvalidRequestError
+from service.pipeline.segmented import Segmented
+
+
+def segmentation_of(answer: Segmented) -> bytes:
+    """The mask as a DICOM segmentation.
+
+    Raises:
+        InvalidRequestError: the photograph is not DICOM.
+        InputError: as `model_core.dicom.segmentation.write_segmentation`.
+    """
+    _refuse_others(answer, "dicom-seg")
+    limit, mask = answer.version.predictor.max_pixels, answer.prediction.mask
+    return write_segmentation(answer.data, mask, _author(answer), max_pixels=limit)
+
+
+def capture_of(answer: Segmented) -> bytes:
+    """The photograph with the outline, as a DICOM secondary capture.
+
+    Raises:
+        InvalidRequestError: the photograph is not DICOM.
+        InputError: as `model_core.dicom.secondary_capture.write_secondary_capture`.
+    """
+    _refuse_others(answer, "dicom-sc")
+    limit, mask = answer.version.predictor.max_pixels, answer.prediction.mask
+    picture = draw_outline(answer.photograph(), mask)
+    return write_secondary_capture(answer.data, picture, _author(answer), max_pixels=limit)
+
+
+def _author(answer: Segmented) -> Author:
+    card = answer.version.card
+    threshold = answer.prediction.threshold
+    return Author(card.name, card.version, answer.version.sha256, threshold)
+
+
+def _refuse_others(answer: Segmented, form: str) -> None:
+    kind = sniff(answer.data)
+    if kind != "DICOM":
+        found = f"a {kind} file has none; ask for png, rle or another form"
+        detail = f"{form} belongs to the patient and study of a DICOM photograph, {found}"
+        raise InvalidRequestError(Fault("format", detail, place="query"))

@@ -1,0 +1,51 @@
+"""What an answer says beside the mask: measurements, and whether to trust it."""
+
+from dataclasses import asdict
+from typing import Any
+
+from model_core.decimals import parse_spacing
+from model_core.images.lab import colour_spread
+from model_core.masks.measurements import Shape, measure
+from model_core.predictor import Prediction
+from model_core.scores.distances import PIXELS
+from service.contract.schemas import Measurements, QualityReport, UncertainBand
+from service.pipeline.segmented import Segmented
+
+_UNITLESS = ("orientation_deg", "compactness", "solidity", "asymmetry", "border_irregularity")
+_LENGTHS = ("perimeter", "equivalent_diameter", "feret_diameter", "bbox")
+
+
+def measurements_of(answer: Segmented) -> Measurements:
+    """All measurements, in mm too where the caller or a DICOM photograph gives a spacing."""
+    text, own = answer.query.spacing_mm, answer.prediction.geometry.spacing_mm
+    spacing = own if text is None else parse_spacing(text)
+    mask = answer.prediction.mask
+    px = measure(mask, PIXELS)
+    mm = None if spacing is None else measure(mask, spacing)
+    return Measurements(
+        spacing_mm=spacing,
+        area_px=None if px is None else round(px.area),
+        area_mm2=None if mm is None else mm.area,
+        colour_spread=_spread(answer.prediction),
+        **{f"{name}_px": getattr(px, name, None) for name in _LENGTHS},
+        **{f"{name}_mm": getattr(mm, name, None) for name in _LENGTHS},
+        **_unitless(mm or px),
+    )
+
+
+def quality_of(answer: Segmented) -> QualityReport:
+    """Advice, reasons and uncertainty."""
+    found = answer.prediction.quality(answer.version.card.accept_score)
+    band = None if found.band is None else UncertainBand(**asdict(found.band))
+    return QualityReport(advice=found.advice, reasons=found.reasons, uncertainty=band)
+
+
+def _unitless(shape: Shape | None) -> dict[str, Any]:
+    return {name: getattr(shape, name, None) for name in _UNITLESS}
+
+
+def _spread(prediction: Prediction) -> float | None:
+    """Of the colours that the network saw: it does not depend on the camera's resolution."""
+    if prediction.pixels is None:
+        return None
+    return colour_spread(prediction.pixels[prediction.geometry.inside], prediction.small_mask)

@@ -1,0 +1,50 @@
+"""What routes ask the application for."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from service.pipeline.engine import Engine
+from service.pipeline.health import Condition
+from service.pipeline.hot_reload import Reloader
+from service.settings import Settings
+from service.telemetry.prometheus import Telemetry
+from service.telemetry.shared_metrics import SharedMetrics
+
+
+async def _engine(request: Request) -> Engine:
+    engine: Engine = request.app.state.engine
+    return engine
+
+
+async def _reloader(request: Request) -> Reloader:
+    reloader: Reloader = request.app.state.reloader
+    return reloader
+
+
+async def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+async def _telemetry(request: Request) -> Telemetry:
+    telemetry: Telemetry = request.app.state.telemetry
+    return telemetry
+
+
+async def _metrics(request: Request) -> SharedMetrics:
+    metrics: SharedMetrics = request.app.state.metrics
+    return metrics
+
+
+async def _condition(request: Request) -> Condition:
+    condition: Condition = request.app.state.condition
+    return condition
+
+
+ConditionOf = Annotated[Condition, Depends(_condition)]
+EngineOf = Annotated[Engine, Depends(_engine)]
+ReloaderOf = Annotated[Reloader, Depends(_reloader)]
+SettingsOf = Annotated[Settings, Depends(_settings)]
+TelemetryOf = Annotated[Telemetry, Depends(_telemetry)]
+MetricsOf = Annotated[SharedMetrics, Depends(_metrics)]

@@ -1,0 +1,63 @@
+"""Probes and counters for those who operate the service."""
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import Response
+
+from service.access.auth import needs
+from service.api.dependencies import ConditionOf, EngineOf, MetricsOf
+from service.contract.errors import DeadError, NotReadyError
+from service.contract.openapi import problems
+from service.contract.schemas import ProbeStatus
+
+router = APIRouter(tags=["operation"])
+
+_METRICS_RESPONSE = {
+    "description": "Prometheus' text format.",
+    "content": {
+        "text/plain": {
+            "schema": {"type": "string"},
+            "example": "# TYPE lesion_queue_depth gauge\nlesion_queue_depth 0.0\n",
+        }
+    },
+}
+
+
+@router.get("/healthz", summary="Is the process alive?", responses=problems(DeadError))
+async def healthz(condition: ConditionOf) -> ProbeStatus:
+    """Answers 200, until only killing the process would help.
+
+    It stays 200 while the network is loaded anew or the service stops: `/readyz` tells of that.
+    """
+    condition.check_alive()
+    return ProbeStatus()
+
+
+@router.get("/readyz", summary="Can it segment?", responses=problems(NotReadyError))
+async def readyz(engine: EngineOf, condition: ConditionOf) -> ProbeStatus:
+    """Answers 200 once a production version is loaded and has passed its golden test.
+
+    While the network is stuck or failing it answers 503; after SIGTERM too, while everything else
+    is still answered.
+
+    It stays 200 while a newer one cannot be loaded: `GET /models` and the counter
+    `lesion_model_reloads_total` tell of that.
+    """
+    condition.check_ready()
+    async with engine.version(None):
+        return ProbeStatus()
+
+
+@router.get(
+    "/metrics",
+    summary="Counters for Prometheus",
+    dependencies=[needs("metrics")],
+    response_class=Response,
+    responses={200: _METRICS_RESPONSE, **problems()},
+)
+async def metrics(shared: MetricsOf) -> Response:
+    """Requests, durations, stages, queue, model and reloads; never anything of a photograph.
+
+    Where several processes serve (`LESION_WORKERS`), those of all, each sample with its `worker`.
+    """
+    return Response(await shared.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})

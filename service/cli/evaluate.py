@@ -1,0 +1,156 @@
+"""`lesion evaluate`: scores of photographs or masks against experts' masks, pair or folder.
+
+The service segments photographs one by one, so that a bad file costs only its own pair. Each mask
+is scored here as it comes, by the functions of `/evaluate`: a set may have any number of pairs, and
+no limit on a request can end hours of work without a score.
+"""
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from model_core.arrays import Mask
+from model_core.errors import InputError
+from model_core.masks.coco_json import decode_coco
+from model_core.masks.png import decode_mask
+from model_core.scores.metrics import ImageScores, score_image
+from model_core.scores.summary import summarise
+from service.cli.files import MASK_TYPES, MASKS, PHOTOGRAPHS, UsageError, find_files, pair_up, shown
+from service.cli.segment import Outcome, exit_code, explained
+from service.client import Client, ClientError, Evaluation, ModelRef, Segmentation
+from service.client.results import evaluation_of
+
+_MAX_PIXELS = 2**28
+_COLUMNS = {
+    "dice": "Dice",
+    "jaccard": "Jaccard",
+    "threshold_jaccard": "thr. Jaccard",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "hausdorff_95_px": "HD95 px",
+}
+
+
+@dataclass(frozen=True)
+class _Scored:
+    other: Path
+    scores: ImageScores
+    model: ModelRef | None
+
+
+def evaluate(args: Namespace, client: Client) -> int:
+    """Run the command.
+
+    Returns:
+        0; 1 where a file failed or had no partner; 3 where the service did not answer.
+
+    Raises:
+        UsageError: no pair is left.
+    """
+    others = find_files([args.image or args.pred], PHOTOGRAPHS if args.image else MASKS)
+    pairs, alone = pair_up(others, find_files([args.truth], MASKS))
+    failed = [Outcome(file, problem="has no partner of the same name") for file in alone]
+    scored: list[_Scored] = []
+    with tqdm(total=len(pairs), desc="evaluate", unit="pair", disable=args.json or None) as bar:
+        for result in _score_all(args, client, pairs):
+            if isinstance(result, _Scored):
+                scored.append(result)
+            else:
+                failed.append(result)
+            bar.update()
+    for outcome in failed:
+        print(f"lesion: {shown(outcome.file)}: {outcome.problem}", file=sys.stderr)
+    if not scored:
+        if exit_code(failed) == 3:
+            return 3
+        raise UsageError("no pair of files can be scored")
+    found = _evaluation([pair.scores for pair in scored])
+    models = list(dict.fromkeys(pair.model for pair in scored if pair.model))
+    if args.json:
+        print(json.dumps(_report(found, scored, models, failed)))
+    else:
+        print(_table(found, scored, models))
+    return exit_code(failed)
+
+
+def _score_all(
+    args: Namespace, client: Client, pairs: Sequence[tuple[Path, Path]]
+) -> Iterator[_Scored | Outcome]:
+    def one(files: tuple[Path, Path]) -> _Scored | Outcome:
+        other, truth_file = files
+        culprit = truth_file
+        try:
+            truth = _load_mask(truth_file)
+            culprit = other
+            found: Segmentation | None = None
+            if args.image:
+                found = client.segment(other, threshold=args.threshold, model=args.model)
+            pred = found.mask if found else _load_mask(other, truth.shape)
+        except (ClientError, OSError, InputError) as exc:
+            return Outcome(culprit, problem=explained(exc), error=exc)
+        if truth.shape != pred.shape:
+            return Outcome(other, problem=f"is {pred.shape}, its truth is {truth.shape}")
+        scores = score_image(truth, pred, spacing_mm=args.spacing_mm)
+        return _Scored(other, scores, found.model if found else None)
+
+    with ThreadPoolExecutor(args.jobs) as pool:
+        yield from pool.map(one, pairs)
+
+
+def _evaluation(scores: Sequence[ImageScores]) -> Evaluation:
+    """What `/evaluate` would answer for the masks."""
+    items = [{"index": i, **one.metrics, **one.distances} for i, one in enumerate(scores)]
+    return evaluation_of(
+        {"items": items, "summary": summarise(scores), "model": None, "threshold": None}
+    )
+
+
+def _load_mask(path: Path, shape: tuple[int, int] | None = None) -> Mask:
+    data = path.read_bytes()
+    if path.suffix.lower() != ".json":
+        return decode_mask(data, max_pixels=_MAX_PIXELS, formats=MASK_TYPES)
+    return decode_coco(data, max_pixels=_MAX_PIXELS, shape=shape)
+
+
+def _report(
+    found: Evaluation, scored: Sequence[_Scored], models: list[ModelRef], failed: Sequence[Outcome]
+) -> dict[str, object]:
+    """An answer as the service's own, with the files' names beside it."""
+    return {
+        **found.body,
+        "files": [str(pair.other) for pair in scored],
+        "models": [asdict(model) for model in models],
+        "failed": [outcome.as_json() for outcome in failed],
+    }
+
+
+def _table(found: Evaluation, scored: Sequence[_Scored], models: list[ModelRef]) -> str:
+    summary = found.summary
+    lines = [_row("", list(_COLUMNS.values()))]
+    for item, pair in zip(found.items, scored, strict=True):
+        lines.append(_row(shown(pair.other.name), [getattr(item, name) for name in _COLUMNS]))
+    for label, part in (("mean", "mean"), ("95 % from", "low"), ("95 % to", "high")):
+        means = [summary.per_image.get(name) for name in _COLUMNS]
+        lines.append(_row(label, [getattr(mean, part) if mean else None for mean in means]))
+    lines.append(_row("pooled pixels", [summary.pooled.get(name) for name in _COLUMNS]))
+    pairs = "1 pair" if summary.n == 1 else f"{summary.n} pairs"
+    lines.append(f"{pairs}, {summary.failure_rate:.1%} with a Jaccard below 0.65")
+    if models:
+        lines.append("masks by " + ", ".join(model.label for model in models))
+    return "\n".join(lines)
+
+
+def _row(label: str, cells: Sequence[str | float | None]) -> str:
+    return f"{label[:27]:28}" + "".join(f"{_cell(cell):>13}" for cell in cells)
+
+
+def _cell(value: str | float | None) -> str:
+    if isinstance(value, str):
+        return value
+    return "-" if value is None else f"{value:.4f}"

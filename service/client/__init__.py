@@ -1,0 +1,66 @@
+"""A client of the service for Python programs, plain (`Client`) and async (`AsyncClient`).
+
+    with Client("http://127.0.0.1:8000") as client:
+        found = client.segment("lesion.jpg")
+        found.mask, found.score
+
+It needs no torch. Photographs are sent without their file's name. `docs/client.md` shows it all.
+"""
+
+from service.client.async_client import AsyncClient
+from service.client.calls import DEFAULT_URL, Photograph, SentMask
+from service.client.client import Client
+from service.client.errors import (
+    AccessError,
+    BusyError,
+    ClientError,
+    FailedError,
+    FaultFound,
+    ProblemError,
+    RefusedError,
+    ServiceUnreachableError,
+    UnexpectedAnswerError,
+)
+from service.client.results import (
+    Evaluation,
+    Health,
+    Interval,
+    ModelRef,
+    PairScores,
+    Segmentation,
+    Summary,
+    VersionDetail,
+    VersionEntry,
+    VersionList,
+    segmentation_of,
+)
+from service.client.retries import Retries
+
+__all__ = [
+    "DEFAULT_URL",
+    "AccessError",
+    "AsyncClient",
+    "BusyError",
+    "Client",
+    "ClientError",
+    "Evaluation",
+    "FailedError",
+    "FaultFound",
+    "Health",
+    "Interval",
+    "ModelRef",
+    "PairScores",
+    "Photograph",
+    "ProblemError",
+    "RefusedError",
+    "Retries",
+    "Segmentation",
+    "SentMask",
+    "ServiceUnreachableError",
+    "Summary",
+    "UnexpectedAnswerError",
+    "VersionDetail",
+    "VersionEntry",
+    "VersionList",
+    "segmentation_of",
+]

@@ -1,0 +1,214 @@
+"""Query parameters; one that is not here is an error, so that a misspelt one is not overlooked."""
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+)
+
+from model_core.decimals import decimal, parse_spacing
+from service.contract.errors import Fault
+
+MaskFormat = Literal[
+    "png",
+    "png1",
+    "rle",
+    "polygon",
+    "geojson",
+    "overlay",
+    "overlay-jpeg",
+    "probability",
+    "dicom-seg",
+    "dicom-sc",
+]
+AnswerFormat = Literal[MaskFormat, "zip"]
+EvaluationFormat = Literal["json", "png"]
+_FORMATS: tuple[MaskFormat, ...] = get_args(MaskFormat)
+
+
+REFERENCE = (
+    r"^([a-z0-9][a-z0-9-]{0,62}@)?([a-z0-9][a-z0-9-]{0,62}"
+    r"|(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){2}(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?)$"
+)
+"""What `split_reference` takes, for the document alone: its own errors say more than a pattern."""
+
+
+def _checked_spacing(text: str) -> str:
+    parse_spacing(text)
+    return text
+
+
+def _number(value: object) -> object:
+    return decimal(value) if isinstance(value, str) else value
+
+
+_DECIMAL = BeforeValidator(_number)
+Probability = Annotated[float, Field(gt=0, lt=1), _DECIMAL]
+"""What `decimal` reads; bounds before the validator, or the document does not show them."""
+Pixels = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False), _DECIMAL]
+SpacingText = Annotated[str, AfterValidator(_checked_spacing)]
+"""What `parse_spacing` reads."""
+
+
+class MaskQuery(BaseModel):
+    """Parameters of every route that may ask a version for masks."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    threshold: Probability | None = Field(
+        default=None,
+        description="Probability above which a pixel is lesion; by default the model card's.",
+        examples=[0.5],
+    )
+    model: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="Version or alias, or `name@version`; by default the production version.",
+        examples=["production"],
+        json_schema_extra={"pattern": REFERENCE},
+    )
+
+
+class AnnotationQuery(MaskQuery):
+    """Parameters of a route that answers with one kind of JSON."""
+
+    measurements: bool = Field(
+        default=False,
+        description="Add measurements of the lesion to the JSON.",
+        examples=[True],
+    )
+    spacing_mm: SpacingText | None = Field(
+        default=None,
+        description="Height and width of a pixel in mm, `row,col`. Only with `measurements`; adds "
+        "them in mm.",
+        examples=["0.02,0.02"],
+    )
+
+
+class PolygonQuery(AnnotationQuery):
+    """Parameters of a route that answers with polygons."""
+
+    tolerance_px: Pixels | None = Field(
+        default=None,
+        description="Farthest that an outline of `polygon` or `geojson` may lie from the mask's "
+        "own, px; at 0 it follows every pixel; by default 1.",
+        examples=[1.0],
+    )
+
+
+class AnswerQuery(PolygonQuery):
+    """What an answer holds, beside its form; each only where that form has it."""
+
+    bits: Literal[8, 16] | None = Field(
+        default=None,
+        description="Depth of the probability's PNG. Only with `probability`; by default 8.",
+        examples=[16],
+    )
+    include: str | None = Field(
+        default=None,
+        max_length=200,
+        description="Forms within the ZIP, with commas between. Only with `zip`; by default "
+        "`png,rle`.",
+        examples=["png,rle,overlay"],
+    )
+
+    @field_validator("bits", mode="before")
+    @classmethod
+    def _number(cls, value: object) -> object:
+        return int(value) if value in ("8", "16") else value  # a query holds only text
+
+    @field_validator("include")
+    @classmethod
+    def _known_once(cls, value: str | None) -> str | None:
+        names = [] if value is None else value.split(",")
+        unknown = [name for name in names if name not in _FORMATS]
+        if unknown or len(set(names)) < len(names):
+            found = f"{len(unknown)} that is no form" if unknown else "a form twice"
+            raise ValueError(f"found {found}, expected some of {','.join(_FORMATS)}")
+        return value
+
+    @property
+    def included(self) -> list[MaskFormat]:
+        """The forms within a ZIP, in order."""
+        wanted = ("png,rle" if self.include is None else self.include).split(",")
+        return [name for name in _FORMATS if name in wanted]
+
+
+class SegmentQuery(AnswerQuery):
+    """Parameters of `/segment`."""
+
+    format: AnswerFormat | None = Field(
+        default=None,
+        description="`png`: the mask, 8-bit, 0 and 255. `png1`: 1-bit. `rle`: a COCO annotation as "
+        "JSON, its mask as run lengths. `polygon`: the same with polygons. `geojson`: polygons "
+        "with holes. `overlay`, `overlay-jpeg`: the photograph with the outline. `probability`: "
+        "that of each pixel, grey. `dicom-seg`, `dicom-sc`: of a DICOM photograph, a segmentation "
+        "object or a secondary capture with the outline burned in. `zip`: several, see "
+        "`include`. By default `Accept` decides.",
+        examples=["png"],
+    )
+
+
+def misplaced(query: AnswerQuery, form: AnswerFormat | Literal["ndjson"]) -> list[Fault]:
+    """The parameters that the form of the answer has no use for.
+
+    Args:
+        query: The caller's wishes.
+        form: What `format`, or else `Accept`, came to.
+    """
+    forms: set[str] = set(query.included) if form == "zip" else {form}
+    if form == "ndjson":  # each line is one
+        forms = {"rle"}
+    needs: dict[str, set[str]] = {
+        "tolerance_px": {"polygon", "geojson"},
+        "bits": {"probability"},
+        "measurements": {"rle", "polygon", "geojson"},
+    }
+    faults = [
+        Fault(name, f"only with {' or '.join(sorted(users))}, found {form}", place="query")
+        for name, users in needs.items()
+        if getattr(query, name) not in (None, False) and not users & forms
+    ]
+    if query.include is not None and form != "zip":
+        faults.append(Fault("include", f"only with zip, found {form}", place="query"))
+    if query.spacing_mm is not None and not query.measurements:
+        faults.append(Fault("spacing_mm", "only with measurements=true", place="query"))
+    return faults
+
+
+class BatchQuery(AnswerQuery):
+    """Parameters of `/segment/batch`."""
+
+    format: Literal["ndjson", "zip"] | None = Field(
+        default=None,
+        description="`ndjson`: one line of JSON a photograph. `zip`: one folder a photograph, see "
+        "`include`. By default `Accept` decides.",
+        examples=["ndjson"],
+    )
+
+
+class ScoresQuery(MaskQuery):
+    """Parameters of `/evaluate/scores`; `threshold` and `model` only with photographs."""
+
+    spacing_mm: SpacingText | None = Field(
+        default=None,
+        description="Height and width of a pixel in mm, `row,col`; adds distances in mm. By "
+        "default a DICOM photograph's own Pixel Spacing.",
+        examples=["0.02,0.02"],
+    )
+
+
+class EvaluateQuery(ScoresQuery):
+    """Parameters of `/evaluate`."""
+
+    format: EvaluationFormat | None = Field(
+        default=None,
+        description="Scores as JSON, or a picture of one pair; by default `Accept` decides.",
+        examples=["json"],
+    )

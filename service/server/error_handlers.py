@@ -1,0 +1,186 @@
+"""Answers every error, the framework's own included, as RFC 9457 `application/problem+json`."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from model_core.errors import (
+    ConfigError,
+    CorruptVersionError,
+    InputError,
+    SegmentationError,
+    VersionNotFoundError,
+)
+from service.contract.errors import (
+    INTERNAL,
+    Fault,
+    InvalidRequestError,
+    MethodNotAllowedError,
+    NoSuchRouteError,
+    Problem,
+    problem_of,
+)
+from service.contract.quoting import unknown_name
+from service.telemetry.request_record import current_record
+
+PROBLEM_JSON = "application/problem+json"
+# The texts of these quote what was asked for.
+_DETAILS: dict[type[SegmentationError], str] = {
+    ConfigError: "model: expected a version, an alias or name@version",
+    VersionNotFoundError: "no such version or alias; GET /models lists all there are",
+}
+CLIENT_GONE = 499
+"""Status in logs and metrics of a request whose caller left; nobody receives it."""
+
+logger = logging.getLogger("service.errors")
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Answer the errors of all routes from the table in `service.contract.errors`."""
+    app.exception_handler(SegmentationError)(_on_error)
+    app.exception_handler(HTTPException)(_on_http_error)
+    app.exception_handler(RequestValidationError)(_on_invalid)
+    app.exception_handler(ClientDisconnect)(_on_client_gone)
+
+
+def problem_body(
+    problem: Problem,
+    *,
+    detail: str,
+    instance: str,
+    request_id: str,
+    faults: Sequence[Fault] = (),
+) -> dict[str, Any]:
+    """The JSON of a problem, as `schemas.ProblemDetails`; what is empty is left out."""
+    body = {
+        "type": f"/problems/{problem.slug}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": detail,
+        "instance": instance,
+        "request_id": request_id,
+        "errors": [
+            {"in": fault.place, "field": fault.field, "detail": fault.detail} for fault in faults
+        ],
+    }
+    return {key: value for key, value in body.items() if value}
+
+
+def internal_error(request: Request) -> Response:
+    """The answer to what nobody foresaw: no detail, which might hold what it should not."""
+    return _respond(request, INTERNAL)
+
+
+async def _on_error(request: Request, exc: SegmentationError) -> Response:
+    problem = problem_of(exc)
+    if problem is INTERNAL:
+        raise exc
+    if isinstance(exc, CorruptVersionError):
+        logger.error("request_id=%s %s", request.state.request_id, exc)
+    faults = exc.faults if isinstance(exc, InvalidRequestError) else ()
+    detail = _DETAILS.get(type(exc)) or str(exc)
+    response = _respond(request, problem, detail=detail, faults=faults)
+    response.headers.update(getattr(exc, "headers", {}))
+    return response
+
+
+async def _on_http_error(request: Request, exc: HTTPException) -> Response:
+    headers = exc.headers or {}
+    error: InputError
+    if exc.status_code == 404:
+        error = NoSuchRouteError("there is nothing at this path; /docs lists all routes")
+    elif exc.status_code == 405:
+        methods = {method.strip() for method in headers.get("Allow", "").split(",")}
+        allowed = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
+        headers = {**headers, "Allow": allowed}
+        error = MethodNotAllowedError(f"this path does not take that method, it takes {allowed}")
+    else:
+        raise exc
+    response = await _on_error(request, error)
+    response.headers.update(headers)
+    return response
+
+
+async def _on_invalid(request: Request, exc: RequestValidationError) -> Response:
+    faults = [
+        Fault(
+            str(error["loc"][-1]),
+            _detail(request, error),
+            place=str(error["loc"][0]),
+        )
+        for error in exc.errors()
+    ]
+    return await _on_error(request, InvalidRequestError(*faults))
+
+
+def _detail(request: Request, error: Mapping[str, Any]) -> str:
+    """Text of one validation error; of an unknown parameter, which one was probably meant."""
+    if error["type"] == "extra_forbidden":
+        return unknown_name(str(error["loc"][-1]), _parameters(request.scope["route"]))
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
+def _parameters(route: APIRoute) -> list[str]:
+    """Names of a route's query parameters; each of ours takes them as the fields of one model."""
+    models = [field.field_info.annotation for field in route.dependant.query_params]
+    return [name for model in models for name in getattr(model, "model_fields", {})]
+
+
+async def _on_client_gone(request: Request, exc: ClientDisconnect) -> Response:
+    return Response(status_code=CLIENT_GONE)
+
+
+def error_body(request: Request, exc: Exception) -> dict[str, Any]:
+    """The problem of an error that is part of a longer answer, as JSON; nothing is raised.
+
+    What nobody foresaw is logged, and has no detail, as everywhere.
+    """
+    problem, detail = INTERNAL, ""
+    if isinstance(exc, SegmentationError):
+        problem = problem_of(exc)
+    if problem is not INTERNAL:
+        detail = _DETAILS.get(type(exc)) or str(exc)  # type: ignore[arg-type]
+    else:
+        found = (type(exc), exc, exc.__traceback__)
+        logger.error("request_id=%s failed", request.state.request_id, exc_info=found)
+    return problem_body(
+        problem,
+        detail=detail,
+        instance=_instance(request),
+        request_id=request.state.request_id,
+        faults=exc.faults if isinstance(exc, InvalidRequestError) else (),
+    )
+
+
+def _instance(request: Request) -> str:
+    """The request's path where it is a route of ours; the rest of a path is the caller's text."""
+    path: str = getattr(request.scope.get("route"), "path", "")
+    return path.partition("/{")[0]
+
+
+def _respond(
+    request: Request, problem: Problem, *, detail: str = "", faults: Sequence[Fault] = ()
+) -> Response:
+    record = current_record()
+    if record:
+        record.problem = problem.slug
+    body = problem_body(
+        problem,
+        detail=detail,
+        instance=_instance(request),
+        request_id=request.state.request_id,
+        faults=faults,
+    )
+    # json.dumps escapes to ASCII: a detail may quote half a surrogate pair from a caller's JSON.
+    response = Response(json.dumps(body), problem.status, media_type=PROBLEM_JSON)
+    if problem.retry_after_s is not None:
+        response.headers["Retry-After"] = str(problem.retry_after_s)
+    return response
