@@ -81,5 +81,5 @@ def shipped_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     port = free_port()
     log = tmp_path_factory.mktemp("shipped") / "log"
-    with service(port, REPOSITORY / "models", log, {"LESION_BACKEND": "pytorch-fp32"}):
+    with service(port, REPOSITORY / "models", log, {"LESION_BACKEND": "auto"}):
         yield f"http://127.0.0.1:{port}"

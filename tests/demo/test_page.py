@@ -34,7 +34,8 @@ pytestmark = pytest.mark.foreign
 
 EXAMPLE, TRUTH = REPOSITORY / "docs" / "example.png", REPOSITORY / "docs" / "example_truth.png"
 START_S = 90
-PATIENT = {"LESION_DEADLINE_SECONDS": "60"}  # a busy machine takes its time to load a version
+# A busy machine takes its time to load a version.
+PATIENT = {"LESION_DEADLINE_SECONDS": "60", "LESION_BACKEND": "auto"}
 expect.set_options(timeout=30_000)
 
 

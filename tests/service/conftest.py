@@ -30,7 +30,9 @@ def _no_settings_from_outside() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def registry_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A registry of 0.8.0, 0.9.0 and 1.0.0, the last in production; only to be read."""
-    return tiny_registry(tmp_path_factory.mktemp("registry"), "0.8.0", "0.9.0", "1.0.0").root
+    return tiny_registry(
+        tmp_path_factory.mktemp("registry"), "0.8.0", "0.9.0", "1.0.0", onnx=True
+    ).root
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from service.server.worker import Worker
 from service.server.workers import supervise
 from service.telemetry.shared_metrics import merged
 from tests.fixtures.pictures import encode, lesion
-from tests.fixtures.service.process import REPOSITORY, START_S, free_port, service
+from tests.fixtures.service.process import LIGHT, REPOSITORY, START_S, free_port, service
 
 PNG = encode(lesion(48, 64))
 WORKERS = {"LESION_WORKERS": "2"}
@@ -117,7 +117,7 @@ def test_workers_whose_parent_was_killed_end_too(pair: subprocess.Popen[bytes], 
 def test_what_keeps_the_first_worker_from_serving_stops_them_all_with_one_line(
     registry_root: Path, port: int
 ) -> None:
-    environment = os.environ | WORKERS | {
+    environment = os.environ | WORKERS | LIGHT | {
         "LESION_PORT": str(port),
         "LESION_MODEL_REGISTRY": str(registry_root),
         "LESION_MODEL_NAME": "other",
@@ -213,11 +213,15 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as for the first process of a c
 watchdog.ATTEMPTS, watchdog.LAST_S = 0, 0.1
 sys.exit(main())
 """
-    environment = os.environ | {
-        "LESION_PORT": str(port),
-        "LESION_MODEL_REGISTRY": str(registry_root),
-        "LESION_DRAIN_SECONDS": "0",
-    }
+    environment = (
+        os.environ
+        | LIGHT
+        | {
+            "LESION_PORT": str(port),
+            "LESION_MODEL_REGISTRY": str(registry_root),
+            "LESION_DRAIN_SECONDS": "0",
+        }
+    )
     command = [sys.executable, "-c", script]
     ended = subprocess.run(
         command, cwd=REPOSITORY, env=environment, capture_output=True, timeout=START_S, check=False
