@@ -2,9 +2,11 @@
 
 import os
 import shutil
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from filelock import FileLock
@@ -28,6 +30,13 @@ def pytest_collection_finish() -> None:
     """The networks of the tests are so small that threads would only wait for each other."""
     if "torch" in sys.modules:  # its import takes longer than most files of tests that do without
         sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_certificates() -> Iterator[None]:
+    """Nothing here is asked over TLS, and reading whom to trust takes 50 ms for each client."""
+    with patch.object(ssl.SSLContext, "load_verify_locations"):
+        yield
 
 
 @pytest.fixture(scope="session")
