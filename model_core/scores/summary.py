@@ -11,6 +11,8 @@ from model_core.errors import InputError
 from model_core.scores.metrics import CUTOFF, METRICS, Confusion, ImageScores
 
 RESAMPLES = 2000
+_ROWS_AT_ONCE = 100_000
+"""Of the table, in one block of resamples."""
 _NOTEBOOK_BATCH = 4
 
 
@@ -93,8 +95,8 @@ def bootstrap(table: npt.NDArray[np.float64]) -> list[Interval]:
 
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
     """
-    # One resample at a time: all at once would need 2,000 times the table.
-    means = np.array([table[rows].mean(axis=0) for rows in _resamples(len(table))])
+    drawn = [table[rows].mean(axis=1) for rows in _resamples(len(table))]
+    means = np.concatenate(drawn)
     low, high = np.percentile(means, [2.5, 97.5], axis=0)
     return [
         Interval(mean=float(mean), low=float(under), high=float(over))
@@ -103,16 +105,21 @@ def bootstrap(table: npt.NDArray[np.float64]) -> list[Interval]:
 
 
 def _resamples(count: int) -> Iterator[npt.NDArray[np.int64]]:
-    """The same row numbers every time, drawn with replacement."""
+    """The same row numbers every time, drawn with replacement, some resamples (K, count) at a time.
+
+    One by one they take ten times as long for few rows, and all at once 2,000 times the table.
+    """
     rng = np.random.default_rng(0)
-    return (rng.integers(count, size=count) for _ in range(RESAMPLES))
+    together = min(RESAMPLES, max(1, _ROWS_AT_ONCE // count))
+    for start in range(0, RESAMPLES, together):
+        yield rng.integers(count, size=(min(together, RESAMPLES - start), count))
 
 
 def _pooled_intervals(
     items: Sequence[ImageScores], pooled: dict[str, float]
 ) -> dict[str, Interval]:
     counts = np.array([astuple(item.confusion) for item in items])
-    tables = (counts[rows].sum(axis=0).tolist() for rows in _resamples(len(items)))
+    tables = (each for rows in _resamples(len(items)) for each in counts[rows].sum(axis=1).tolist())
     values = [list(Confusion(*table).values().values()) for table in tables]
     low, high = np.percentile(values, [2.5, 97.5], axis=0)
     return {
