@@ -58,7 +58,7 @@ def copy(place: str, to: str) -> str:
 @pytest.mark.parametrize(
     "every",
     [
-        pytest.param({"folder": 41, "s3": 13}, id="some steps"),
+        pytest.param({"folder": 97, "s3": 23}, id="some steps"),
         pytest.param({"folder": 7, "s3": 3}, id="many steps", marks=pytest.mark.slow),
         pytest.param({"folder": 1, "s3": 1}, id="all steps", marks=pytest.mark.foreign),
     ],
