@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import BuiltOnce
 from tests.fixtures.discs import row, write_manifest, write_pair
-from tests.fixtures.undrawn import undrawn
+from tests.fixtures.undrawn import undrawn, without_charts
 from trainer.commands.main import main
 from trainer.config import TrainConfig, parse_config
 from trainer.data.layouts import read_manifest
@@ -101,8 +101,10 @@ def scored(discs: Path, built_once: BuiltOnce) -> Path:
             "preprocess": {"size": 32},
             "optim": {"lr": 0.02, "ema": 0.8},
         }
-        loop.train(parse_config(table, "test"), folder / "run")
-        assert main(["evaluate", str(folder / "run"), "--data", str(discs)]) == 0
+        with undrawn():
+            loop.train(parse_config(table, "test"), folder / "run")
+        with without_charts():
+            assert main(["evaluate", str(folder / "run"), "--data", str(discs)]) == 0
 
     return built_once("scored", fill) / "run"
 
@@ -121,6 +123,7 @@ def exported(scored: Path, discs: Path, built_once: BuiltOnce) -> Path:
             [*publish, "--licence", "CC0-1.0"],
             ["export", str(run), "--data", str(discs)],
         ):
-            assert main(command) == 0
+            with without_charts():
+                assert main(command) == 0
 
     return built_once("exported", fill) / "run"

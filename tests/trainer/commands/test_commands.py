@@ -14,7 +14,6 @@ from trainer.commands.main import main
 from trainer.config import TrainConfig
 from trainer.data.samples import read_samples, write_samples
 from trainer.data.split import Part
-from trainer.training.loop import train as train_run
 
 
 def test_the_whole_line_runs_on_drawn_lesions(
@@ -28,7 +27,7 @@ def test_the_whole_line_runs_on_drawn_lesions(
         "[preprocess]\nsize = 32\n[optim]\nlr = 0.02\nema = 0.8\n"
     )
     registry = ["--registry", models, "--name", "drawn-unet"]
-    assert main(["prepare", "--layout", "drawn", "--count", "40", "--out", data]) == 0
+    assert main(["prepare", "--layout", "drawn", "--count", "20", "--out", data]) == 0
     train = ["train", str(tmp_path / "tiny.toml"), "--name", "drawn-unet"]
     assert main([*train, "--data", data, "--out", run]) == 0
     assert Path(run, "scores_val.json").is_file()
@@ -56,7 +55,7 @@ def test_the_whole_line_runs_on_drawn_lesions(
 
     photographs, masks = str(tmp_path / "data" / "drawn" / "images"), str(tmp_path / "masks")
     assert main(["predict", photographs, "--out", masks, *registry]) == 0
-    assert "40 masks in" in capsys.readouterr().out
+    assert "20 masks in" in capsys.readouterr().out
 
     weights = tmp_path / "models" / "drawn-unet" / "0.2.0" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
@@ -65,24 +64,22 @@ def test_the_whole_line_runs_on_drawn_lesions(
 
 
 def test_a_version_is_not_scored_on_what_it_was_trained_on(
-    tmp_path: Path, discs: Path, config: TrainConfig, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, discs: Path, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train_run(config, tmp_path / "run")
     train_on_test = [replace(sample, part="test") for sample in read_samples(discs)]
     write_samples(train_on_test, tmp_path / "data")
-    evaluate = ["evaluate", str(tmp_path / "run"), "--data", str(tmp_path / "data")]
+    evaluate = ["evaluate", str(finished), "--data", str(tmp_path / "data")]
     assert main(evaluate) == 2
     assert "37 of 40 images to be scored were seen in training" in capsys.readouterr().err
-    assert not (tmp_path / "run" / "scores_test.json").exists()
+    assert not (finished / "scores_test.json").exists()
     assert main([*evaluate, "--skip-bad"]) == 0
-    scores = json.loads((tmp_path / "run" / "scores_test.json").read_text())
+    scores = json.loads((finished / "scores_test.json").read_text())
     assert scores["sets"][0]["summary"]["n"] == 3
 
 
 def test_initial_weights_are_not_scored_on_what_they_were_trained_on(
-    tmp_path: Path, config: TrainConfig, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, config: TrainConfig, whole: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train_run(config, tmp_path / "first")
     swap: dict[Part, Part] = {"train": "val", "val": "train"}
     swapped = [replace(s, part=swap.get(s.part, s.part)) for s in read_samples(config.data)]
     write_samples(swapped, tmp_path / "data")
@@ -91,8 +88,7 @@ def test_initial_weights_are_not_scored_on_what_they_were_trained_on(
         '[model]\nwidth = 4\ndepth = 2\nnorm = "batch"\n[preprocess]\nsize = 16\n'
     )
     second = ["train", str(tmp_path / "tiny.toml"), "--out", str(tmp_path / "second")]
-    first, data = str(tmp_path / "first"), str(tmp_path / "data")
-    assert main([*second, "--data", data, "--initial", first]) == 2
+    assert main([*second, "--data", str(tmp_path / "data"), "--initial", str(whole)]) == 2
     assert "were seen in training" in capsys.readouterr().err
     assert not (tmp_path / "second" / "scores_val.json").exists()
 
@@ -107,15 +103,14 @@ def test_a_version_is_not_published_under_an_alias_that_cannot_be(
 
 
 def test_a_manifest_is_scored_as_it_lies(
-    tmp_path: Path, config: TrainConfig, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, whole: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train_run(config, tmp_path / "run")
     (tmp_path / "clinic").mkdir()
     for number, name in enumerate("ab"):
         write_pair(tmp_path / "clinic", name, seed=900 + number)
     write_manifest(tmp_path / "clinic", [row(name, dataset="clinic") for name in "ab"])
-    run, out = str(tmp_path / "run"), str(tmp_path / "out")
-    evaluate = ["evaluate", run, "--data", str(tmp_path / "clinic"), "--out", out]
+    out = str(tmp_path / "out")
+    evaluate = ["evaluate", str(whole), "--data", str(tmp_path / "clinic"), "--out", out]
     assert main([*evaluate, "--spacing-mm", "0.1,0.2"]) == 0
     assert "clinic" in capsys.readouterr().out
     items = json.loads((tmp_path / "out" / "scores_all.json").read_text())["items"]

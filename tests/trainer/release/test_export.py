@@ -7,8 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from model_core.backends.byte_network import ByteNetwork
-from model_core.backends.choice import INT8_FILE
+from model_core.backends.choice import INT8_FILE, ONNX_FILE
 from model_core.backends.onnxruntime import ONNXRuntimeBackend
 from model_core.backends.openvino import OpenVINOBackend
 from model_core.backends.pytorch import PyTorchBackend
@@ -21,7 +20,7 @@ from model_core.registry.registry import Registry
 from trainer.data.leaks import TRAINED_CSV
 from trainer.data.samples import read_samples
 from trainer.evaluation.evaluate import run_target
-from trainer.release.export import compare, export, export_version, write_onnx
+from trainer.release.export import compare, export, export_version
 from trainer.training.run import WEIGHTS, load_run
 
 
@@ -43,12 +42,9 @@ def network(run: Path) -> tuple[UNet, PreprocessConfig]:
     return model, config.preprocess
 
 
-def test_onnx_in_openvino_is_the_same_network(
-    run: Path, tmp_path: Path, pixels: np.ndarray
-) -> None:
+def test_onnx_in_openvino_is_the_same_network(run: Path, pixels: np.ndarray) -> None:
     model, config = network(run)
-    write_onnx(ByteNetwork(model, config), tmp_path / "model.onnx")
-    engine = OpenVINOBackend(tmp_path / "model.onnx", precision="fp32", threads=1)
+    engine = OpenVINOBackend(run / "exports" / ONNX_FILE, precision="fp32", threads=1)
     assert engine.name == "openvino-fp32"
     expected = PyTorchBackend(model, config).run(pixels)
     for batch in (pixels, pixels[:1]):  # any number of images
@@ -58,7 +54,7 @@ def test_onnx_in_openvino_is_the_same_network(
 def test_the_exported_onnx_network_needs_nothing_of_this_repository(
     run: Path, pixels: np.ndarray
 ) -> None:
-    path = run / "exports" / "onnx" / "model.onnx"
+    path = run / "exports" / ONNX_FILE
     onnx.checker.check_model(onnx.load(path))
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     model, config = network(run)
@@ -68,11 +64,8 @@ def test_the_exported_onnx_network_needs_nothing_of_this_repository(
             assert np.allclose(logits, engine.run(pixels[:count]), atol=1e-4)
 
 
-def test_an_answer_stays_when_the_engine_is_asked_again(
-    run: Path, tmp_path: Path, pixels: np.ndarray
-) -> None:
-    write_onnx(ByteNetwork(*network(run)), tmp_path / "model.onnx")
-    engine = OpenVINOBackend(tmp_path / "model.onnx", precision="fp32")
+def test_an_answer_stays_when_the_engine_is_asked_again(run: Path, pixels: np.ndarray) -> None:
+    engine = OpenVINOBackend(run / "exports" / ONNX_FILE, precision="fp32")
     first = engine.run(pixels[:1])
     kept = first.copy()
     engine.run(pixels[1:2])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,11 +19,10 @@ from hypothesis import strategies as st
 
 from model_core.errors import DatasetError
 from tests.conftest import REPOSITORY
+from tests.fixtures.undrawn import without_charts
 from trainer.commands.main import main
-from trainer.config import TrainConfig
 from trainer.data.folds import deal, without
 from trainer.data.samples import Sample, read_samples, write_samples
-from trainer.training.loop import train
 from trainer.training.run import load_record
 
 CONFIG = """
@@ -126,7 +126,13 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.usefixtures("pictures")
+@pytest.fixture
+def _but_no_charts(pictures: None) -> Iterator[None]:
+    with without_charts():
+        yield
+
+
+@pytest.mark.usefixtures("_but_no_charts")
 def test_each_image_that_may_steer_a_run_is_scored_once_by_the_run_kept_from_it(
     tmp_path: Path, discs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,12 +185,11 @@ def test_each_image_that_may_steer_a_run_is_scored_once_by_the_run_kept_from_it(
 
 
 def test_initial_weights_that_saw_the_images_are_refused_before_anything_is_trained(
-    tmp_path: Path, discs: Path, config: TrainConfig, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, discs: Path, whole: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train(config, tmp_path / "first")
     arguments = command(tmp_path, discs)
     config_file = Path(arguments[1])
-    config_file.write_text(f'initial = "{tmp_path / "first"}"\n{CONFIG}')
+    config_file.write_text(f'initial = "{whole}"\n{CONFIG}')
     assert main(arguments) == 2
     assert "were seen in training" in capsys.readouterr().err
     assert not (tmp_path / "folds").exists()

@@ -14,6 +14,7 @@ import pytest
 from model_core.errors import ConfigError
 from model_core.scores.metrics import METRICS
 from tests.conftest import BuiltOnce
+from tests.fixtures.undrawn import undrawn, without_charts
 from trainer.commands.main import main
 from trainer.config import parse_config
 from trainer.data.samples import read_samples
@@ -85,7 +86,8 @@ def run(discs: Path, built_once: BuiltOnce) -> Path:
             "model": {"width": 4, "depth": 2, "norm": "batch"},
             "preprocess": {"size": 16},
         }
-        train(parse_config(table, "test"), folder / "run")
+        with undrawn():
+            train(parse_config(table, "test"), folder / "run")
         target = run_target(folder / "run")
         scored = score(target.predictor, held_out(read_samples(discs), "test"), sweep=True)
         where = folder / "run"
@@ -204,6 +206,7 @@ def test_the_weights_and_the_start_of_a_run_are_named(run: Path, page: Page) -> 
     assert start["torch"] in page.text
 
 
+@pytest.mark.usefixtures("pictures")
 def test_every_set_is_in_every_table_and_chart(run: Path, tmp_path: Path) -> None:
     many = copy(run, tmp_path)
     names = [f"set{number}" for number in range(7)]
@@ -234,6 +237,7 @@ def test_images_are_grouped_by_the_size_of_their_lesion_and_none_is_left_out(
     ]
 
 
+@pytest.mark.usefixtures("pictures")
 def test_what_a_file_says_is_text_and_never_code(run: Path, tmp_path: Path) -> None:
     hostile = copy(run, tmp_path)
     names = ["<script>x</script>", '"><img src=x onerror=y>', r"a$\foo$", "皮膚", "_under"]
@@ -260,9 +264,11 @@ def test_charts_have_the_colour_of_the_page_they_stand_on(page: Page) -> None:
         assert "#010203" not in svg  # the ink that stood for it
 
 
+@pytest.mark.usefixtures("pictures")
 def test_the_same_run_gives_the_same_page(run: Path, tmp_path: Path) -> None:
-    again = copy(run, tmp_path)
-    assert write_report(again).read_bytes() == write_report(again).read_bytes()
+    again = shutil.copytree(run, tmp_path / "run")
+    page = write_report(again).read_text().replace(str(again), str(run))  # in its commands
+    assert page == (run / "report.html").read_text()
     assert not list(again.glob("*.part"))
 
 
@@ -305,11 +311,12 @@ def test_a_missing_file_is_named_and_the_rest_is_shown(
 @pytest.mark.usefixtures("pictures")
 def test_the_command_that_the_page_names_makes_what_is_missing(run: Path, tmp_path: Path) -> None:
     unscored = copy(run, tmp_path)
-    (command,) = page_of(unscored).commands
-    program, arguments = command.split("trainer ")
-    assert program == "python -m "
-    assert main(shlex.split(arguments)) == 0
-    page = page_of(unscored)
+    with without_charts():
+        (command,) = page_of(unscored).commands
+        program, arguments = command.split("trainer ")
+        assert program == "python -m "
+        assert main(shlex.split(arguments)) == 0
+        page = page_of(unscored)
     assert page.commands == []
     assert any(row[0] == "discs val" for row in page.rows)
 
