@@ -1,5 +1,6 @@
 """What every test may ask for."""
 
+import gc
 import os
 import shutil
 import ssl
@@ -26,8 +27,15 @@ settings.register_profile(
 settings.load_profile("tests")
 
 
+# Half a million objects come with the libraries and stay: to look for garbage among them, now or
+# in any test, takes time and finds none.
+gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """The networks of the tests are so small that threads would only wait for each other."""
+    gc.freeze()
+    gc.enable()
     if "torch" in sys.modules:  # its import takes longer than most files of tests that do without
         sys.modules["torch"].set_num_threads(1)
 
