@@ -1,7 +1,7 @@
-"""Writes what a page can take from the code, while mkdocs builds: routes, and a model's card.
+"""Write what a page can take from the code, while mkdocs builds.
 
 `<!-- routes -->` becomes every route of the API with its parameters, answers and errors;
-`<!-- card -->` the card of the version in production.
+`<!-- problems -->` every kind of error; `<!-- card -->` the card of the version in production.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,8 @@ _DATASETS = {"isic": "ISIC 2018 Task 1", "isic_fullframe": "ISIC 2017", "ham1000
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Put the texts where their marks stand."""
-    for mark, text in {"<!-- routes -->": routes, "<!-- card -->": card}.items():
+    for text in (routes, problems, card):
+        mark = f"<!-- {text.__name__} -->"
         if mark in markdown:
             markdown = markdown.replace(mark, text())
     return markdown
@@ -33,6 +34,18 @@ def routes() -> str:
         "\n".join(_route(method.upper(), path, operation))
         for path, operations in paths.items()
         for method, operation in operations.items()
+    )
+
+
+@cache
+def problems() -> str:
+    """What every kind of error means, in Markdown; a heading each, which other pages link to."""
+    from service.contract.problems import BY_SLUG
+
+    return "\n\n".join(
+        f"## {problem.slug}\n\n**{problem.status} {problem.title}.** {problem.meaning}"
+        + f"\n\n> {problem.example}" * bool(problem.example)
+        for problem in BY_SLUG.values()
     )
 
 

@@ -12,8 +12,8 @@ import pytest
 from playwright.sync_api import expect
 
 from docs.navigation import DOCS, _files, on_config, on_page_markdown
-from docs.reference import card, routes
-from service.contract.errors import BY_SLUG
+from docs.reference import card, problems, routes
+from service.contract.problems import BY_SLUG
 from tests.conftest import REPOSITORY
 from tests.fixtures.browser import chromium
 
@@ -55,8 +55,14 @@ def test_the_routes_name_every_problem_that_they_can_answer_with() -> None:
     assert "### `POST /segment`" in text
     assert "### `GET /models/{version}`" in text
     named = set(re.findall(r"\(errors\.md#([a-z-]+)\)", text))
-    assert named <= BY_SLUG.keys() | {"internal-error"}
+    assert named <= BY_SLUG.keys()
     assert {"invalid-request", "unreadable-image", "queue-full", "shape-mismatch"} <= named
+
+
+def test_the_page_of_errors_explains_each_under_its_own_heading() -> None:
+    text = problems()
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == list(BY_SLUG)
+    assert all(problem.meaning in text and problem.example in text for problem in BY_SLUG.values())
 
 
 def test_the_card_page_holds_what_must_be_said_of_a_model() -> None:

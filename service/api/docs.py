@@ -8,8 +8,9 @@ from fastapi import APIRouter, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from service.contract.errors import BY_SLUG, NoSuchRouteError, Problem
+from service.contract.errors import NoSuchRouteError
 from service.contract.openapi import document
+from service.contract.problems import BY_SLUG, Problem
 from service.server.headers import page_policy
 
 router = APIRouter(include_in_schema=False)

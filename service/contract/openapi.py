@@ -20,8 +20,6 @@ from model_core.errors import (
     VersionNotFoundError,
 )
 from service.contract.errors import (
-    INTERNAL,
-    PROBLEMS,
     BodyTooLargeError,
     BodyTooSlowError,
     DeadlineError,
@@ -35,11 +33,11 @@ from service.contract.errors import (
     NotAcceptableError,
     NotReadyError,
     OverloadedError,
-    Problem,
     QueueFullError,
     RateLimitedError,
     UnsupportedMediaTypeError,
 )
+from service.contract.problems import INTERNAL, PROBLEM_JSON, PROBLEMS, Problem, problem_body
 from service.contract.schemas import (
     Annotation,
     BatchLine,
@@ -50,7 +48,6 @@ from service.contract.schemas import (
     ProblemDetails,
     RleAnnotation,
 )
-from service.server.error_handlers import PROBLEM_JSON, problem_body
 
 Json = dict[str, Any]
 

@@ -20,18 +20,15 @@ from model_core.errors import (
     VersionNotFoundError,
 )
 from service.contract.errors import (
-    INTERNAL,
     Fault,
     InvalidRequestError,
     MethodNotAllowedError,
     NoSuchRouteError,
-    Problem,
-    problem_of,
 )
+from service.contract.problems import INTERNAL, PROBLEM_JSON, Problem, problem_body, problem_of
 from service.contract.quoting import unknown_name
 from service.telemetry.request_record import current_record
 
-PROBLEM_JSON = "application/problem+json"
 # The texts of these quote what was asked for.
 _DETAILS: dict[type[SegmentationError], str] = {
     ConfigError: "model: expected a version, an alias or name@version",
@@ -44,34 +41,11 @@ logger = logging.getLogger("service.errors")
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Answer the errors of all routes from the table in `service.contract.errors`."""
+    """Answer the errors of all routes from the table in `service.contract.problems`."""
     app.exception_handler(SegmentationError)(_on_error)
     app.exception_handler(HTTPException)(_on_http_error)
     app.exception_handler(RequestValidationError)(_on_invalid)
     app.exception_handler(ClientDisconnect)(_on_client_gone)
-
-
-def problem_body(
-    problem: Problem,
-    *,
-    detail: str,
-    instance: str,
-    request_id: str,
-    faults: Sequence[Fault] = (),
-) -> dict[str, Any]:
-    """The JSON of a problem, as `schemas.ProblemDetails`; what is empty is left out."""
-    body = {
-        "type": f"/problems/{problem.slug}",
-        "title": problem.title,
-        "status": problem.status,
-        "detail": detail,
-        "instance": instance,
-        "request_id": request_id,
-        "errors": [
-            {"in": fault.place, "field": fault.field, "detail": fault.detail} for fault in faults
-        ],
-    }
-    return {key: value for key, value in body.items() if value}
 
 
 def internal_error(request: Request) -> Response:

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from model_core.errors import ConfigError
 from service.access.keys import SCOPES, ApiKey, new_key
 from service.app import create_app
-from service.contract.errors import BY_SLUG
+from service.contract.problems import BY_SLUG
 from service.settings import Settings, load_settings
 from tests.conftest import REPOSITORY
 from tests.fixtures.pictures import encode, lesion

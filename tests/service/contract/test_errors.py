@@ -1,6 +1,4 @@
 import inspect
-import re
-from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
@@ -8,11 +6,16 @@ from starlette.testclient import TestClient
 
 import model_core.errors
 import service.contract.errors
-from model_core.errors import InputError, SegmentationError, UnreadableImageError
-from service.contract.errors import BY_SLUG, INTERNAL, PROBLEMS, problem_of
+from model_core.errors import (
+    DatasetError,
+    GateError,
+    InputError,
+    SegmentationError,
+    UnreadableImageError,
+    VersionExistsError,
+)
+from service.contract.problems import BY_SLUG, INTERNAL, PROBLEMS, problem_of
 from tests.fixtures.service.problems import assert_problem
-
-DOCS = Path(__file__).parents[3] / "docs" / "errors.md"
 
 
 def leaves() -> list[type[SegmentationError]]:
@@ -28,7 +31,8 @@ def leaves() -> list[type[SegmentationError]]:
 
 @pytest.mark.parametrize("kind", leaves())
 def test_every_error_class_has_its_problem(kind: type[SegmentationError]) -> None:
-    assert kind in PROBLEMS
+    only_the_trainer_raises = {DatasetError, GateError, VersionExistsError}
+    assert (kind in PROBLEMS) == (kind not in only_the_trainer_raises)
 
 
 def test_an_error_of_a_more_special_class_is_answered_as_its_base() -> None:
@@ -40,17 +44,7 @@ def test_an_error_of_a_more_special_class_is_answered_as_its_base() -> None:
 
 
 def test_a_slug_stands_for_one_problem_only() -> None:
-    assert len(BY_SLUG) == len(set(PROBLEMS.values()))
-
-
-def test_the_documentation_explains_every_problem() -> None:
-    sections = dict(
-        re.findall(r"^## ([\w-]+)\n\n(.+)$", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
-    )
-    assert list(sections) == list(BY_SLUG)
-    for slug, problem in BY_SLUG.items():
-        assert f"\n> {problem.example}\n" in DOCS.read_text(encoding="utf-8") or not problem.example
-        assert sections[slug] == f"**{problem.status} {problem.title}.** {problem.meaning}"
+    assert len(BY_SLUG) == len({*PROBLEMS.values(), INTERNAL})
 
 
 @pytest.mark.parametrize("slug", BY_SLUG)

@@ -1,0 +1,348 @@
+"""Map every error to its HTTP problem (RFC 9457).
+
+The pages at `/problems`, the OpenAPI document and docs/errors.md are written from this table.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from model_core import errors as model_errors
+from service.contract import errors
+
+PROBLEM_JSON = "application/problem+json"
+
+
+class Problem(NamedTuple):
+    """Status, title and explanation of one kind of error.
+
+    Attributes:
+        status: HTTP status.
+        slug: Last part of the problem's `type`, and its heading in the documentation.
+        title: The same for every occurrence.
+        meaning: What it means and what to do, for its page.
+        example: A `detail` as a caller may read it.
+        retry_after_s: When trying again makes sense, s; None where it never does by itself.
+    """
+
+    status: int
+    slug: str
+    title: str
+    meaning: str
+    example: str
+    retry_after_s: int | None = None
+
+
+INTERNAL = Problem(
+    500,
+    "internal-error",
+    "Internal error",
+    "Something failed that should not. The answer says no more on purpose; the log does, under "
+    "the same request ID.",
+    "",
+)
+_INVALID_REQUEST = Problem(
+    422,
+    "invalid-request",
+    "Invalid request",
+    "A query parameter or form field is missing, unknown or out of range. `errors` names each one, "
+    "and of an unknown parameter the nearest that the route has.",
+    "threshold: Input should be less than 1",
+)
+
+PROBLEMS: dict[type[model_errors.SegmentationError], Problem] = {
+    errors.InvalidRequestError: _INVALID_REQUEST,
+    model_errors.ConfigError: _INVALID_REQUEST,
+    errors.MalformedBodyError: Problem(
+        400,
+        "malformed-body",
+        "Malformed body",
+        "The multipart body cannot be parsed: its boundary is missing or its end never came.",
+        "the multipart body ends before its closing boundary",
+    ),
+    errors.MalformedRequestError: Problem(
+        400,
+        "malformed-request",
+        "Malformed request",
+        "What came over the connection is no HTTP/1.1 request, or can be read as one in more ways "
+        "than one, such as with two lengths. The connection is closed.",
+        "the bytes are no HTTP/1.1 request: Duplicate Content-Length",
+    ),
+    errors.InvalidKeyError: Problem(
+        401,
+        "invalid-key",
+        "No valid API key",
+        "The service wants an API key here, as `Authorization: Bearer KEY` or `X-API-Key: KEY`, "
+        "and found none, or one that is unknown, revoked or expired. The operator makes them.",
+        "the request has no API key; send one as Authorization: Bearer KEY or X-API-Key: KEY",
+    ),
+    errors.MissingScopeError: Problem(
+        403,
+        "missing-scope",
+        "Key without the scope",
+        "The API key is valid, but was not made for this route. The operator can make one with the "
+        "scope that `detail` names.",
+        "the key has the scopes segment, this route needs evaluate",
+    ),
+    errors.NoSuchRouteError: Problem(
+        404,
+        "no-such-route",
+        "No such route",
+        "Nothing answers at this path. `/docs` lists all there is.",
+        "there is nothing at this path; /docs lists all routes",
+    ),
+    model_errors.VersionNotFoundError: Problem(
+        404,
+        "version-not-found",
+        "No such version",
+        "The registry has no such model, version or alias. `GET /models` lists what it has.",
+        "no such version or alias; GET /models lists all there are",
+    ),
+    errors.MethodNotAllowedError: Problem(
+        405,
+        "method-not-allowed",
+        "Method not allowed",
+        "The path exists, but not for this method. The `Allow` header says which it takes.",
+        "this path does not take that method, it takes POST",
+    ),
+    errors.NotAcceptableError: Problem(
+        406,
+        "not-acceptable",
+        "Not acceptable",
+        "The `Accept` header admits none of the types that this route can answer with. Change "
+        "it, or choose with the query parameter `format`, which has precedence.",
+        "Accept admits none of image/png, application/json",
+    ),
+    errors.BodyTooLargeError: Problem(
+        413,
+        "body-too-large",
+        "Body too large",
+        "The request body, or a photograph of a batch, has more bytes than "
+        "`LESION_MAX_BODY_BYTES`, or the body of a batch more than `LESION_MAX_BATCH_BYTES`. It is "
+        "refused before it is read to its end.",
+        "the body has more than 20000000 bytes, the limit",
+    ),
+    errors.HeadTooSlowError: Problem(
+        408,
+        "head-too-slow",
+        "Head too slow",
+        "The request line and the headers did not come whole within `LESION_HEADER_SECONDS`. The "
+        "connection is closed.",
+        "the head was not whole after 10 s, the limit",
+    ),
+    errors.BodyTooSlowError: Problem(
+        408,
+        "body-too-slow",
+        "Body too slow",
+        "The request body did not come whole within `LESION_BODY_SECONDS`, or nothing of it came "
+        "for `LESION_BODY_IDLE_SECONDS`.",
+        "no byte of the body came for 10 s, the limit",
+    ),
+    errors.TooManyPixelsError: Problem(
+        413,
+        "too-many-pixels",
+        "Too many pixels in all",
+        "The photographs and masks of the request have more pixels in all than "
+        "`LESION_MAX_REQUEST_PIXELS`. Send them in several requests.",
+        "the request has 1200000000 pixels in all, the limit is 1000000000",
+    ),
+    model_errors.ImageTooLargeError: Problem(
+        413,
+        "image-too-large",
+        "Image too large",
+        "The image has more pixels than `LESION_MAX_IMAGE_PIXELS`. Its header says so; it was "
+        "never decoded. Send a smaller one.",
+        "the image has 13000x13000 = 169000000 pixels, the limit is 50000000",
+    ),
+    model_errors.UnsupportedImageError: Problem(
+        415,
+        "unsupported-image",
+        "Unsupported image type",
+        "The file's first bytes, not its name or declared type, say that it is of a type which "
+        "is not read here. Photographs are JPEG, PNG, TIFF, BMP, WebP, HEIC, AVIF or DICOM "
+        "(what of it is in docs/dicom.md); masks are PNG or COCO JSON. Camera raw, BigTIFF, "
+        "packed files, base64 and TIFF pixels of unusual depth are named in `detail`, with what "
+        "to do.",
+        "found a GIF file, expected JPEG, PNG, TIFF, BMP, WebP, HEIC, AVIF or DICOM",
+    ),
+    errors.UnsupportedMediaTypeError: Problem(
+        415,
+        "unsupported-media-type",
+        "Unsupported media type",
+        "The `Content-Type` of the body is not taken here. Send `multipart/form-data`, or to "
+        "`/segment` the image itself as `image/jpeg` or the like. Nor is a `Content-Encoding` such "
+        "as `gzip`: images are compressed already.",
+        "Content-Type is 'application/json', expected multipart/form-data",
+    ),
+    model_errors.UnreadableImageError: Problem(
+        422,
+        "unreadable-image",
+        "Unreadable image",
+        "The file is empty, truncated or damaged. A partial image is never guessed at; what stands "
+        "beside the pixels (text, previews, odd EXIF, a missing end marker) is passed over.",
+        "the JPEG file is truncated or damaged and cannot be decoded",
+    ),
+    model_errors.MultiFrameImageError: Problem(
+        422,
+        "multi-frame-image",
+        "Several frames or pages",
+        "The file is an animation or has several pages or frames. Send the one photograph that is "
+        "meant. TIFF pages marked as reduced or as mask of another are passed over.",
+        "the TIFF file has several pages, expected one photograph",
+    ),
+    model_errors.InvalidMaskError: Problem(
+        422,
+        "invalid-mask",
+        "Invalid mask",
+        "A mask PNG must have one channel with two levels, such as 0 and 255, of which the higher "
+        "is lesion. Masks saved as JPEG or resized with smoothing have values between: cut them at "
+        "128 first. A palette whose colours contradict its indices is refused.",
+        "pair 0: truth: the mask holds 3 values (0, 128, 255), expected two, such as 0 and 255",
+    ),
+    model_errors.InvalidRleError: Problem(
+        422,
+        "invalid-rle",
+        "Invalid run-length mask",
+        "The JSON does not describe one mask as COCO does: run lengths, of which `size` is "
+        "[height, width] and `counts` are column-major runs, compressed or not, that add up to "
+        "height times width; or polygons `[[x, y, x, y, ...]]` in pixels, with `image` (height and "
+        "width) where nothing else tells their photograph's size. Of a whole data set send the "
+        "annotation of the photograph alone; GeoJSON is not read.",
+        "pair 0: pred: counts add up to 11 pixels, size says 12",
+    ),
+    model_errors.ShapeMismatchError: Problem(
+        422,
+        "shape-mismatch",
+        "Masks differ in size",
+        "Both masks of a pair must have the same height and width; the truth of a photograph those "
+        "of the upright photograph, its EXIF orientation applied.",
+        "pair 0: truth is (600, 800), pred is (768, 1024)",
+    ),
+    errors.HeadTooLargeError: Problem(
+        431,
+        "head-too-large",
+        "Head too large",
+        "The request line and the headers have more bytes than `LESION_MAX_HEADER_BYTES`, or there "
+        "are more than 100 headers. The connection is closed.",
+        "the head has more than 32768 bytes, the limit",
+    ),
+    errors.RateLimitedError: Problem(
+        429,
+        "rate-limited",
+        "Too many requests of this caller",
+        "Requests with this API key (without keys: from this address) come faster than "
+        "`LESION_RATE_LIMIT` allows. Try again after the `Retry-After` header's number of seconds.",
+        "more than 5 requests a second, with at most 20 at once; try again in 1 s",
+        retry_after_s=1,
+    ),
+    model_errors.CorruptVersionError: Problem(
+        503,
+        "corrupt-version",
+        "Version fails its checks",
+        "The stored version does not pass its own checks and is not served. The operator has to "
+        "publish or promote another one; the log says what is wrong.",
+        "lesion-unet/1.1.1 lacks the file model.safetensors",
+        retry_after_s=60,
+    ),
+    model_errors.RegistryUnavailableError: Problem(
+        503,
+        "registry-unavailable",
+        "Registry cannot be reached",
+        "The store of the model versions does not answer, so what is not loaded yet cannot be had. "
+        "The versions that are loaded go on answering.",
+        "s3://models cannot be reached: EndpointConnectionError",
+        retry_after_s=30,
+    ),
+    errors.NotReadyError: Problem(
+        503,
+        "not-ready",
+        "Not ready",
+        "No model is loaded or the network is loaded anew, or the service is starting or stopping.",
+        "no model is loaded yet",
+        retry_after_s=2,
+    ),
+    errors.EngineFailedError: Problem(
+        503,
+        "engine-failed",
+        "The network failed",
+        "The network broke off while it ran this photograph, which is not the photograph's fault. "
+        "After three times in a row it is loaded anew. The log says what happened.",
+        "the network failed; it is tried again, or loaded anew",
+        retry_after_s=5,
+    ),
+    errors.DecoderFailedError: Problem(
+        503,
+        "decoder-failed",
+        "The decoder was ended",
+        "The process that decoded this photograph was ended from outside, for want of memory or "
+        "by the operator, and another takes its place. A file that breaks it is answered 422.",
+        "the process that decoded the image was ended; try again",
+        retry_after_s=1,
+    ),
+    errors.DeadError: Problem(
+        503,
+        "dead",
+        "To be killed",
+        "`/healthz` alone says so: loading the network anew did not help, and the process ends "
+        "itself in 20 s, unless somebody kills it before.",
+        "the network was loaded anew in vain; start another process",
+        retry_after_s=30,
+    ),
+    errors.QueueFullError: Problem(
+        503,
+        "queue-full",
+        "Queue full",
+        "`LESION_MAX_QUEUE` requests are being worked on or waiting, or they have as many pixels "
+        "(`LESION_MAX_PIXELS_IN_FLIGHT`) or bytes (`LESION_MAX_BUFFERED_BYTES`) as are allowed at "
+        "once, or as many connections are open (`LESION_MAX_CONNECTIONS`). Try again after the "
+        "`Retry-After` header's number of seconds: by then they are answered at the current rate.",
+        "64 requests are being worked on, the limit is 64",
+        retry_after_s=1,
+    ),
+    errors.OverloadedError: Problem(
+        503,
+        "overloaded",
+        "Overloaded",
+        "At the current rate the answer would come later than `LESION_DEADLINE_SECONDS`, so the "
+        "request is refused at once. Try again after the `Retry-After` header's number of seconds.",
+        "an answer would take about 12.5 s, the limit is 10 s",
+        retry_after_s=1,
+    ),
+    errors.DeadlineError: Problem(
+        504,
+        "deadline-passed",
+        "Deadline passed",
+        "The request was let in, but not answered within `LESION_DEADLINE_SECONDS` (an evaluation: "
+        "`LESION_EVALUATION_SECONDS`). What was left of its work is dropped. Send less at once.",
+        "no answer within 10 s, the limit",
+    ),
+}
+
+BY_SLUG = {problem.slug: problem for problem in (*PROBLEMS.values(), INTERNAL)}
+
+
+def problem_of(error: model_errors.SegmentationError) -> Problem:
+    """Return the problem of an error's class, else that of its nearest base class."""
+    return next((PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS), INTERNAL)
+
+
+def problem_body(
+    problem: Problem,
+    *,
+    detail: str,
+    instance: str,
+    request_id: str,
+    faults: Sequence[errors.Fault] = (),
+) -> dict[str, Any]:
+    """Build the JSON of a problem, as `schemas.ProblemDetails`; empty members are left out."""
+    body = {
+        "type": f"/problems/{problem.slug}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": detail,
+        "instance": instance,
+        "request_id": request_id,
+        "errors": [
+            {"in": fault.place, "field": fault.field, "detail": fault.detail} for fault in faults
+        ],
+    }
+    return {key: value for key, value in body.items() if value}
