@@ -10,7 +10,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
@@ -23,8 +23,15 @@ from model_core.scores.metrics import ImageScores, score_image
 from model_core.scores.summary import summarise
 from service.cli.files import MASK_TYPES, MASKS, PHOTOGRAPHS, UsageError, find_files, pair_up, shown
 from service.cli.segment import Outcome, exit_code, explained
-from service.client import Client, ClientError, Evaluation, ModelRef, Segmentation
-from service.client.results import evaluation_of
+from service.client import (
+    Client,
+    ClientError,
+    Evaluation,
+    ModelRef,
+    PairScores,
+    ScoreSummary,
+    Segmentation,
+)
 
 _MAX_PIXELS = 2**28
 _COLUMNS = {
@@ -105,9 +112,14 @@ def _score_all(
 
 def _evaluation(scores: Sequence[ImageScores]) -> Evaluation:
     """What `/evaluate` would answer for the masks."""
-    items = [{"index": i, **one.metrics, **one.distances} for i, one in enumerate(scores)]
-    return evaluation_of(
-        {"items": items, "summary": summarise(scores), "model": None, "threshold": None}
+    return Evaluation(
+        items=[
+            PairScores.model_validate({"index": i, **score.metrics, **score.distances})
+            for i, score in enumerate(scores)
+        ],
+        summary=ScoreSummary.model_validate(summarise(scores)),
+        model=None,
+        threshold=None,
     )
 
 
@@ -123,9 +135,9 @@ def _report(
 ) -> dict[str, object]:
     """An answer as the service's own, with the files' names beside it."""
     return {
-        **found.body,
+        **found.model_dump(mode="json", exclude_unset=True),
         "files": [str(pair.other) for pair in scored],
-        "models": [asdict(model) for model in models],
+        "models": [model.model_dump() for model in models],
         "failed": [outcome.as_json() for outcome in failed],
     }
 

@@ -21,20 +21,18 @@ from service.client.errors import (
     ServiceUnreachableError,
     UnexpectedAnswerError,
 )
-from service.client.results import (
+from service.client.results import Health, Segmentation, segmentation_of
+from service.client.retries import Retries
+from service.contract.schemas import (
     Evaluation,
-    Health,
-    Interval,
+    MeanWithInterval,
     ModelRef,
     PairScores,
-    Segmentation,
-    Summary,
+    ScoreSummary,
     VersionDetail,
     VersionEntry,
     VersionList,
-    segmentation_of,
 )
-from service.client.retries import Retries
 
 __all__ = [
     "DEFAULT_URL",
@@ -47,17 +45,17 @@ __all__ = [
     "FailedError",
     "FaultFound",
     "Health",
-    "Interval",
+    "MeanWithInterval",
     "ModelRef",
     "PairScores",
     "Photograph",
     "ProblemError",
     "RefusedError",
     "Retries",
+    "ScoreSummary",
     "Segmentation",
     "SentMask",
     "ServiceUnreachableError",
-    "Summary",
     "UnexpectedAnswerError",
     "VersionDetail",
     "VersionEntry",

@@ -10,8 +10,9 @@ import httpx
 import service.client.calls as calls
 from service.client.calls import DEFAULT_URL, Call, Photograph, SentMask, Spacing
 from service.client.errors import ProblemError, ServiceUnreachableError
-from service.client.results import Evaluation, Health, Segmentation, VersionDetail, VersionList
+from service.client.results import Health, Segmentation
 from service.client.retries import ONCE, Retries
+from service.contract.schemas import Evaluation, VersionDetail, VersionList
 
 T = TypeVar("T")
 

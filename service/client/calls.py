@@ -18,18 +18,9 @@ from service.client.errors import (
     UnexpectedAnswerError,
     error_of,
 )
-from service.client.results import (
-    Evaluation,
-    Health,
-    Segmentation,
-    VersionDetail,
-    VersionList,
-    evaluation_of,
-    segmentation_of,
-    version_detail_of,
-    version_list_of,
-)
+from service.client.results import Health, Segmentation, parse, segmentation_of
 from service.client.retries import retry_after_s
+from service.contract.schemas import Evaluation, VersionDetail, VersionList
 
 T = TypeVar("T")
 Spacing: TypeAlias = tuple[float, float]
@@ -107,7 +98,7 @@ def evaluate(
     """`POST /evaluate` as JSON."""
     files = _form(truths, images, preds)
     params = {"format": "json", **params}
-    return Call("POST", "evaluate", lambda r: evaluation_of(_json(r)), params, files=files)
+    return Call("POST", "evaluate", lambda r: parse(Evaluation, _json(r)), params, files=files)
 
 
 def evaluation_picture(
@@ -121,13 +112,13 @@ def evaluation_picture(
 
 def models() -> Call[VersionList]:
     """`GET /models`."""
-    return Call("GET", "models", lambda response: version_list_of(_json(response)))
+    return Call("GET", "models", lambda response: parse(VersionList, _json(response)))
 
 
 def model(reference: str) -> Call[VersionDetail]:
     """`GET /models/{version}`."""
     path = f"models/{quote(reference, safe='@')}"
-    return Call("GET", path, lambda response: version_detail_of(_json(response)))
+    return Call("GET", path, lambda response: parse(VersionDetail, _json(response)))
 
 
 def ready() -> Call[None]:

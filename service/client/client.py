@@ -13,14 +13,9 @@ from service.client.errors import (
     ProblemError,
     ServiceUnreachableError,
 )
-from service.client.results import (
-    Evaluation,
-    Health,
-    Segmentation,
-    VersionDetail,
-    VersionList,
-)
+from service.client.results import Health, Segmentation
 from service.client.retries import ONCE, Retries
+from service.contract.schemas import Evaluation, VersionDetail, VersionList
 
 T = TypeVar("T")
 

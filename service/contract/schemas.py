@@ -29,6 +29,11 @@ class ModelRef(_Strict):
         examples=[_SHA256],
     )
 
+    @property
+    def label(self) -> str:
+        """Name and version, as a request's `model` takes them: `lesion-unet@1.0.0`."""
+        return f"{self.name}@{self.version}"
+
 
 class ImageRef(_Strict):
     """The photograph that was segmented."""

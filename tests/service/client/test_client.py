@@ -97,9 +97,9 @@ def test_a_photograph_is_scored_and_drawn_against_an_expert_s_mask(client: Clien
 def test_versions_and_health_can_be_asked_for(client: Client) -> None:
     versions = client.models()
     assert [entry.version for entry in versions.models] == ["0.8.0", "0.9.0", "1.0.0"]
-    assert versions.models[2].aliases == ("production",)
+    assert versions.models[2].aliases == ["production"]
     assert versions.serving is not None
-    assert versions.reload_error is None
+    assert versions.reload is None
     detail = client.model()
     assert (detail.version, detail.card["licence"]) == ("1.0.0", "Apache-2.0")
     assert detail.sha256 == versions.serving.sha256
@@ -273,14 +273,15 @@ def test_what_a_newer_service_adds_is_kept_and_what_is_missing_is_named() -> Non
         "area": 2,
         "bbox": [1, 0, 1, 2],
         "score": None,
-        "model": {"name": "n", "version": "1.0.0", "sha256": "0", "colour": "red"},
+        "model": {"name": "n", "version": "1.0.0", "sha256": "0" * 64, "colour": "red"},
+        "image": {"height": 2, "width": 2, "sha256": "0" * 64},
         "threshold": 0.5,
         "lesion_found": True,
-        "quality": {"advice": "accept"},
+        "quality": {"advice": "accept", "reasons": [], "uncertainty": None},
     }
     found = segmentation_of(body)
     assert found.mask.tolist() == [[False, True], [False, True]]
-    assert found.annotation["quality"] == {"advice": "accept"}
+    assert found.annotation["model"]["colour"] == "red"
     with pytest.raises(UnexpectedAnswerError, match="area"):
         segmentation_of({name: value for name, value in body.items() if name != "area"})
     with pytest.raises(UnexpectedAnswerError, match="counts"):
