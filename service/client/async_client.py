@@ -1,20 +1,52 @@
-"""The client for programs that use asyncio; `service.client` is where to import it from."""
+"""The client for programs that use asyncio; `service.client` is where to import it from.
+
+Each method is that of `Client` with the same name, signature and docstring: `Client` makes the
+call, and here it is sent without blocking.
+"""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine
+from functools import update_wrapper
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 import httpx
 
-import service.client.calls as calls
-from service.client.calls import DEFAULT_URL, Call, Photograph, SentMask, Spacing
+from service.client.calls import DEFAULT_URL, Call, httpx_options, unhealthy
+from service.client.client import READY, Client
 from service.client.errors import ProblemError, ServiceUnreachableError
-from service.client.results import Health, Segmentation
+from service.client.results import Health
 from service.client.retries import ONCE, Retries
-from service.contract.schemas import Evaluation, VersionDetail, VersionList
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class _CallMaker(Client):
+    """A `Client` that sends nothing: its methods return the `Call` that they would send."""
+
+    def __init__(self) -> None:
+        pass  # no connection is needed
+
+    def _ask(self, call: Call[T], retries: Retries | None = None) -> T:
+        return cast(T, call)
+
+
+_CALLS = _CallMaker()
+
+
+def _awaitable(
+    method: Callable[Concatenate[Client, P], T],
+) -> Callable[Concatenate["AsyncClient", P], Coroutine[Any, Any, T]]:
+    """Return a method of `Client` as one of `AsyncClient`."""
+
+    async def ask(self: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        # In a thread: making the call may read files.
+        call = await asyncio.to_thread(method, _CALLS, *args, **kwargs)
+        return await self._ask(cast(Call[T], call))
+
+    update_wrapper(ask, method)
+    return ask
 
 
 class AsyncClient:
@@ -32,7 +64,7 @@ class AsyncClient:
         retries: Retries | None = None,
         connections: int = 8,
     ) -> None:
-        self._http = httpx.AsyncClient(**calls.options(url, api_key, timeout_s))
+        self._http = httpx.AsyncClient(**httpx_options(url, api_key, timeout_s))
         self._retries = retries or Retries()
         # Not httpx's own limit: waiting for one of its connections counts as a timeout.
         self._wire = asyncio.Semaphore(connections)
@@ -49,74 +81,22 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         await self._http.aclose()
 
-    async def segment(
-        self,
-        image: Photograph,
-        *,
-        threshold: float | None = None,
-        model: str | None = None,
-        **more: str | float | None,
-    ) -> Segmentation:
-        """As `Client.segment`."""
-        return await self._ask(await _made(calls.segment, image, threshold, model, more))
-
-    async def segment_as(
-        self,
-        image: Photograph,
-        format: str,
-        *,
-        threshold: float | None = None,
-        model: str | None = None,
-        **more: str | float | None,
-    ) -> bytes:
-        """As `Client.segment_as`."""
-        params = {"format": format, "threshold": threshold, "model": model, **more}
-        return await self._ask(await _made(calls.segment_as, image, params))
-
-    async def evaluate(
-        self,
-        truths: Sequence[SentMask],
-        *,
-        images: Sequence[Photograph] = (),
-        preds: Sequence[SentMask] = (),
-        threshold: float | None = None,
-        model: str | None = None,
-        spacing_mm: Spacing | None = None,
-    ) -> Evaluation:
-        """As `Client.evaluate`."""
-        params = calls.evaluate_params(threshold, model, spacing_mm)
-        return await self._ask(await _made(calls.evaluate, truths, images, preds, params))
-
-    async def evaluation_picture(
-        self,
-        truth: SentMask,
-        *,
-        image: Photograph | None = None,
-        pred: SentMask | None = None,
-        threshold: float | None = None,
-        model: str | None = None,
-    ) -> bytes:
-        """As `Client.evaluation_picture`."""
-        params = calls.evaluate_params(threshold, model, None)
-        return await self._ask(await _made(calls.evaluation_picture, truth, image, pred, params))
-
-    async def models(self) -> VersionList:
-        """As `Client.models`."""
-        return await self._ask(calls.models())
-
-    async def model(self, reference: str = "production") -> VersionDetail:
-        """As `Client.model`."""
-        return await self._ask(calls.model(reference))
+    segment = _awaitable(Client.segment)
+    segment_as = _awaitable(Client.segment_as)
+    evaluate = _awaitable(Client.evaluate)
+    evaluation_picture = _awaitable(Client.evaluation_picture)
+    models = _awaitable(Client.models)
+    model = _awaitable(Client.model)
 
     async def health(self) -> Health:
-        """As `Client.health`."""
+        """Ask once, without retries, whether the service answers and has a model loaded."""
         try:
-            await self._ask(calls.ready(), ONCE)
+            await self._ask(READY, ONCE)
         except (ServiceUnreachableError, ProblemError) as exc:
-            return calls.unwell(exc)
+            return unhealthy(exc)
         return Health(alive=True, ready=True)
 
     async def _ask(self, call: Call[T], retries: Retries | None = None) -> T:
@@ -129,14 +109,7 @@ class AsyncClient:
                     response = await self._http.send(call.request(self._http))
             except httpx.RequestError as exc:
                 error = exc
-            wait = None
-            if response is None or response.is_error:
-                wait = retries.wait_s(attempt, response=response, error=error)
+            wait = retries.wait_s(attempt, response=response, error=error)
             if wait is None:
-                return calls.result(call, response, error, self._http.base_url)
-            await asyncio.sleep(wait)
-
-
-async def _made(make: Callable[..., Call[T]], *arguments: Any) -> Call[T]:
-    """A call made in a thread: it may read files."""
-    return await asyncio.to_thread(make, *arguments)
+                return call.result(response, error, self._http.base_url)
+            await asyncio.sleep(wait)  # without a place on the wire

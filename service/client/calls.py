@@ -1,11 +1,10 @@
-"""What a client asks, as values: both clients send the same and read the answers alike."""
+"""One request and the reading of its answer, as a value that either client can send."""
 
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
-from urllib.parse import quote
 
 import httpx
 import numpy as np
@@ -18,9 +17,8 @@ from service.client.errors import (
     UnexpectedAnswerError,
     error_of,
 )
-from service.client.results import Health, Segmentation, parse, segmentation_of
+from service.client.results import Health
 from service.client.retries import retry_after_s
-from service.contract.schemas import Evaluation, VersionDetail, VersionList
 
 T = TypeVar("T")
 Spacing: TypeAlias = tuple[float, float]
@@ -31,7 +29,6 @@ SentMask: TypeAlias = Photograph | Mask
 """A PNG's or a COCO JSON's bytes or path, or bool (H, W), True = lesion."""
 Files: TypeAlias = list[tuple[str, tuple[str, bytes]]]
 
-
 DEFAULT_URL = "http://127.0.0.1:8000"
 _CONNECT_S = 5.0
 
@@ -41,13 +38,12 @@ class Call(Generic[T]):
     """One request and how its answer is read.
 
     Attributes:
-        method: HTTP method. Every call only asks: it can be sent again without harm.
+        method: HTTP method. No call changes anything: each can be sent again without harm.
         path: Below the service's address.
         read: Makes the result of a response with status 200.
         params: Query; those that are None are left out.
         content: The body as it stands.
-        files: The parts of a form. Their names are not those of the files: a name may hold a
-            patient's.
+        files: The parts of a form.
         accept: Media type to ask for.
     """
 
@@ -56,11 +52,11 @@ class Call(Generic[T]):
     read: Callable[[httpx.Response], T]
     params: dict[str, Any] = field(default_factory=dict)
     content: bytes | None = None
-    files: Files = field(default_factory=list)
+    files: Files | None = None
     accept: str = "application/json"
 
     def request(self, client: httpx.Client | httpx.AsyncClient) -> httpx.Request:
-        """As httpx sends it."""
+        """Build the request that httpx sends."""
         headers = {"Accept": self.accept}
         if self.content is not None:
             headers["Content-Type"] = "application/octet-stream"
@@ -69,67 +65,24 @@ class Call(Generic[T]):
             self.path,
             params={name: value for name, value in self.params.items() if value is not None},
             content=self.content,
-            files=self.files or None,
+            files=self.files,
             headers=headers,
         )
 
-
-def segment(
-    image: Photograph, threshold: float | None, model: str | None, more: dict[str, Any]
-) -> Call[Segmentation]:
-    """`POST /segment` as JSON."""
-    params = {"format": "rle", "threshold": threshold, "model": model, **more}
-    return Call(
-        "POST", "segment", lambda r: segmentation_of(_json(r)), params, content=_bytes(image)
-    )
-
-
-def segment_as(image: Photograph, params: dict[str, Any]) -> Call[bytes]:
-    """`POST /segment` in a format of the caller's choice."""
-    return Call("POST", "segment", _content, params, content=_bytes(image), accept="*/*")
+    def result(self, response: httpx.Response | None, error: Exception | None, url: httpx.URL) -> T:
+        """Read what the last attempt brought, or raise the error that it stands for."""
+        if response is None:
+            reason = str(error) or type(error).__name__
+            raise ServiceUnreachableError(f"no answer from {url}: {reason}") from error
+        if response.status_code == httpx.codes.OK:
+            return self.read(response)
+        raise error_of(response, retry_after_s(response))
 
 
-def evaluate(
-    truths: Sequence[SentMask],
-    images: Sequence[Photograph],
-    preds: Sequence[SentMask],
-    params: dict[str, Any],
-) -> Call[Evaluation]:
-    """`POST /evaluate` as JSON."""
-    files = _form(truths, images, preds)
-    params = {"format": "json", **params}
-    return Call("POST", "evaluate", lambda r: parse(Evaluation, _json(r)), params, files=files)
-
-
-def evaluation_picture(
-    truth: SentMask, image: Photograph | None, pred: SentMask | None, params: dict[str, Any]
-) -> Call[bytes]:
-    """`POST /evaluate` of one pair as a picture."""
-    files = _form([truth], [] if image is None else [image], [] if pred is None else [pred])
-    params = {"format": "png", **params}
-    return Call("POST", "evaluate", _content, params, files=files, accept="image/png")
-
-
-def models() -> Call[VersionList]:
-    """`GET /models`."""
-    return Call("GET", "models", lambda response: parse(VersionList, _json(response)))
-
-
-def model(reference: str) -> Call[VersionDetail]:
-    """`GET /models/{version}`."""
-    path = f"models/{quote(reference, safe='@')}"
-    return Call("GET", path, lambda response: parse(VersionDetail, _json(response)))
-
-
-def ready() -> Call[None]:
-    """`GET /readyz`."""
-    return Call("GET", "readyz", _ready)
-
-
-def options(url: str, api_key: str | None, timeout_s: float) -> dict[str, Any]:
-    """Arguments of either httpx client."""
+def httpx_options(url: str, api_key: str | None, timeout_s: float) -> dict[str, Any]:
+    """Return the arguments of either httpx client."""
     headers: dict[str, str | bytes] = {"User-Agent": "lesion-client"}
-    if api_key:  # as bytes: whether letters beyond ASCII are a key is for the service to say
+    if api_key:  # as bytes: the service decides whether letters beyond ASCII are a key
         headers["Authorization"] = f"Bearer {api_key}".encode(errors="surrogateescape")
     return {
         "base_url": url,
@@ -138,64 +91,51 @@ def options(url: str, api_key: str | None, timeout_s: float) -> dict[str, Any]:
     }
 
 
-def evaluate_params(
-    threshold: float | None, model: str | None, spacing_mm: Spacing | None
-) -> dict[str, Any]:
-    """The query of `/evaluate`."""
-    spacing = f"{spacing_mm[0]},{spacing_mm[1]}" if spacing_mm else None
-    return {"threshold": threshold, "model": model, "spacing_mm": spacing}
-
-
-def result(
-    call: Call[T], response: httpx.Response | None, error: Exception | None, url: httpx.URL
-) -> T:
-    """What the last attempt brought: a result, or the error that it stands for."""
-    if response is None:
-        why = str(error) or type(error).__name__
-        raise ServiceUnreachableError(f"no answer from {url}: {why}") from error
-    if response.status_code == httpx.codes.OK:
-        return call.read(response)
-    raise error_of(response, retry_after_s(response))
-
-
-def unwell(error: ServiceUnreachableError | ProblemError) -> Health:
-    """How a service is that could not be asked whether it is ready, or said no."""
+def unhealthy(error: ServiceUnreachableError | ProblemError) -> Health:
+    """Return the state of a service that did not answer, or answered that it is not ready."""
     return Health(alive=isinstance(error, ProblemError), ready=False, detail=str(error))
 
 
-def _form(
+def form(
     truths: Sequence[SentMask], images: Sequence[Photograph], preds: Sequence[SentMask]
 ) -> Files:
+    """Return the parts of an evaluation's form.
+
+    The file names are the fields' names: a file's own name may hold a patient's.
+    """
     parts = [("truth", _mask_bytes(truth)) for truth in truths]
-    parts += [("image", _bytes(image)) for image in images]
+    parts += [("image", file_bytes(image)) for image in images]
     parts += [("pred", _mask_bytes(pred)) for pred in preds]
     return [(name, (name, data)) for name, data in parts]
 
 
-def _bytes(source: Photograph) -> bytes:
+def file_bytes(source: Photograph) -> bytes:
+    """Return a file's bytes, read where its path is given."""
     return source if isinstance(source, bytes) else Path(source).read_bytes()
 
 
 def _mask_bytes(mask: SentMask) -> bytes:
     if isinstance(mask, np.ndarray):
         return encode_mask(np.ascontiguousarray(mask, np.bool_))
-    return _bytes(mask)
+    return file_bytes(mask)
 
 
-def _content(response: httpx.Response) -> bytes:
+def read_content(response: httpx.Response) -> bytes:
+    """Return the body as it is."""
     return response.content
 
 
-def _ready(response: httpx.Response) -> None:
-    """Take the service's own word alone: other servers answer any path with 200."""
-    if _json(response).get("status") != "ok":
+def read_ready(response: httpx.Response) -> None:
+    """Accept only the service's own answer: other servers answer any path with 200."""
+    if read_json(response).get("status") != "ok":
         raise UnexpectedAnswerError(
             f"{response.url} answered 200 with other JSON than the service's: is this the address "
             "of the service itself?"
         )
 
 
-def _json(response: httpx.Response) -> dict[str, Any]:
+def read_json(response: httpx.Response) -> dict[str, Any]:
+    """Return the body's JSON object."""
     try:
         body = response.json()
     except ValueError as exc:

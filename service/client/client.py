@@ -4,20 +4,31 @@ import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self, TypeVar
+from urllib.parse import quote
 
 import httpx
 
-import service.client.calls as calls
-from service.client.calls import DEFAULT_URL, Call, Photograph, SentMask, Spacing
-from service.client.errors import (
-    ProblemError,
-    ServiceUnreachableError,
+from service.client.calls import (
+    DEFAULT_URL,
+    Call,
+    Photograph,
+    SentMask,
+    Spacing,
+    file_bytes,
+    form,
+    httpx_options,
+    read_content,
+    read_json,
+    read_ready,
+    unhealthy,
 )
-from service.client.results import Health, Segmentation
+from service.client.errors import ProblemError, ServiceUnreachableError
+from service.client.results import Health, Segmentation, parse, segmentation_of
 from service.client.retries import ONCE, Retries
 from service.contract.schemas import Evaluation, VersionDetail, VersionList
 
 T = TypeVar("T")
+READY = Call("GET", "readyz", read_ready)
 
 
 class Client:
@@ -44,7 +55,7 @@ class Client:
         timeout_s: float = 30.0,
         retries: Retries | None = None,
     ) -> None:
-        self._http = httpx.Client(**calls.options(url, api_key, timeout_s))
+        self._http = httpx.Client(**httpx_options(url, api_key, timeout_s))
         self._retries = retries or Retries()
 
     def __enter__(self) -> Self:
@@ -59,18 +70,19 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         self._http.close()
 
     def segment(
         self,
+        /,  # `AsyncClient` takes this signature over
         image: Photograph,
         *,
         threshold: float | None = None,
         model: str | None = None,
         **more: str | float | None,
     ) -> Segmentation:
-        """The lesion of a photograph.
+        """Segment the lesion of a photograph.
 
         Args:
             image: The file's bytes, or its path.
@@ -79,10 +91,15 @@ class Client:
             model: Version, alias or `name@version`; by default the production version.
             more: Any other query parameter of `/segment`.
         """
-        return self._ask(calls.segment(image, threshold, model, more))
+        params = {"format": "rle", "threshold": threshold, "model": model, **more}
+        content = file_bytes(image)
+        return self._ask(
+            Call("POST", "segment", lambda r: segmentation_of(read_json(r)), params, content)
+        )
 
     def segment_as(
         self,
+        /,  # `AsyncClient` takes this signature over
         image: Photograph,
         format: str,  # as the API calls it
         *,
@@ -90,7 +107,7 @@ class Client:
         model: str | None = None,
         **more: str | float | None,
     ) -> bytes:
-        """The answer as a file's bytes, in any format that `/segment` offers.
+        """Segment a photograph and return the file of any format that `/segment` offers.
 
         Args:
             image: The file's bytes, or its path.
@@ -100,7 +117,8 @@ class Client:
             more: Any other query parameter of `/segment`.
         """
         params = {"format": format, "threshold": threshold, "model": model, **more}
-        return self._ask(calls.segment_as(image, params))
+        content = file_bytes(image)
+        return self._ask(Call("POST", "segment", read_content, params, content, accept="*/*"))
 
     def evaluate(
         self,
@@ -112,7 +130,7 @@ class Client:
         model: str | None = None,
         spacing_mm: Spacing | None = None,
     ) -> Evaluation:
-        """Scores against experts' masks: of photographs, or of masks by any other model.
+        """Score photographs, or masks by any other model, against experts' masks.
 
         Args:
             truths: The experts' masks.
@@ -122,8 +140,17 @@ class Client:
             model: As in `segment`; only with photographs.
             spacing_mm: Height and width of a pixel, mm: adds distances in mm.
         """
-        params = calls.evaluate_params(threshold, model, spacing_mm)
-        return self._ask(calls.evaluate(truths, images, preds, params))
+        spacing = f"{spacing_mm[0]},{spacing_mm[1]}" if spacing_mm else None
+        params = {
+            "format": "json",
+            "threshold": threshold,
+            "model": model,
+            "spacing_mm": spacing,
+        }
+        files = form(truths, images, preds)
+        return self._ask(
+            Call("POST", "evaluate", lambda r: parse(Evaluation, read_json(r)), params, files=files)
+        )
 
     def evaluation_picture(
         self,
@@ -134,27 +161,32 @@ class Client:
         threshold: float | None = None,
         model: str | None = None,
     ) -> bytes:
-        """PNG of one pair: true positives blue, false positives orange, false negatives purple.
+        """Draw one pair: true positives blue, false positives orange, false negatives purple.
 
-        Arguments are as in `evaluate`, one of each.
+        Arguments are as in `evaluate`, one of each; the bytes are a PNG file's.
         """
-        params = calls.evaluate_params(threshold, model, None)
-        return self._ask(calls.evaluation_picture(truth, image, pred, params))
+        params = {"format": "png", "threshold": threshold, "model": model}
+        images = [] if image is None else [image]
+        files = form([truth], images, [] if pred is None else [pred])
+        return self._ask(
+            Call("POST", "evaluate", read_content, params, files=files, accept="image/png")
+        )
 
     def models(self) -> VersionList:
-        """Everything the registry holds, and what serves of it."""
-        return self._ask(calls.models())
+        """List every published version, and which one serves."""
+        return self._ask(Call("GET", "models", lambda r: parse(VersionList, read_json(r))))
 
     def model(self, reference: str = "production") -> VersionDetail:
-        """A version with its card, by version, alias or `name@version`."""
-        return self._ask(calls.model(reference))
+        """Read a version's card, by version, alias or `name@version`."""
+        path = f"models/{quote(reference, safe='@')}"
+        return self._ask(Call("GET", path, lambda r: parse(VersionDetail, read_json(r))))
 
     def health(self) -> Health:
-        """Whether the service is there and has a model loaded; asked once, without retries."""
+        """Ask once, without retries, whether the service answers and has a model loaded."""
         try:
-            self._ask(calls.ready(), ONCE)
+            self._ask(READY, ONCE)
         except (ServiceUnreachableError, ProblemError) as exc:
-            return calls.unwell(exc)
+            return unhealthy(exc)
         return Health(alive=True, ready=True)
 
     def _ask(self, call: Call[T], retries: Retries | None = None) -> T:
@@ -166,9 +198,7 @@ class Client:
                 response = self._http.send(call.request(self._http))
             except httpx.RequestError as exc:
                 error = exc
-            wait = None
-            if response is None or response.is_error:
-                wait = retries.wait_s(attempt, response=response, error=error)
+            wait = retries.wait_s(attempt, response=response, error=error)
             if wait is None:
-                return calls.result(call, response, error, self._http.base_url)
+                return call.result(response, error, self._http.base_url)
             time.sleep(wait)

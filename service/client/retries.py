@@ -1,4 +1,10 @@
-"""When a request is sent again, and after how long."""
+"""Decide when a request is sent again, and after how long.
+
+`httpx-retries` (0.6) cannot replace this: it waits out a `Retry-After` above its limit, cut to the
+limit, instead of giving up; it does not retry where the connection breaks inside an answer's body;
+and as a transport it turns httpx's proxy settings off, and sleeps while a call holds its place on
+the wire.
+"""
 
 import random
 from dataclasses import dataclass
@@ -25,7 +31,7 @@ long only makes it take longer."""
 
 @dataclass(frozen=True)
 class Retries:
-    """How patient a client is with a service that is busy, or away for a moment.
+    """Limits on sending a request again while the service is busy or away.
 
     Attributes:
         attempts: Times that a request is sent at most; 1 never tries again.
@@ -42,7 +48,7 @@ class Retries:
     def wait_s(
         self, attempt: int, *, response: httpx.Response | None, error: Exception | None
     ) -> float | None:
-        """How long to wait before the next attempt, s; None where there should be none.
+        """Return the wait before the next attempt, s; None where there should be none.
 
         Args:
             attempt: Number of the one that just ended, from 1.
@@ -53,7 +59,7 @@ class Retries:
             return None
         told = None
         if response is not None:
-            if not _is_passing(response):
+            if not _is_temporary(response):
                 return None
             told = retry_after_s(response)
         elif not isinstance(error, _BROKEN):
@@ -67,8 +73,8 @@ class Retries:
 ONCE = Retries(attempts=1)
 
 
-def _is_passing(response: httpx.Response) -> bool:
-    """Whether the same request may succeed soon; none changes a thing, so asking twice is no harm.
+def _is_temporary(response: httpx.Response) -> bool:
+    """Return whether the same request may succeed soon.
 
     A 504 is not among them, for the reason that a read that timed out is not.
     """
@@ -78,7 +84,7 @@ def _is_passing(response: httpx.Response) -> bool:
 
 
 def retry_after_s(response: httpx.Response) -> float | None:
-    """Seconds that a response's `Retry-After` asks for, at least 0; None where it says nothing.
+    """Return the seconds that a response's `Retry-After` asks for, at least 0, or None.
 
     Example:
         >>> retry_after_s(httpx.Response(503, headers={"Retry-After": "2"}))
