@@ -1,21 +1,23 @@
 """Write what a page can take from the code, while mkdocs builds.
 
 `<!-- routes -->` becomes every route of the API with its parameters, answers and errors;
-`<!-- problems -->` every kind of error; `<!-- card -->` the card of the version in production.
+`<!-- problems -->` every kind of error; `<!-- settings -->` every setting of the service;
+`<!-- card -->` the card of the version in production.
 """
 
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 ROOT = Path(__file__).parents[1]
+_UNITS = {"seconds": "s", "ms": "ms", "bytes": "bytes", "pixels": "pixels"}
 _DATASETS = {"isic": "ISIC 2018 Task 1", "isic_fullframe": "ISIC 2017", "ham10000": "HAM10000"}
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Put the texts where their marks stand."""
-    for text in (routes, problems, card):
+    for text in (routes, problems, settings, card):
         mark = f"<!-- {text.__name__} -->"
         if mark in markdown:
             markdown = markdown.replace(mark, text())
@@ -47,6 +49,33 @@ def problems() -> str:
         + f"\n\n> {problem.example}" * bool(problem.example)
         for problem in BY_SLUG.values()
     )
+
+
+@cache
+def settings() -> str:
+    """The table of all settings, in Markdown."""
+    from service.settings import PREFIX, Settings
+
+    rows = ["| variable | unit | values | default | meaning |", "| --- | --- | --- | --- | --- |"]
+    for name, field in Settings.model_fields.items():
+        unit = next((unit for word, unit in _UNITS.items() if word in name.split("_")), "")
+        default = "" if field.default is None else f"`{field.default}`"
+        cells = (f"`{PREFIX}{name.upper()}`", unit, _range(field), default, str(field.description))
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _range(field: Any) -> str:
+    """The values that a setting may have, as far as its type and bounds say."""
+    if field.annotation is bool:
+        return "0 or 1"
+    nested = (get_args(option) or [option] for option in get_args(field.annotation))
+    if options := [f"`{option}`" for some in nested for option in some if isinstance(option, str)]:
+        return ", ".join(options)
+    bounds = {type(rule).__name__: rule for rule in field.metadata}
+    if "Gt" in bounds:
+        return f"above {bounds['Gt'].gt}, to {bounds['Le'].le}"
+    return f"{bounds['Ge'].ge} to {bounds['Le'].le}" if "Le" in bounds else ""
 
 
 @cache

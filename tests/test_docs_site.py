@@ -12,8 +12,9 @@ import pytest
 from playwright.sync_api import expect
 
 from docs.navigation import DOCS, _files, on_config, on_page_markdown
-from docs.reference import card, problems, routes
+from docs.reference import card, problems, routes, settings
 from service.contract.problems import BY_SLUG
+from service.settings import Settings
 from tests.conftest import REPOSITORY
 from tests.fixtures.browser import chromium
 
@@ -63,6 +64,14 @@ def test_the_page_of_errors_explains_each_under_its_own_heading() -> None:
     text = problems()
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == list(BY_SLUG)
     assert all(problem.meaning in text and problem.example in text for problem in BY_SLUG.values())
+
+
+def test_the_page_of_settings_has_each_with_its_values_default_and_meaning() -> None:
+    rows = settings().splitlines()
+    assert len(rows) == 2 + len(Settings.model_fields)
+    assert "| `LESION_PORT` |  | 1 to 65535 | `8000` | TCP port to listen on. |" in rows
+    assert any("`LESION_DEADLINE_SECONDS` | s | above 0, to 3600 | `10`" in row for row in rows)
+    assert any("`LESION_DEVICE` |  | `auto`, `cpu`, `cuda` | `auto`" in row for row in rows)
 
 
 def test_the_card_page_holds_what_must_be_said_of_a_model() -> None:

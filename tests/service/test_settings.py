@@ -1,22 +1,9 @@
 import re
-from pathlib import Path
-from typing import Any
 
 import pytest
-from annotated_types import Ge, Le
 
 from model_core.errors import ConfigError
-from service.settings import PREFIX, Settings, load_settings, unknown_variables
-
-DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
-
-
-def bound(kind: type[Ge] | type[Le], field: Any) -> int | None:
-    """The field's lower (Ge) or upper (Le) bound."""
-    for rule in field.metadata:
-        if isinstance(rule, kind):
-            return getattr(rule, kind.__name__.lower())  # type: ignore[no-any-return]
-    return None
+from service.settings import load_settings, unknown_variables
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
@@ -94,16 +81,3 @@ def test_a_variable_that_only_shares_the_prefix_is_left_alone(
     monkeypatch.setenv(name, "tcp://10.0.0.1:8000")
     load_settings()
     assert name in unknown_variables()
-
-
-def test_the_documentation_lists_every_setting_with_its_default_range_and_meaning() -> None:
-    rows = dict(
-        re.findall(r"^\| `(LESION_\w+)` \|(.*)\|$", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
-    )
-    assert set(rows) == {PREFIX + name.upper() for name in Settings.model_fields}
-    for name, field in Settings.model_fields.items():
-        row = rows[PREFIX + name.upper()]
-        assert f"`{field.default}`" in row
-        assert field.description in row
-        low, high = bound(Ge, field), bound(Le, field)
-        assert low is None or f"| {low} to {high} |" in row
