@@ -19,6 +19,7 @@ from service.contract.errors import (
     NotAcceptableError,
     TooManyPixelsError,
 )
+from service.contract.evaluation import Evaluation
 from service.contract.negotiation import negotiate
 from service.contract.openapi import (
     FORM_ERRORS,
@@ -31,7 +32,6 @@ from service.contract.openapi import (
     problems,
 )
 from service.contract.queries import EvaluateQuery, EvaluationFormat, ScoresQuery
-from service.contract.schemas import Evaluation
 from service.pipeline.engine import Engine
 from service.pipeline.evaluation import Evaluator, check_pixels, pairs_of, without_unchosen
 from service.settings import Settings

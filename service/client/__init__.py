@@ -23,16 +23,8 @@ from service.client.errors import (
 )
 from service.client.results import Health, Segmentation, segmentation_of
 from service.client.retries import Retries
-from service.contract.schemas import (
-    Evaluation,
-    MeanWithInterval,
-    ModelRef,
-    PairScores,
-    ScoreSummary,
-    VersionDetail,
-    VersionEntry,
-    VersionList,
-)
+from service.contract.evaluation import Evaluation, MeanWithInterval, PairScores, ScoreSummary
+from service.contract.schemas import ModelRef, VersionDetail, VersionEntry, VersionList
 
 __all__ = [
     "DEFAULT_URL",

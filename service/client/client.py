@@ -25,7 +25,8 @@ from service.client.calls import (
 from service.client.errors import ProblemError, ServiceUnreachableError
 from service.client.results import Health, Segmentation, parse, segmentation_of
 from service.client.retries import ONCE, Retries
-from service.contract.schemas import Evaluation, VersionDetail, VersionList
+from service.contract.evaluation import Evaluation
+from service.contract.schemas import VersionDetail, VersionList
 
 T = TypeVar("T")
 READY = Call("GET", "readyz", read_ready)

@@ -37,12 +37,12 @@ from service.contract.errors import (
     RateLimitedError,
     UnsupportedMediaTypeError,
 )
+from service.contract.evaluation import Evaluation
 from service.contract.problems import INTERNAL, PROBLEM_JSON, PROBLEMS, Problem, problem_body
 from service.contract.schemas import (
     Annotation,
     BatchLine,
     BatchProblem,
-    Evaluation,
     FeatureCollection,
     PolygonAnnotation,
     ProblemDetails,
@@ -92,13 +92,13 @@ MODEL_ERRORS = (
 )
 
 _MODELS = (
+    Evaluation,
     Annotation,
     RleAnnotation,
     PolygonAnnotation,
     BatchLine,
     BatchProblem,
     FeatureCollection,
-    Evaluation,
     ProblemDetails,
 )
 _REFS = "#/components/schemas/{model}"

@@ -1,4 +1,7 @@
-"""The JSON of every answer: what clients parse, and what /openapi.json promises."""
+"""Schemas of the JSON answers, as clients parse them and /openapi.json promises them.
+
+Those of an evaluation are in `service.contract.evaluation`.
+"""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -6,28 +9,33 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from model_core.processing.quality import Advice, Reason
-from model_core.scores.metrics import METRICS
 
 _SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
-_SCORES = dict.fromkeys(METRICS, 0.9)
 Score = Annotated[float, Field(ge=0, le=1)]
-Distance = Annotated[float, Field(ge=0)]
+Length = Annotated[float, Field(ge=0)]
+Pixels = Annotated[int, Field(ge=1, examples=[2])]
+Name = Annotated[str, Field(examples=["lesion-unet"])]
+Version = Annotated[str, Field(examples=["1.1.1"])]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$", examples=[_SHA256])]
+Threshold = Annotated[
+    float,
+    Field(gt=0, lt=1, description="Probability above which a pixel is lesion.", examples=[0.5]),
+]
+Index = Annotated[int, Field(ge=0, description="Position in the request, from 0.", examples=[0])]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A schema that has no other members than its own."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ModelRef(_Strict):
+class ModelRef(Strict):
     """The version that answered."""
 
-    name: str = Field(examples=["lesion-unet"])
-    version: str = Field(examples=["1.1.1"])
-    sha256: str = Field(
-        pattern="^[0-9a-f]{64}$",
-        description="Of its card.json, which lists the hashes of all other files.",
-        examples=[_SHA256],
-    )
+    name: Name
+    version: Version
+    sha256: Sha256 = Field(description="Of its card.json, which lists all other files' hashes.")
 
     @property
     def label(self) -> str:
@@ -35,27 +43,22 @@ class ModelRef(_Strict):
         return f"{self.name}@{self.version}"
 
 
-class ImageRef(_Strict):
+class ImageRef(Strict):
     """The photograph that was segmented."""
 
-    height: int = Field(ge=1, description="Rows of the upright photograph, px.", examples=[2])
-    width: int = Field(ge=1, description="Columns of the upright photograph, px.", examples=[2])
-    sha256: str = Field(
-        pattern="^[0-9a-f]{64}$", description="Of the bytes that were sent.", examples=[_SHA256]
-    )
+    height: Pixels = Field(description="Rows of the upright photograph, px.")
+    width: Pixels = Field(description="Columns of the upright photograph, px.")
+    sha256: Sha256 = Field(description="Of the bytes that were sent.")
 
 
-class RleMask(_Strict):
+class RleMask(Strict):
     """A mask as COCO writes it: compressed, column by column."""
 
     size: tuple[int, int] = Field(description="[height, width], px.", examples=[[2, 2]])
     counts: str = Field(description="Compressed run lengths.", examples=["22"])
 
 
-Length = Annotated[float, Field(ge=0)]
-
-
-class Measurements(_Strict):
+class Measurements(Strict):
     """Geometry of the lesion, no diagnosis: docs/measurements.md has the formulas.
 
     All but the spacing is null where no lesion was found, and what is in mm without a spacing. With
@@ -91,9 +94,7 @@ class Measurements(_Strict):
     compactness: Length | None = Field(
         description="4 pi area / perimeter squared: 1 for a disc, else less.", examples=[0.87]
     )
-    solidity: Score | None = Field(
-        description="Area over that of the convex hull.", examples=[0.96]
-    )
+    solidity: Score | None = Field(description="Area over its convex hull's.", examples=[0.96])
     asymmetry: tuple[Score, Score] | None = Field(
         description="Share that its mirror image misses: about the longer axis, about the shorter.",
         examples=[[0.06, 0.09]],
@@ -108,7 +109,7 @@ class Measurements(_Strict):
     )
 
 
-class UncertainBand(_Strict):
+class UncertainBand(Strict):
     """Where the outline could as well lie: probability 0.25 to 0.75, in the lesion or near it."""
 
     area_px: Length = Field(description="Its area, in pixels of the photograph.", examples=[4923.0])
@@ -118,7 +119,7 @@ class UncertainBand(_Strict):
     )
 
 
-class QualityReport(_Strict):
+class QualityReport(Strict):
     """Whether to trust the mask: docs/quality.md says what each reason means and how often."""
 
     advice: Advice = Field(
@@ -132,11 +133,11 @@ class QualityReport(_Strict):
     uncertainty: UncertainBand | None = Field(description="Null where nothing was found.")
 
 
-class Annotation(_Strict):
+class Annotation(Strict):
     """A COCO annotation of the lesion; COCO tools read it as it stands."""
 
     id: int = Field(
-        default=1, description="1, or in a batch 1 for the first photograph, 2 ...", examples=[1]
+        1, description="1; in a batch the number of the photograph, from 1.", examples=[1]
     )
     image_id: int = Field(default=1, description="The same as `id`.", examples=[1])
     category_id: int = Field(default=1, description="1 is lesion.", examples=[1])
@@ -145,15 +146,12 @@ class Annotation(_Strict):
         description="In the frame of the upright photograph: run lengths, or with `polygon` lists "
         "of x, y, x, y ... whose union is the mask.",
     )
-    tolerance_px: Distance | None = Field(
-        default=None,
-        description="Farthest that the polygons may lie from the mask's own outline, px; null with "
-        "run lengths.",
+    tolerance_px: Length | None = Field(
+        None,
+        description="Error limit of the polygons, px; null with run lengths.",
         examples=[None],
     )
-    area: int = Field(
-        ge=0, description="Pixels of the lesion; 0 where none was found.", examples=[2]
-    )
+    area: int = Field(ge=0, description="Pixels of the lesion; 0 without a lesion.", examples=[2])
     bbox: tuple[int, int, int, int] = Field(
         description="[x, y, width, height] of the lesion, px; zeros where none was found.",
         examples=[[1, 0, 1, 2]],
@@ -166,14 +164,10 @@ class Annotation(_Strict):
     )
     image: ImageRef
     model: ModelRef
-    threshold: float = Field(
-        gt=0, lt=1, description="Probability above which a pixel is lesion.", examples=[0.5]
-    )
+    threshold: Threshold
     lesion_found: bool = Field(description="Whether the mask holds any pixel.", examples=[True])
     quality: QualityReport
-    measurements: Measurements | None = Field(
-        default=None, description="Null unless `measurements=true`."
-    )
+    measurements: Measurements | None = Field(None, description="Null unless `measurements=true`.")
 
 
 class RleAnnotation(Annotation):
@@ -190,7 +184,7 @@ class PolygonAnnotation(Annotation):
         "photograph.",
         examples=[[[1.0, 0.0, 2.0, 0.0, 2.0, 2.0, 1.0, 2.0]]],
     )
-    tolerance_px: Distance = Field(
+    tolerance_px: Length = Field(
         description="Farthest that they may lie from the mask's own outline, px.", examples=[1.0]
     )
 
@@ -198,10 +192,10 @@ class PolygonAnnotation(Annotation):
 class BatchLine(Annotation):
     """One photograph's line of a batch: its annotation, and where it stood."""
 
-    index: int = Field(ge=0, description="Position in the request, from 0.", examples=[0])
+    index: Index
 
 
-class Geometry(_Strict):
+class Geometry(Strict):
     """The outline as RFC 7946 has it: exteriors have a positive area in [x, y], holes a negative.
 
     x counts pixels to the right, y downwards, both from the photograph's upper left corner.
@@ -214,7 +208,7 @@ class Geometry(_Strict):
     )
 
 
-class FeatureProperties(_Strict):
+class FeatureProperties(Strict):
     """What is known of the lesion."""
 
     category: Literal["lesion"] = Field(default="lesion", examples=["lesion"])
@@ -222,7 +216,7 @@ class FeatureProperties(_Strict):
     score: Score | None = Field(description="As in the annotation.", examples=[0.87])
 
 
-class Feature(_Strict):
+class Feature(Strict):
     """The lesion."""
 
     type: Literal["Feature"] = Field(default="Feature", examples=["Feature"])
@@ -230,116 +224,29 @@ class Feature(_Strict):
     properties: FeatureProperties
 
 
-class FeatureCollection(_Strict):
+class FeatureCollection(Strict):
     """GeoJSON (RFC 7946) in pixels of the photograph; further members as in `Annotation`."""
 
-    type: Literal["FeatureCollection"] = Field(
-        default="FeatureCollection", examples=["FeatureCollection"]
-    )
+    type: Literal["FeatureCollection"] = Field("FeatureCollection", examples=["FeatureCollection"])
     features: list[Feature] = Field(description="The lesion; empty where none was found.")
-    tolerance_px: Distance = Field(
+    tolerance_px: Length = Field(
         description="Farthest that the polygons may lie from the mask's own outline, px.",
         examples=[1.0],
     )
     image: ImageRef
     model: ModelRef
-    threshold: float = Field(
-        gt=0, lt=1, description="Probability above which a pixel is lesion.", examples=[0.5]
-    )
+    threshold: Threshold
     score: Score | None = Field(examples=[0.87])
     lesion_found: bool = Field(examples=[True])
     quality: QualityReport
     measurements: Measurements | None = Field(default=None)
 
 
-class PairScores(_Strict):
-    """Scores of one pair of masks."""
-
-    index: int = Field(ge=0, description="Position in the request, from 0.", examples=[0])
-    dice: Score = Field(examples=[0.89])
-    jaccard: Score = Field(examples=[0.8])
-    threshold_jaccard: Score = Field(
-        description="Jaccard, or 0 where it is below 0.65 (ISIC 2018 Task 1).", examples=[0.8]
-    )
-    sensitivity: Score = Field(examples=[1.0])
-    specificity: Score = Field(examples=[0.5])
-    accuracy: Score = Field(examples=[0.83])
-    precision: Score = Field(examples=[0.8])
-    hausdorff_95_px: Distance | None = Field(
-        description="95th percentile of the distances between both outlines; null where either "
-        "mask is empty.",
-        examples=[3.2],
-    )
-    assd_px: Distance | None = Field(
-        description="Mean of those distances (average symmetric surface distance).", examples=[1.1]
-    )
-    hausdorff_95_mm: Distance | None = Field(
-        default=None, description="The same in mm; only with `spacing_mm`.", examples=[0.064]
-    )
-    assd_mm: Distance | None = Field(
-        default=None, description="The same in mm; only with `spacing_mm`.", examples=[0.022]
-    )
-
-
-class MeanWithInterval(_Strict):
-    """A mean over images with its 95 % bootstrap interval (2,000 resamples, seed 0)."""
-
-    mean: Distance = Field(examples=[0.87])
-    low: Distance = Field(examples=[0.85])
-    high: Distance = Field(examples=[0.89])
-
-
-class ScoreSummary(_Strict):
-    """Scores of the whole set, by three kinds of mean."""
-
-    n: int = Field(ge=1, description="Number of pairs.", examples=[1])
-    n_distances: int = Field(
-        ge=0,
-        description="Number of pairs that have distances: no mask of them is empty.",
-        examples=[1],
-    )
-    failure_rate: Score = Field(
-        description="Share of pairs with a Jaccard below 0.65.", examples=[0.0]
-    )
-    per_image: dict[str, MeanWithInterval | None] = Field(
-        description="Mean of the images' scores, by metric, and of their distances; null where no "
-        "pair has one.",
-        examples=[
-            {name: {"mean": 0.87, "low": 0.85, "high": 0.89} for name in METRICS}
-            | {"hausdorff_95_px": {"mean": 3.2, "low": 2.9, "high": 3.6}}
-            | {"assd_px": {"mean": 1.1, "low": 1.0, "high": 1.3}}
-        ],
-    )
-    pooled: dict[str, Score] = Field(
-        description="From one table of all pixels, by metric.", examples=[_SCORES]
-    )
-    batch_of_4: dict[str, Score] = Field(
-        description="Each four pairs in a row pooled, then their mean, by metric.",
-        examples=[_SCORES],
-    )
-    intervals: dict[Literal["pooled", "batch_of_4"], dict[str, MeanWithInterval]] = Field(
-        description="95 % intervals of the two means above: images resampled for `pooled`, batches "
-        "for `batch_of_4`.",
-        examples=[{"pooled": {"dice": {"mean": 0.88, "low": 0.86, "high": 0.9}}, "batch_of_4": {}}],
-    )
-
-
-class Evaluation(_Strict):
-    """Scores of every pair and of the set."""
-
-    items: list[PairScores]
-    summary: ScoreSummary
-    model: ModelRef | None = Field(description="Null where the masks were sent, not predicted.")
-    threshold: float | None = Field(
-        description="Null where the masks were sent, not predicted.", examples=[0.5]
-    )
-
-
-class VersionEntry(_Strict):
+class VersionEntry(Strict):
     """One published version."""
 
-    name: str = Field(examples=["lesion-unet"])
-    version: str = Field(examples=["1.1.1"])
+    name: Name
+    version: Version
     aliases: list[str] = Field(description="Names that stand for it.", examples=[["production"]])
     loaded: bool = Field(description="Whether it is in memory now.", examples=[True])
     backend: str | None = Field(
@@ -353,7 +260,7 @@ class VersionEntry(_Strict):
     )
 
 
-class ReloadFailure(_Strict):
+class ReloadFailure(Strict):
     """Why the version that an alias points to is not the one that serves."""
 
     alias: str = Field(examples=["production"])
@@ -370,7 +277,7 @@ class ReloadFailure(_Strict):
     )
 
 
-class VersionList(_Strict):
+class VersionList(Strict):
     """Everything the registry holds, and what serves of it."""
 
     models: list[VersionEntry] = Field(description="Empty while the registry cannot be read.")
@@ -385,22 +292,20 @@ class VersionList(_Strict):
 class VersionDetail(VersionEntry):
     """One published version with its card."""
 
-    sha256: str = Field(
-        pattern="^[0-9a-f]{64}$", description="Of card.json as stored.", examples=[_SHA256]
-    )
+    sha256: Sha256 = Field(description="Of card.json as stored.")
     card: dict[str, Any] = Field(
         description="What it is, what made it, how good it is, what it is for.",
         examples=[{"name": "lesion-unet", "version": "1.1.1", "licence": "CC-BY-NC-4.0"}],
     )
 
 
-class ProbeStatus(_Strict):
+class ProbeStatus(Strict):
     """Answer of a probe."""
 
     status: Literal["ok"] = Field(default="ok", examples=["ok"])
 
 
-class FieldFault(_Strict):
+class FieldFault(Strict):
     """One thing that is wrong with a request."""
 
     place: Literal["query", "path", "body"] = Field(alias="in", examples=["query"])
@@ -408,7 +313,7 @@ class FieldFault(_Strict):
     detail: str = Field(examples=["Input should be less than 1"])
 
 
-class ProblemDetails(_Strict):
+class ProblemDetails(Strict):
     """An error, as RFC 9457 describes it."""
 
     type: str = Field(
@@ -418,14 +323,12 @@ class ProblemDetails(_Strict):
     title: str = Field(examples=["Unreadable image"])
     status: int = Field(ge=400, le=599, examples=[422])
     detail: str | None = Field(
-        default=None,
+        None,
         description="What was found and what was expected.",
         examples=["the JPEG file is truncated or damaged and cannot be decoded"],
     )
     instance: str | None = Field(
-        default=None,
-        description="Path of the route, without its parameters; absent where there is no route.",
-        examples=["/segment"],
+        None, description="Path of the route; absent where there is none.", examples=["/segment"]
     )
     request_id: str = Field(
         description="As in `X-Request-Id`, and in the service's log.", examples=["a1b2c3"]

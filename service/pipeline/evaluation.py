@@ -26,7 +26,7 @@ from service.answers.overlay import draw_overlay
 from service.answers.pictures import encode_picture
 from service.api.multipart import Form
 from service.contract.errors import Fault, InvalidRequestError, TooManyPixelsError
-from service.contract.schemas import Evaluation, PairScores, ScoreSummary
+from service.contract.evaluation import Evaluation, PairScores, ScoreSummary
 from service.pipeline.engine import Engine
 from service.telemetry.prometheus import Stages
 
