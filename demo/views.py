@@ -10,7 +10,7 @@ from PIL import Image
 
 from demo import asking
 from demo.asking import Photograph, Wish
-from demo.pictures import encode_png, is_dicom, outlined, upright, with_probability
+from demo.pictures import encode_png, is_dicom, on_screen, tinted, with_probability
 from service.client import ClientError, Segmentation, VersionList
 
 OUTLINE, PROBABILITY, EXPERT, COMPARE = "Outline", "Probability", "Expert's mask", "Two versions"
@@ -53,7 +53,8 @@ def show(
             elif view == COMPARE:
                 compare(photograph, wish, opacity, versions)
             else:
-                picture = _picture(photograph, found, wish, opacity)
+                base = _outlined(photograph, found, wish)
+                picture = tinted(base, found.mask, opacity=opacity)
                 st.image(picture, width="stretch", alt=_described(found))
         except ClientError as exc:
             asking.explain(exc)
@@ -106,8 +107,7 @@ def probability(photograph: Photograph, found: Segmentation, wish: Wish) -> None
         lambda: asking.client().segment_as(photograph.data, "probability", model=wish.model),
     )
     over = st.slider("Over the photograph", 0, 100, 60, 5, format="%d %%", key="over")
-    base = upright(photograph.data, _shape(found))
-    picture = with_probability(base, grey, opacity=over / 100)
+    picture = with_probability(_outlined(photograph, found, wish), grey, opacity=over / 100)
     st.image(picture, width="stretch", alt="Probability of lesion: dark blue 0, yellow 1.")
     st.caption("Dark blue: surely skin. Grey: undecided. Yellow: surely lesion.")
 
@@ -166,7 +166,8 @@ def compare(photograph: Photograph, wish: Wish, opacity: float, versions: Versio
             name = st.selectbox(f"Version {'AB'[number]}", names, index=start, key=f"side-{number}")
             with st.spinner(f"Asking {name}"):
                 answer = asking.segment(photograph, Wish(name, None, wish.spacing_mm))
-            picture = _picture(photograph, answer, Wish(name), opacity)
+            base = _outlined(photograph, answer, Wish(name))
+            picture = tinted(base, answer.mask, opacity=opacity)
             st.image(picture, width="stretch", alt=f"{name}: {_described(answer)}")
             score = "unknown" if answer.score is None else f"{answer.score:.2f}"
             st.write(
@@ -233,19 +234,18 @@ def _number(value: float) -> str:
     return f"{value:,.{1 if abs(value) >= 100 else 2 if abs(value) >= 10 else 3}f}"
 
 
-def _picture(
-    photograph: Photograph, found: Segmentation, wish: Wish, opacity: float
-) -> Image.Image | bytes:
-    base = upright(photograph.data, _shape(found))
-    if base is None:  # what a browser cannot show (DICOM, 16 bits), the service draws
-        key = ("overlay", photograph.key, wish, found.model.sha256)
-        return asking.once(key, lambda: _made(photograph, wish, "overlay"))
-    return outlined(base, found.mask, opacity=opacity)
+def _outlined(photograph: Photograph, found: Segmentation, wish: Wish) -> Image.Image:
+    """The photograph with the outline, which the service draws: it decodes what a browser cannot.
+
+    Kept at the size of the screen, as a photograph may have 100 times as many pixels.
+    """
+    key = ("overlay", photograph.key, wish, found.model.sha256)
+    return asking.once(key, lambda: on_screen(_made(photograph, wish, "overlay-jpeg")))
 
 
-def _made(photograph: Photograph, wish: Wish, form: str) -> bytes:
+def _made(photograph: Photograph, wish: Wish, format: str) -> bytes:
     return asking.client().segment_as(
-        photograph.data, form, model=wish.model, threshold=wish.threshold
+        photograph.data, format, model=wish.model, threshold=wish.threshold
     )
 
 
@@ -266,11 +266,6 @@ def _reason(reason: object) -> str:
     if isinstance(reason, dict):
         return str(reason.get("detail") or reason.get("code") or reason)
     return str(reason).replace("_", " ")
-
-
-def _shape(found: Segmentation) -> tuple[int, int]:
-    height, width = found.mask.shape
-    return height, width
 
 
 def _described(found: Segmentation) -> str:

@@ -11,17 +11,16 @@ from PIL import Image
 
 from demo.pictures import (
     LINE,
-    RIM,
     encode_png,
     icon,
     is_dicom,
-    outlined,
+    on_screen,
     screen_size,
-    upright,
+    tinted,
     with_probability,
 )
 from tests.conftest import REPOSITORY
-from tests.fixtures.pictures import encode, lesion, turned
+from tests.fixtures.pictures import encode
 
 SKIN = Image.new("RGB", (120, 90), (230, 180, 160))
 
@@ -32,41 +31,21 @@ def square() -> np.ndarray:
     return mask
 
 
-def test_the_outline_runs_along_the_edge_and_the_tint_fills_it() -> None:
-    plain = np.asarray(outlined(SKIN, square(), opacity=0))
-    tinted = np.asarray(outlined(SKIN, square(), opacity=0.5))
-    assert tuple(plain[45, 60]) == (230, 180, 160)
-    between = np.mean([LINE, (230, 180, 160)], axis=0)
-    assert np.allclose(tinted[45, 60], between, atol=1)
-    assert tuple(plain[45, 40]) == tuple(plain[45, 39]) == LINE
-    assert tuple(plain[45, 42]) == tuple(plain[45, 37]) == RIM
-    assert tuple(plain[10, 10]) == tuple(tinted[10, 10]) == (230, 180, 160)
-
-
-@pytest.mark.parametrize("mask", [np.zeros((90, 120), bool), np.ones((90, 120), bool)])
-def test_nothing_and_everything_can_be_outlined(mask: np.ndarray) -> None:
-    picture = np.asarray(outlined(SKIN, mask, opacity=0))
-    assert tuple(picture[45, 60]) == (230, 180, 160)
-    assert (tuple(picture[0, 60]) == LINE) == bool(mask.all())
-
-
-def test_a_photograph_is_shown_upright_and_only_in_the_mask_s_shape() -> None:
-    photograph = lesion(30, 40)
-    for data in (encode(photograph), encode(photograph, "JPEG"), turned(photograph, 6)):
-        picture = upright(data, (30, 40))
-        assert picture is not None
-        assert picture.size == (1200, 900)
-    assert upright(encode(photograph), (40, 30)) is None
-    assert upright(encode(Image.fromarray(np.zeros((30, 40), np.uint16))), (30, 40)) is None
-    assert upright(b"no photograph", (30, 40)) is None
+def test_a_picture_of_the_service_is_scaled_to_the_page_and_the_lesion_tinted() -> None:
+    base = on_screen(encode(SKIN))
+    assert base.size == (1200, 900)
+    tint = np.asarray(tinted(base, square(), opacity=0.5))
+    assert np.allclose(tint[450, 600], np.mean([LINE, (230, 180, 160)], axis=0), atol=1)
+    assert tuple(tint[100, 100]) == (230, 180, 160)
+    assert tinted(base, square(), opacity=0).tobytes() == base.tobytes()
 
 
 def test_probabilities_go_from_dark_blue_to_yellow() -> None:
     grey = encode(Image.fromarray(np.array([[0, 255]], np.uint8)))
-    picture = np.asarray(with_probability(None, grey, opacity=1))
-    assert picture.shape == (600, 1200, 3)
-    assert tuple(picture[300, 0]) == (0, 32, 77)
-    assert tuple(picture[300, -1]) == (255, 234, 70)
+    picture = np.asarray(with_probability(SKIN, grey, opacity=1))
+    assert picture.shape == (90, 120, 3)
+    assert tuple(picture[45, 0]) == (0, 32, 77)
+    assert tuple(picture[45, -1]) == (255, 234, 70)
     assert with_probability(SKIN, grey, opacity=0).getpixel((5, 5)) == (230, 180, 160)
 
 
@@ -104,11 +83,3 @@ def test_the_page_needs_no_torch() -> None:
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
-
-
-def test_a_file_that_the_page_need_not_read_is_left_to_the_service() -> None:
-    gif, huge = io.BytesIO(), io.BytesIO()
-    SKIN.save(gif, "GIF")
-    Image.new("1", (8_000, 7_000)).save(huge, "PNG")
-    assert upright(gif.getvalue(), (90, 120)) is None
-    assert upright(huge.getvalue(), (7_000, 8_000)) is None
