@@ -1,4 +1,4 @@
-"""A segmented photograph as JSON: a COCO annotation, or GeoJSON."""
+"""Describe a segmented image as JSON: a COCO annotation, or GeoJSON."""
 
 import hashlib
 
@@ -21,7 +21,7 @@ from service.pipeline.segmented import Segmented
 
 
 def annotation_of(answer: Segmented, *, polygons: bool = False) -> Annotation:
-    """The COCO annotation, with run lengths or with polygons."""
+    """Return the COCO annotation, with run lengths or with polygons."""
     mask = answer.prediction.mask
     rle = encode_rle(mask)
     area, (x, y, across, down) = area_and_bbox(rle)
@@ -50,7 +50,7 @@ def annotation_of(answer: Segmented, *, polygons: bool = False) -> Annotation:
 
 
 def features_of(answer: Segmented) -> FeatureCollection:
-    """The GeoJSON: one feature, or none where there is no lesion."""
+    """Return the GeoJSON: one feature, or none where there is no lesion."""
     annotation = annotation_of(answer)
     tolerance = _tolerance(answer.query)
     features = []
@@ -58,23 +58,13 @@ def features_of(answer: Segmented) -> FeatureCollection:
         shape = geojson_geometry(polygons_of(answer.prediction.mask, tolerance))
         properties = FeatureProperties(area=annotation.area, score=annotation.score)
         features.append(Feature(geometry=Geometry(**shape), properties=properties))
-    shared = {
-        name: getattr(annotation, name)
-        for name in (
-            "image",
-            "model",
-            "threshold",
-            "score",
-            "lesion_found",
-            "quality",
-            "measurements",
-        )
-    }
-    return FeatureCollection(features=features, tolerance_px=tolerance, **shared)
+    shared = FeatureCollection.model_fields.keys() & Annotation.model_fields.keys()
+    members = {name: getattr(annotation, name) for name in shared - {"tolerance_px"}}
+    return FeatureCollection(features=features, tolerance_px=tolerance, **members)
 
 
 def model_ref(version: LoadedVersion) -> ModelRef:
-    """How an answer names the version that made it."""
+    """Return the reference by which an answer names its version."""
     return ModelRef(name=version.card.name, version=version.card.version, sha256=version.sha256)
 
 

@@ -1,4 +1,4 @@
-"""Answers that are DICOM objects, which only a DICOM photograph can have."""
+"""Encode answers as DICOM objects, which only a DICOM photograph can have."""
 
 from model_core.dicom.derived import Author
 from model_core.dicom.secondary_capture import write_secondary_capture
@@ -10,7 +10,7 @@ from service.pipeline.segmented import Segmented
 
 
 def segmentation_of(answer: Segmented) -> bytes:
-    """The mask as a DICOM segmentation.
+    """Encode the mask as a DICOM segmentation.
 
     Raises:
         InvalidRequestError: the photograph is not DICOM.
@@ -22,7 +22,7 @@ def segmentation_of(answer: Segmented) -> bytes:
 
 
 def capture_of(answer: Segmented) -> bytes:
-    """The photograph with the outline, as a DICOM secondary capture.
+    """Encode the photograph with the outline as a DICOM secondary capture.
 
     Raises:
         InvalidRequestError: the photograph is not DICOM.
@@ -40,9 +40,9 @@ def _author(answer: Segmented) -> Author:
     return Author(card.name, card.version, answer.version.sha256, threshold)
 
 
-def _refuse_others(answer: Segmented, form: str) -> None:
+def _refuse_others(answer: Segmented, format: str) -> None:
     kind = sniff(answer.data)
     if kind != "DICOM":
-        found = f"a {kind} file has none; ask for png, rle or another form"
-        detail = f"{form} belongs to the patient and study of a DICOM photograph, {found}"
+        other = f"a {kind} file has none; ask for png, rle or another format"
+        detail = f"{format} belongs to the patient and study of a DICOM photograph, {other}"
         raise InvalidRequestError(Fault("format", detail, place="query"))

@@ -1,8 +1,10 @@
-"""What a segmented photograph becomes on its way out: a file of one form, or several in a ZIP."""
+"""Encode a segmented image as a file of one format, or as several in a ZIP."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from functools import partial
+from typing import Literal, NamedTuple
 
+from model_core.arrays import Image
 from model_core.masks.outline import draw_outline
 from model_core.masks.png import encode_mask
 from model_core.registry.registry import LoadedVersion
@@ -14,17 +16,19 @@ from service.contract.queries import AnswerFormat, MaskFormat
 from service.pipeline.segmented import Segmented
 from service.telemetry.prometheus import Stages
 
+PNG = "image/png"
+JSON = "application/json"
 ZIP = "application/zip"
 DICOM = "application/dicom"
 
 
-class Form(NamedTuple):
-    """One form that an answer can have.
+class FileFormat(NamedTuple):
+    """One format of an answer.
 
     Attributes:
         media_type: Of the file.
         file: Its name within a ZIP; never anything of the caller's.
-        encode: Makes it.
+        encode: Makes the file's bytes.
     """
 
     media_type: str
@@ -32,64 +36,58 @@ class Form(NamedTuple):
     encode: Callable[[Segmented], bytes]
 
 
-def _outlined(answer: Segmented) -> bytes:
-    return encode_picture(draw_outline(answer.photograph(), answer.prediction.mask))
+def _annotation(answer: Segmented, *, polygons: bool = False) -> bytes:
+    return annotation_of(answer, polygons=polygons).model_dump_json().encode()
 
 
-def _outlined_jpeg(answer: Segmented) -> bytes:
-    return encode_jpeg(draw_outline(answer.photograph(), answer.prediction.mask))
+def _features(answer: Segmented) -> bytes:
+    return features_of(answer).model_dump_json().encode()
+
+
+def _mask(answer: Segmented, *, bits: Literal[1, 8] = 8) -> bytes:
+    return encode_mask(answer.prediction.mask, bits=bits)
+
+
+def _outlined(answer: Segmented, *, encode: Callable[[Image], bytes] = encode_picture) -> bytes:
+    return encode(draw_outline(answer.photograph(), answer.prediction.mask))
 
 
 def _probability(answer: Segmented) -> bytes:
     return encode_probability(answer.prediction.probability(), answer.query.bits or 8)
 
 
-FORMS: Mapping[MaskFormat, Form] = {
-    "png": Form("image/png", "mask.png", lambda answer: encode_mask(answer.prediction.mask)),
-    "png1": Form(
-        "image/png", "mask-1bit.png", lambda answer: encode_mask(answer.prediction.mask, bits=1)
-    ),
-    "rle": Form(
-        "application/json",
-        "annotation.json",
-        lambda answer: annotation_of(answer).model_dump_json().encode(),
-    ),
-    "polygon": Form(
-        "application/json",
-        "polygons.json",
-        lambda answer: annotation_of(answer, polygons=True).model_dump_json().encode(),
-    ),
-    "geojson": Form(
-        "application/geo+json",
-        "lesion.geojson",
-        lambda answer: features_of(answer).model_dump_json().encode(),
-    ),
-    "overlay": Form("image/png", "overlay.png", _outlined),
-    "overlay-jpeg": Form("image/jpeg", "overlay.jpg", _outlined_jpeg),
-    "probability": Form("image/png", "probability.png", _probability),
-    "dicom-seg": Form(DICOM, "segmentation.dcm", segmentation_of),
-    "dicom-sc": Form(DICOM, "outlined.dcm", capture_of),
+FORMATS: Mapping[MaskFormat, FileFormat] = {
+    "png": FileFormat(PNG, "mask.png", _mask),
+    "png1": FileFormat(PNG, "mask-1bit.png", partial(_mask, bits=1)),
+    "rle": FileFormat(JSON, "annotation.json", _annotation),
+    "polygon": FileFormat(JSON, "polygons.json", partial(_annotation, polygons=True)),
+    "geojson": FileFormat("application/geo+json", "lesion.geojson", _features),
+    "overlay": FileFormat(PNG, "overlay.png", _outlined),
+    "overlay-jpeg": FileFormat("image/jpeg", "overlay.jpg", partial(_outlined, encode=encode_jpeg)),
+    "probability": FileFormat(PNG, "probability.png", _probability),
+    "dicom-seg": FileFormat(DICOM, "segmentation.dcm", segmentation_of),
+    "dicom-sc": FileFormat(DICOM, "outlined.dcm", capture_of),
 }
 
 
-def encode_answer(answer: Segmented, form: AnswerFormat) -> bytes:
-    """The file of one form, or a ZIP of all that the caller wants included."""
-    return zip_of(files_of(answer)) if form == "zip" else FORMS[form].encode(answer)
+def encode_answer(answer: Segmented, format: AnswerFormat) -> bytes:
+    """Encode the file of one format, or a ZIP of all that the caller wants included."""
+    return zip_of(files_of(answer)) if format == "zip" else FORMATS[format].encode(answer)
 
 
 def files_of(answer: Segmented) -> dict[str, bytes]:
-    """The files that the caller wants in a ZIP, by name."""
-    forms = [FORMS[name] for name in answer.query.included]
-    return {form.file: form.encode(answer) for form in forms}
+    """Encode the files that the caller wants in a ZIP, by name."""
+    formats = [FORMATS[name] for name in answer.query.included]
+    return {format.file: format.encode(answer) for format in formats}
 
 
-def media_type_of(form: AnswerFormat) -> str:
-    """The `Content-Type` of a form."""
-    return ZIP if form == "zip" else FORMS[form].media_type
+def media_type_of(format: AnswerFormat) -> str:
+    """Return the `Content-Type` of a format."""
+    return ZIP if format == "zip" else FORMATS[format].media_type
 
 
 def version_headers(version: LoadedVersion) -> dict[str, str]:
-    """Name the version and the engine that answered."""
+    """Return the headers that name the version and the engine that answered."""
     return {
         "X-Model-Version": version.label,
         "X-Model-Digest": version.sha256,
@@ -98,5 +96,5 @@ def version_headers(version: LoadedVersion) -> dict[str, str]:
 
 
 def model_headers(version: LoadedVersion, stages: Stages) -> dict[str, str]:
-    """Name the version and the engine that answered, and where the time went."""
+    """Return the same headers, and the time spent in each stage."""
     return {**version_headers(version), "Server-Timing": stages.header()}

@@ -1,11 +1,10 @@
-"""What an answer says beside the mask: measurements, and whether to trust it."""
+"""Describe a lesion beside its mask: measurements, and whether to trust them."""
 
 from dataclasses import asdict
-from typing import Any
 
 from model_core.decimals import parse_spacing
 from model_core.images.lab import colour_spread
-from model_core.masks.measurements import Shape, measure
+from model_core.masks.measurements import measure
 from model_core.predictor import Prediction
 from model_core.scores.distances import PIXELS
 from service.contract.schemas import Measurements, QualityReport, UncertainBand
@@ -16,7 +15,7 @@ _LENGTHS = ("perimeter", "equivalent_diameter", "feret_diameter", "bbox")
 
 
 def measurements_of(answer: Segmented) -> Measurements:
-    """All measurements, in mm too where the caller or a DICOM photograph gives a spacing."""
+    """Return all measurements, in mm too where the caller or a DICOM photograph gives a spacing."""
     text, own = answer.query.spacing_mm, answer.prediction.geometry.spacing_mm
     spacing = own if text is None else parse_spacing(text)
     mask = answer.prediction.mask
@@ -29,19 +28,15 @@ def measurements_of(answer: Segmented) -> Measurements:
         colour_spread=_spread(answer.prediction),
         **{f"{name}_px": getattr(px, name, None) for name in _LENGTHS},
         **{f"{name}_mm": getattr(mm, name, None) for name in _LENGTHS},
-        **_unitless(mm or px),
+        **{name: getattr(mm or px, name, None) for name in _UNITLESS},
     )
 
 
 def quality_of(answer: Segmented) -> QualityReport:
-    """Advice, reasons and uncertainty."""
-    found = answer.prediction.quality(answer.version.card.accept_score)
-    band = None if found.band is None else UncertainBand(**asdict(found.band))
-    return QualityReport(advice=found.advice, reasons=found.reasons, uncertainty=band)
-
-
-def _unitless(shape: Shape | None) -> dict[str, Any]:
-    return {name: getattr(shape, name, None) for name in _UNITLESS}
+    """Return advice, reasons and uncertainty of a mask."""
+    quality = answer.prediction.quality(answer.version.card.accept_score)
+    band = None if quality.band is None else UncertainBand(**asdict(quality.band))
+    return QualityReport(advice=quality.advice, reasons=quality.reasons, uncertainty=band)
 
 
 def _spread(prediction: Prediction) -> float | None:

@@ -1,4 +1,4 @@
-"""ZIP archives written entry by entry, so that each can leave as soon as it is there."""
+"""Write ZIP archives entry by entry, so that each entry can be sent at once."""
 
 import io
 import zipfile
@@ -13,20 +13,20 @@ _PACKED = (".png", ".jpg")
 
 
 def zip_of(files: Mapping[str, bytes]) -> bytes:
-    """A whole archive of some files, by name."""
+    """Return a whole archive of files, by name."""
     archive = ZipStream()
     return b"".join(archive.add(name, data) for name, data in files.items()) + archive.close()
 
 
 class ZipStream:
-    """An archive that is written while it is sent."""
+    """An archive that is sent while it is written."""
 
     def __init__(self) -> None:
         self._sink = _Sink()
         self._archive = zipfile.ZipFile(self._sink, "w")
 
     def add(self, name: str, data: bytes) -> bytes:
-        """Add a file; returns the bytes of the archive that are ready by now."""
+        """Add a file and return the bytes of the archive that can be sent now."""
         entry = zipfile.ZipInfo(name, _EPOCH)
         entry.create_system, entry.external_attr = _UNIX, _READABLE
         entry.compress_type = zipfile.ZIP_DEFLATED
@@ -36,7 +36,7 @@ class ZipStream:
         return self._sink.take()
 
     def close(self) -> bytes:
-        """The last bytes of the archive: its directory."""
+        """Return the last bytes of the archive: its directory."""
         self._archive.close()
         return self._sink.take()
 

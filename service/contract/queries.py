@@ -103,7 +103,7 @@ class PolygonQuery(AnnotationQuery):
 
 
 class AnswerQuery(PolygonQuery):
-    """What an answer holds, beside its form; each only where that form has it."""
+    """Parameters of an answer's content; each only with the formats that have it."""
 
     bits: Literal[8, 16] | None = Field(
         default=None,
@@ -113,7 +113,7 @@ class AnswerQuery(PolygonQuery):
     include: str | None = Field(
         default=None,
         max_length=200,
-        description="Forms within the ZIP, with commas between. Only with `zip`; by default "
+        description="Formats within the ZIP, with commas between. Only with `zip`; by default "
         "`png,rle`.",
         examples=["png,rle,overlay"],
     )
@@ -129,15 +129,15 @@ class AnswerQuery(PolygonQuery):
         names = [] if value is None else value.split(",")
         unknown = [name for name in names if name not in _FORMATS]
         if unknown or len(set(names)) < len(names):
-            found = f"{len(unknown)} that is no form" if unknown else "a form twice"
+            found = f"{len(unknown)} that is no format" if unknown else "a format twice"
             raise ValueError(f"found {found}, expected some of {','.join(_FORMATS)}")
         return value
 
     @property
     def included(self) -> list[MaskFormat]:
-        """The forms within a ZIP, in order."""
-        wanted = ("png,rle" if self.include is None else self.include).split(",")
-        return [name for name in _FORMATS if name in wanted]
+        """The formats within a ZIP, in order."""
+        names = ("png,rle" if self.include is None else self.include).split(",")
+        return [name for name in _FORMATS if name in names]
 
 
 class SegmentQuery(AnswerQuery):
@@ -155,28 +155,28 @@ class SegmentQuery(AnswerQuery):
     )
 
 
-def misplaced(query: AnswerQuery, form: AnswerFormat | Literal["ndjson"]) -> list[Fault]:
-    """The parameters that the form of the answer has no use for.
+def misplaced(query: AnswerQuery, format: AnswerFormat | Literal["ndjson"]) -> list[Fault]:
+    """Return a fault for each parameter that the format of the answer has no use for.
 
     Args:
-        query: The caller's wishes.
-        form: What `format`, or else `Accept`, came to.
+        query: Parameters of the request.
+        format: As `format`, or else `Accept`, asks for it.
     """
-    forms: set[str] = set(query.included) if form == "zip" else {form}
-    if form == "ndjson":  # each line is one
-        forms = {"rle"}
+    formats: set[str] = set(query.included) if format == "zip" else {format}
+    if format == "ndjson":  # each line is one
+        formats = {"rle"}
     needs: dict[str, set[str]] = {
         "tolerance_px": {"polygon", "geojson"},
         "bits": {"probability"},
         "measurements": {"rle", "polygon", "geojson"},
     }
     faults = [
-        Fault(name, f"only with {' or '.join(sorted(users))}, found {form}", place="query")
+        Fault(name, f"only with {' or '.join(sorted(users))}, found {format}", place="query")
         for name, users in needs.items()
-        if getattr(query, name) not in (None, False) and not users & forms
+        if getattr(query, name) not in (None, False) and not users & formats
     ]
-    if query.include is not None and form != "zip":
-        faults.append(Fault("include", f"only with zip, found {form}", place="query"))
+    if query.include is not None and format != "zip":
+        faults.append(Fault("include", f"only with zip, found {format}", place="query"))
     if query.spacing_mm is not None and not query.measurements:
         faults.append(Fault("spacing_mm", "only with measurements=true", place="query"))
     return faults

@@ -112,7 +112,7 @@ def test_a_photograph_without_patient_and_study_gets_no_dicom_object(
     problem = assert_problem(response, 422, "invalid-request")
     assert problem.detail == (
         f"format: {form} belongs to the patient and study of a DICOM photograph, "
-        "a PNG file has none; ask for png, rle or another form"
+        "a PNG file has none; ask for png, rle or another format"
     )
 
 
