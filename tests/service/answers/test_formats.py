@@ -244,9 +244,9 @@ WRONG = [
     pytest.param(
         "format=rle&measurements=true&spacing_mm=1", "spacing_mm", "height and width", id="one side"
     ),
-    pytest.param("format=zip&include=", "include", "1 that is no form", id="nothing"),
-    pytest.param("format=zip&include=png,zip", "include", "1 that is no form", id="zip in zip"),
-    pytest.param("format=zip&include=png,png", "include", "a form twice", id="twice"),
+    pytest.param("format=zip&include=", "include", "1 that is no format", id="nothing"),
+    pytest.param("format=zip&include=png,zip", "include", "1 that is no format", id="zip in zip"),
+    pytest.param("format=zip&include=png,png", "include", "a format twice", id="twice"),
 ]
 
 
