@@ -28,7 +28,6 @@ from service.contract.openapi import (
     MODEL_HEADERS,
     answers,
     file_field,
-    json_or_png,
     problems,
 )
 from service.contract.queries import EvaluateQuery, EvaluationFormat, ScoresQuery
@@ -82,7 +81,12 @@ _ERRORS = (
     summary="Score masks against experts' masks",
     response_class=Response,
     responses={
-        200: json_or_png("Scores, or the picture of one pair.", Evaluation),
+        200: answers(
+            "Scores, or the picture of one pair.",
+            # The first is what /docs asks for.
+            {"application/json": Evaluation, "image/png": "PNG file."},
+            headers=MODEL_HEADERS,
+        ),
         **problems(*_ERRORS, NotAcceptableError),
     },
     openapi_extra={"requestBody": _BODY},

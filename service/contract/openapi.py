@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI derives from the routes, and what it cannot."""
+"""Make the OpenAPI document: what FastAPI derives from the routes, and what it cannot."""
 
 import json
 from collections.abc import Mapping
@@ -104,49 +104,42 @@ _MODELS = (
 _REFS = "#/components/schemas/{model}"
 _REQUEST_ID = "0f3c1e6a9d7b4c2f8a5e6d7c8b9a0f1e"
 
+
+def _header(description: str, example: str | int) -> Json:
+    kind = "string" if isinstance(example, str) else "integer"
+    return {"description": description, "schema": {"type": kind}, "example": example}
+
+
 REQUEST_ID_HEADER: Json = {
-    "X-Request-Id": {
-        "description": "The caller's own where it is 1 to 64 of A-Z a-z 0-9 . _ -, else a new one.",
-        "schema": {"type": "string"},
-        "example": _REQUEST_ID,
-    }
+    "X-Request-Id": _header(
+        "The caller's own where it is 1 to 64 of A-Z a-z 0-9 . _ -, else a new one.", _REQUEST_ID
+    )
 }
 MODEL_HEADERS: Json = {
     **REQUEST_ID_HEADER,
-    "X-Model-Version": {
-        "description": "The version that answered.",
-        "schema": {"type": "string"},
-        "example": "lesion-unet@1.1.1",
-    },
-    "X-Model-Digest": {
-        "description": "SHA-256 of the version's card, which lists the hash of each of its files.",
-        "schema": {"type": "string"},
-        "example": "b9dc72d0c4b1e6f5a3928170fedcba98765432100123456789abcdef01234567",
-    },
-    "X-Backend": {
-        "description": "Library, device and precision that ran the network.",
-        "schema": {"type": "string"},
-        "example": "pytorch-cpu-fp32",
-    },
-    "Server-Timing": {
-        "description": "Time spent in each stage, ms.",
-        "schema": {"type": "string"},
-        "example": "decode;dur=3.1, queue;dur=0.2, infer;dur=20.4, encode;dur=2.9",
-    },
+    "X-Model-Version": _header("The version that answered.", "lesion-unet@1.1.1"),
+    "X-Model-Digest": _header(
+        "SHA-256 of the version's card, which lists the hash of each of its files.",
+        "b9dc72d0c4b1e6f5a3928170fedcba98765432100123456789abcdef01234567",
+    ),
+    "X-Backend": _header("Library, device and precision that ran the network.", "pytorch-cpu-fp32"),
+    "Server-Timing": _header(
+        "Time spent in each stage, ms.",
+        "decode;dur=3.1, queue;dur=0.2, infer;dur=20.4, encode;dur=2.9",
+    ),
 }
 SEGMENT_HEADERS: Json = {
     **MODEL_HEADERS,
-    "X-Predicted-Jaccard": {
-        "description": "Jaccard with an expert's mask to expect of this one, 0 to 1; absent where "
-        "the version is not calibrated.",
-        "schema": {"type": "string"},
-        "example": "0.8712",
-    },
+    "X-Predicted-Jaccard": _header(
+        "Jaccard with an expert's mask to expect of this one, 0 to 1; absent where the version is "
+        "not calibrated.",
+        "0.8712",
+    ),
 }
 
 
 def problems(*errors: type[SegmentationError]) -> dict[int | str, Json]:
-    """The `responses` of a route that may raise these errors, or fail unforeseen."""
+    """Return the `responses` of a route that may raise these errors, or fail unexpectedly."""
     responses: dict[int | str, Json] = {}
     for problem in dict.fromkeys([*(PROBLEMS[error] for error in errors), INTERNAL]):
         response = responses.setdefault(problem.status, _problem_response(problem))
@@ -157,19 +150,10 @@ def problems(*errors: type[SegmentationError]) -> dict[int | str, Json]:
     return responses
 
 
-def json_or_png(description: str, model: type[BaseModel], *, headers: Json = MODEL_HEADERS) -> Json:
-    """The 200 response of a route that answers with JSON, or with a picture if asked to."""
-    content: dict[str, str | type[BaseModel]] = {
-        "application/json": model,  # the first is what /docs asks for
-        "image/png": "PNG file.",
-    }
-    return answers(description, content, headers=headers)
-
-
 def answers(
     description: str, content: Mapping[str, str | type[BaseModel]], *, headers: Json
 ) -> Json:
-    """The 200 response of a route, by media type: a JSON model, or what kind of file it is."""
+    """Return the 200 response of a route, by media type: a JSON model, or the kind of a file."""
     return {
         "description": description,
         "headers": headers,
@@ -183,7 +167,7 @@ def answers(
 
 
 def batch_answers() -> Json:
-    """The 200 response of a batch: lines that are annotations or problems, or a ZIP."""
+    """Return the 200 response of a batch: lines that are annotations or problems, or a ZIP."""
     names = (BatchLine.__name__, BatchProblem.__name__)
     lines = {
         "type": "string",
@@ -204,12 +188,12 @@ def batch_answers() -> Json:
 
 
 def file_field(description: str) -> Json:
-    """Schema of a file in a form, or as a whole body."""
+    """Return the schema of a file in a form, or as a whole body."""
     return {"type": "string", "format": "binary", "description": description}
 
 
 def document(app: FastAPI) -> Json:
-    """The OpenAPI document of an app, with an example for every answer; made once."""
+    """Return the OpenAPI document of an app, with an example for every answer; made once."""
     if app.openapi_schema is None:
         schema = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes
@@ -218,15 +202,16 @@ def document(app: FastAPI) -> Json:
         _, more = models_json_schema(models, ref_template=_REFS)  # type: ignore[arg-type]
         schemas = schema["components"]["schemas"] | more["$defs"]
         schema["components"]["schemas"] = dict(sorted(schemas.items()))
-        _drop_nulls(schema["paths"])
-        _add_callers(schema["paths"], optional=app.state.doorkeeper.keys is None)
-        _add_examples(schema["paths"], schemas)
+        operations = [operation for path in schema["paths"].values() for operation in path.values()]
+        _drop_nulls(operations)
+        _add_callers(operations, optional=app.state.doorkeeper.keys is None)
+        _add_examples(operations, schemas)
         app.openapi_schema = schema
     return app.openapi_schema
 
 
 def example_of(schema: Json, schemas: Json) -> Any:
-    """The example of a schema, put together from those of its fields.
+    """Return the example of a schema, put together from those of its fields.
 
     Args:
         schema: JSON schema of a component or of a part of one.
@@ -246,9 +231,9 @@ def example_of(schema: Json, schemas: Json) -> Any:
     return example_of(schema["anyOf"][0], schemas)
 
 
-def _drop_nulls(paths: Json) -> None:
-    """Say of optional parameters what they are: a query has no null, only absence."""
-    for operation in (operation for path in paths.values() for operation in path.values()):
+def _drop_nulls(operations: list[Json]) -> None:
+    """Give optional parameters their own type alone: a query has no null, only absence."""
+    for operation in operations:
         for parameter in operation.get("parameters", []):
             schema = parameter["schema"]
             options = [kind for kind in schema.get("anyOf", []) if kind != {"type": "null"}]
@@ -257,23 +242,19 @@ def _drop_nulls(paths: Json) -> None:
                 schema.update(options[0])
 
 
-def _add_callers(paths: Json, *, optional: bool) -> None:
-    """Say of every guarded operation how it refuses callers, and whether it wants a key here."""
-    guarded = [
-        operation
-        for path in paths.values()
-        for operation in path.values()
-        if "security" in operation
-    ]
-    for operation in guarded:
+def _add_callers(operations: list[Json], *, optional: bool) -> None:
+    """Add to every guarded operation how it refuses callers, and whether it wants a key here."""
+    for operation in operations:
+        if "security" not in operation:
+            continue
         for status, response in problems(*CALLER_ERRORS).items():
             operation["responses"].setdefault(str(status), response)
         if optional:
             operation["security"].append({})
 
 
-def _add_examples(paths: Json, schemas: Json) -> None:
-    for operation in (operation for path in paths.values() for operation in path.values()):
+def _add_examples(operations: list[Json], schemas: Json) -> None:
+    for operation in operations:
         for response in operation["responses"].values():
             response.setdefault("headers", REQUEST_ID_HEADER)
             for media in response.get("content", {}).values():
@@ -290,17 +271,12 @@ def _problem_response(problem: Problem) -> Json:
         },
     }
     if problem.status in (401, 403):
-        response["headers"]["WWW-Authenticate"] = {
-            "description": "As RFC 6750.",
-            "schema": {"type": "string"},
-            "example": 'Bearer realm="lesion-segmentation"',
-        }
+        realm = 'Bearer realm="lesion-segmentation"'
+        response["headers"]["WWW-Authenticate"] = _header("As RFC 6750.", realm)
     if problem.retry_after_s is not None:
-        response["headers"]["Retry-After"] = {
-            "description": "Try again after as many seconds.",
-            "schema": {"type": "integer"},
-            "example": problem.retry_after_s,
-        }
+        response["headers"]["Retry-After"] = _header(
+            "Try again after as many seconds.", problem.retry_after_s
+        )
     return response
 
 
