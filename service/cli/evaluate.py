@@ -1,4 +1,4 @@
-"""`lesion evaluate`: scores of photographs or masks against experts' masks, pair or folder.
+"""`lesion evaluate`: score photographs or masks against experts' masks, pair or folder.
 
 The service segments photographs one by one, so that a bad file costs only its own pair. Each mask
 is scored here as it comes, by the functions of `/evaluate`: a set may have any number of pairs, and
@@ -8,8 +8,7 @@ no limit on a request can end hours of work without a score.
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,15 +21,13 @@ from model_core.masks.png import decode_mask
 from model_core.scores.metrics import ImageScores, score_image
 from model_core.scores.summary import summarise
 from service.cli.files import MASK_TYPES, MASKS, PHOTOGRAPHS, UsageError, find_files, pair_up, shown
-from service.cli.segment import Outcome, exit_code, explained
+from service.cli.segment import Outcome, exit_code, explained, run_jobs
 from service.client import (
     Client,
-    ClientError,
     Evaluation,
     ModelRef,
     PairScores,
     ScoreSummary,
-    Segmentation,
 )
 
 _MAX_PIXELS = 2**28
@@ -61,11 +58,28 @@ def evaluate(args: Namespace, client: Client) -> int:
         UsageError: no pair is left.
     """
     others = find_files([args.image or args.pred], PHOTOGRAPHS if args.image else MASKS)
+
+    def score(other: Path, truth_file: Path) -> _Scored | Outcome:
+        try:
+            truth = _load_mask(truth_file)
+        except (OSError, InputError) as exc:
+            return Outcome(truth_file, problem=explained(exc), error=exc)
+        model = None
+        if args.image:
+            answer = client.segment(other, threshold=args.threshold, model=args.model)
+            pred, model = answer.mask, answer.model
+        else:
+            pred = _load_mask(other, truth.shape)
+        if truth.shape != pred.shape:
+            return Outcome(other, problem=f"is {pred.shape}, its truth is {truth.shape}")
+        return _Scored(other, score_image(truth, pred, spacing_mm=args.spacing_mm), model)
+
     pairs, alone = pair_up(others, find_files([args.truth], MASKS))
     failed = [Outcome(file, problem="has no partner of the same name") for file in alone]
     scored: list[_Scored] = []
     with tqdm(total=len(pairs), desc="evaluate", unit="pair", disable=args.json or None) as bar:
-        for result in _score_all(args, client, pairs):
+        photographs, truths = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        for result in run_jobs(args.jobs, score, photographs, truths):
             if isinstance(result, _Scored):
                 scored.append(result)
             else:
@@ -77,41 +91,17 @@ def evaluate(args: Namespace, client: Client) -> int:
         if exit_code(failed) == 3:
             return 3
         raise UsageError("no pair of files can be scored")
-    found = _evaluation([pair.scores for pair in scored])
+    evaluation = _evaluation([pair.scores for pair in scored])
     models = list(dict.fromkeys(pair.model for pair in scored if pair.model))
     if args.json:
-        print(json.dumps(_report(found, scored, models, failed)))
+        print(json.dumps(_report(evaluation, scored, models, failed)))
     else:
-        print(_table(found, scored, models))
+        print(_table(evaluation, scored, models))
     return exit_code(failed)
 
 
-def _score_all(
-    args: Namespace, client: Client, pairs: Sequence[tuple[Path, Path]]
-) -> Iterator[_Scored | Outcome]:
-    def one(files: tuple[Path, Path]) -> _Scored | Outcome:
-        other, truth_file = files
-        culprit = truth_file
-        try:
-            truth = _load_mask(truth_file)
-            culprit = other
-            found: Segmentation | None = None
-            if args.image:
-                found = client.segment(other, threshold=args.threshold, model=args.model)
-            pred = found.mask if found else _load_mask(other, truth.shape)
-        except (ClientError, OSError, InputError) as exc:
-            return Outcome(culprit, problem=explained(exc), error=exc)
-        if truth.shape != pred.shape:
-            return Outcome(other, problem=f"is {pred.shape}, its truth is {truth.shape}")
-        scores = score_image(truth, pred, spacing_mm=args.spacing_mm)
-        return _Scored(other, scores, found.model if found else None)
-
-    with ThreadPoolExecutor(args.jobs) as pool:
-        yield from pool.map(one, pairs)
-
-
 def _evaluation(scores: Sequence[ImageScores]) -> Evaluation:
-    """What `/evaluate` would answer for the masks."""
+    """Return what `/evaluate` would answer for the masks."""
     return Evaluation(
         items=[
             PairScores.model_validate({"index": i, **score.metrics, **score.distances})
@@ -131,21 +121,24 @@ def _load_mask(path: Path, shape: tuple[int, int] | None = None) -> Mask:
 
 
 def _report(
-    found: Evaluation, scored: Sequence[_Scored], models: list[ModelRef], failed: Sequence[Outcome]
+    evaluation: Evaluation,
+    scored: Sequence[_Scored],
+    models: list[ModelRef],
+    failed: Sequence[Outcome],
 ) -> dict[str, object]:
-    """An answer as the service's own, with the files' names beside it."""
+    """Return an answer as the service's own, with the files' names added."""
     return {
-        **found.model_dump(mode="json", exclude_unset=True),
+        **evaluation.model_dump(mode="json", exclude_unset=True),
         "files": [str(pair.other) for pair in scored],
         "models": [model.model_dump() for model in models],
         "failed": [outcome.as_json() for outcome in failed],
     }
 
 
-def _table(found: Evaluation, scored: Sequence[_Scored], models: list[ModelRef]) -> str:
-    summary = found.summary
+def _table(evaluation: Evaluation, scored: Sequence[_Scored], models: list[ModelRef]) -> str:
+    summary = evaluation.summary
     lines = [_row("", list(_COLUMNS.values()))]
-    for item, pair in zip(found.items, scored, strict=True):
+    for item, pair in zip(evaluation.items, scored, strict=True):
         lines.append(_row(shown(pair.other.name), [getattr(item, name) for name in _COLUMNS]))
     for label, part in (("mean", "mean"), ("95 % from", "low"), ("95 % to", "high")):
         means = [summary.per_image.get(name) for name in _COLUMNS]

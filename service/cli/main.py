@@ -68,68 +68,47 @@ def _parser() -> argparse.ArgumentParser:
         "3 the service did not answer, or not to this caller.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    segmenting = _command(commands, "segment", "Save the mask of each photograph as a file.")
-    segmenting.set_defaults(run=segment)
-    segmenting.add_argument("files", nargs="+", type=Path, metavar="FILE", help="or a folder")
-    segmenting.add_argument(
-        "--out", required=True, type=Path, metavar="DIR", help="folder for the results"
-    )
-    segmenting.add_argument(
-        "--format", choices=SUFFIXES, default="png", help="of the results (default: png)"
-    )
-    segmenting.add_argument(
-        "--overwrite", action="store_true", help="replace results that exist already"
-    )
-    scoring = _command(commands, "evaluate", "Score photographs or masks against experts' masks.")
-    scoring.set_defaults(run=evaluate)
-    either = scoring.add_mutually_exclusive_group(required=True)
+    text = "Save the mask of each photograph as a file."
+    command = commands.add_parser("segment", help=text, description=text)
+    command.set_defaults(run=segment)
+    add = command.add_argument
+    add("files", nargs="+", type=Path, metavar="FILE", help="or a folder")
+    add("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
+    add("--format", choices=SUFFIXES, default="png", help="of the results (default: png)")
+    add("--overwrite", action="store_true", help="replace results that exist already")
+    _add_shared(command)
+    text = "Score photographs or masks against experts' masks."
+    command = commands.add_parser("evaluate", help=text, description=text)
+    command.set_defaults(run=evaluate)
+    either = command.add_mutually_exclusive_group(required=True)
     either.add_argument("--image", type=Path, metavar="PATH", help="a photograph or a folder")
-    either.add_argument(
-        "--pred", type=Path, metavar="PATH", help="a mask by any model, or a folder of them"
-    )
-    scoring.add_argument(
-        "--truth", required=True, type=Path, metavar="PATH", help="the expert's mask, or a folder"
-    )
-    scoring.add_argument(
-        "--spacing-mm",
-        type=_spacing,
-        metavar="ROW,COL",
-        help="height and width of a pixel, mm: adds distances in mm",
-    )
+    text = "a mask by any model, or a folder of them"
+    either.add_argument("--pred", type=Path, metavar="PATH", help=text)
+    add = command.add_argument
+    text = "the expert's mask, or a folder"
+    add("--truth", required=True, type=Path, metavar="PATH", help=text)
+    text = "height and width of a pixel, mm: adds distances in mm"
+    add("--spacing-mm", type=_spacing, metavar="ROW,COL", help=text)
+    _add_shared(command)
     return parser
 
 
-def _command(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=text, description=text)
-    parser.add_argument(
-        "--url",
-        default=os.environ.get(_URL, DEFAULT_URL),
-        help=f"address of the service (default: ${_URL}, or {DEFAULT_URL})",
-    )
-    parser.add_argument(
-        "--key", help=f"API key; better in ${_KEY}, where no other user of the machine sees it"
-    )
-    parser.add_argument("--model", help="version or alias (default: the production version)")
-    parser.add_argument(
-        "--threshold", type=decimal, help="probability above which a pixel is lesion, 0 to 1"
-    )
-    parser.add_argument(
-        "--jobs", type=_jobs, default=4, metavar="N", help="files under way at a time (default: 4)"
-    )
-    parser.add_argument(
-        "--timeout", type=_seconds, default=30.0, metavar="S", help="longest wait, s (default: 30)"
-    )
-    parser.add_argument(
-        "--attempts",
-        type=_jobs,
-        default=4,
-        metavar="N",
-        help="times to ask a service that is busy or away (default: 4)",
-    )
-    parser.add_argument("--json", action="store_true", help="results as JSON on standard output")
-    return parser
+def _add_shared(command: argparse.ArgumentParser) -> None:
+    """Add the options that both commands have."""
+    add = command.add_argument
+    text = f"address of the service (default: ${_URL}, or {DEFAULT_URL})"
+    add("--url", default=os.environ.get(_URL, DEFAULT_URL), help=text)
+    add("--key", help=f"API key; better in ${_KEY}, where no other user of the machine sees it")
+    add("--model", help="version or alias (default: the production version)")
+    text = "probability above which a pixel is lesion, 0 to 1"
+    add("--threshold", type=decimal, help=text)
+    text = "files under way at a time (default: 4)"
+    add("--jobs", type=_jobs, default=4, metavar="N", help=text)
+    text = "longest wait, s (default: 30)"
+    add("--timeout", type=_seconds, default=30.0, metavar="S", help=text)
+    text = "times to ask a service that is busy or away (default: 4)"
+    add("--attempts", type=_jobs, default=4, metavar="N", help=text)
+    add("--json", action="store_true", help="results as JSON on standard output")
 
 
 def _jobs(text: str) -> int:

@@ -1,20 +1,20 @@
-"""`lesion segment`: photographs in, a file with the answer to each out."""
+"""`lesion segment`: write the answer to each photograph into a file."""
 
 import json
 import os
 import sys
-import tempfile
 import threading
+import uuid
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from model_core.errors import InputError
 from service.cli.files import PHOTOGRAPHS, UsageError, find_files, outputs_of, shown
 from service.client import (
     AccessError,
@@ -39,18 +39,15 @@ SUFFIXES = {
 }
 """What is added to a photograph's name, by format; the service says which formats it offers."""
 
-_UMASK = os.umask(0o077)
-os.umask(_UMASK)
-"""Read once: it belongs to the process, and two threads that read it at a time would change it."""
-_NOT_TRIED = "not tried: the service had stopped answering"
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one photograph.
+    """Result of one file.
 
     Attributes:
-        file: The photograph.
+        file: The photograph or mask.
         output: The file with the answer; None where there is none.
         problem: What went wrong; empty where nothing did.
         error: The exception behind it, if any.
@@ -62,7 +59,7 @@ class Outcome:
     error: Exception | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """One line of `--json`."""
+        """Return one line of `--json`."""
         line: dict[str, Any] = {"file": str(self.file), "ok": not self.problem}
         if self.output:
             line["output"] = str(self.output)
@@ -87,9 +84,17 @@ def segment(args: Namespace, client: Client) -> int:
     overwritten = {os.path.realpath(o) for o in outputs} & {os.path.realpath(f) for f in files}
     if overwritten:
         raise UsageError(f"the result would overwrite {shown(min(overwritten))}, a photograph")
+
+    def save(file: Path, output: Path) -> Outcome:
+        if output.exists() and not args.overwrite:
+            return Outcome(file, problem=f"{shown(output)} exists already; --overwrite replaces it")
+        options = {"threshold": args.threshold, "model": args.model}
+        write_whole(output, client.segment_as(file, args.format, **options))
+        return Outcome(file, output)
+
     failed: list[Outcome] = []
     with tqdm(total=len(files), desc="segment", unit="file", disable=args.json or None) as bar:
-        for outcome in _outcomes(args, client, files, outputs):
+        for outcome in run_jobs(args.jobs, save, files, outputs):
             if args.json:
                 print(json.dumps(outcome.as_json()), flush=True)
             elif outcome.problem:
@@ -102,67 +107,60 @@ def segment(args: Namespace, client: Client) -> int:
 
 
 def exit_code(failed: Sequence[Outcome]) -> int:
-    """Of a command in which these files failed."""
-    if any(_is_fatal(outcome.error) for outcome in failed):
+    """Return the exit code of a command in which these files failed."""
+    if any(is_fatal(outcome.error) for outcome in failed):
         return 3
     return 1 if failed else 0
 
 
-def _outcomes(
-    args: Namespace, client: Client, files: Sequence[Path], outputs: Sequence[Path]
-) -> Iterator[Outcome]:
-    """One a file, in their order; several are under way at a time."""
+def run_jobs(
+    jobs: int,
+    job: Callable[[Path, Path], Result | Outcome],
+    files: Sequence[Path],
+    others: Sequence[Path],
+) -> Iterator[Result | Outcome]:
+    """Run a job on each file and its partner, several at a time; yields results in their order.
+
+    A job that raises gives a failed `Outcome`. After an error that every file would meet, such as
+    a service that does not answer, the rest is not tried.
+    """
     stop = threading.Event()
 
-    def one(file: Path, output: Path) -> Outcome:
+    def run(file: Path, other: Path) -> Result | Outcome:
         if stop.is_set():
-            return Outcome(file, problem=_NOT_TRIED)
-        outcome = _one(args, client, file, output)
-        if _is_fatal(outcome.error):
-            stop.set()
-        return outcome
-
-    with ThreadPoolExecutor(args.jobs) as pool:
+            return Outcome(file, problem="not tried: the service had stopped answering")
         try:
-            yield from pool.map(one, files, outputs)
+            return job(file, other)
+        except (ClientError, OSError, InputError) as exc:
+            if is_fatal(exc):
+                stop.set()
+            return Outcome(file, problem=explained(exc), error=exc)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            yield from pool.map(run, files, others)
         finally:
             stop.set()  # an interrupt leaves the rest
 
 
-def _one(args: Namespace, client: Client, file: Path, output: Path) -> Outcome:
-    if output.exists() and not args.overwrite:
-        return Outcome(file, problem=f"{shown(output)} exists already; --overwrite replaces it")
-    try:
-        content = client.segment_as(file, args.format, threshold=args.threshold, model=args.model)
-        write_whole(output, content)
-    except (ClientError, OSError) as exc:
-        return Outcome(file, problem=explained(exc), error=exc)
-    return Outcome(file, output)
-
-
 def explained(error: Exception) -> str:
-    """One line on what went wrong."""
+    """Describe an error in one line."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
     return " ".join(str(error).split())
 
 
+def is_fatal(error: Exception | None) -> bool:
+    """Return whether the next file would fail the same way."""
+    return isinstance(error, (ServiceUnreachableError, AccessError))
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file that is there as a whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".lesion-")
-    part = Path(name)
+    part = path.with_name(f".lesion-{uuid.uuid4().hex}")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        part.chmod(0o666 & ~_UMASK)
+        part.write_bytes(content)
         part.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            part.unlink()
-        raise
-
-
-def _is_fatal(error: Exception | None) -> bool:
-    """Whether the next file would fail the same way."""
-    return isinstance(error, (ServiceUnreachableError, AccessError))
+    finally:
+        part.unlink(missing_ok=True)

@@ -98,13 +98,9 @@ def test_results_are_replaced_only_when_asked_to(
     assert files_below(out) == {"y.png.png"}
 
 
-def test_a_result_may_be_read_by_whom_the_umask_lets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_result_may_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
     plain, result = tmp_path / "plain", tmp_path / "result"
     plain.touch()
-    # The process's umask is not touched meanwhile: other threads make files and folders under it.
-    monkeypatch.delattr(os, "umask")
     write_whole(result, b"")
     assert result.stat().st_mode == plain.stat().st_mode
 
@@ -130,6 +126,13 @@ def test_a_service_that_is_away_is_asked_for_one_file_not_for_all(
     truth = tmp_path / "truth.png"
     truth.write_bytes(encode_mask(np.zeros((48, 64), bool)))
     assert main(["evaluate", "--image", y, "--truth", str(truth), *away]) == 3
+    pairs = tmp_path / "pairs"
+    pairs.mkdir()
+    for name in ("a.png", "b.png"):
+        (pairs / name).write_bytes(truth.read_bytes())
+    capsys.readouterr()
+    assert main(["evaluate", "--image", str(pairs), "--truth", str(pairs), *away]) == 3
+    assert capsys.readouterr().err.count("not tried") == 1
     # Masks are compared here: nobody is asked.
     assert main(["evaluate", "--pred", str(truth), "--truth", str(truth), *away]) == 0
 
