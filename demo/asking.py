@@ -64,31 +64,29 @@ class Wish:
     spacing_mm: float | None = None
 
     def query(self) -> dict[str, Any]:
-        """As the client takes it."""
-        query: dict[str, Any] = {"model": self.model, "threshold": self.threshold}
-        if st.session_state.get("can_measure", True):
-            query["measurements"] = "true"
-            if self.spacing_mm:
-                query["spacing_mm"] = f"{self.spacing_mm:.6f},{self.spacing_mm:.6f}"
+        """Return the parameters that the client takes."""
+        query = {"model": self.model, "threshold": self.threshold, "measurements": "true"}
+        if self.spacing_mm:
+            query["spacing_mm"] = f"{self.spacing_mm:.6f},{self.spacing_mm:.6f}"
         return query
 
 
 def client() -> Client:
-    """A client with the visitor's key, or the page's own."""
+    """Return a client with the visitor's key, or the page's own."""
     key = st.session_state.get("api_key") or os.environ.get("LESION_CLIENT_KEY")
     if st.session_state.get("client_key", "") != (key or ""):
         st.session_state.pop("client", None)
     if "client" not in st.session_state:
         st.session_state.client = Client(URL, api_key=key, timeout_s=60, retries=_PATIENCE)
         st.session_state.client_key = key or ""
-    found: Client = st.session_state.client
-    return found
+    visitors: Client = st.session_state.client
+    return visitors
 
 
 def segment_all(
     photographs: Sequence[Photograph], wish: Wish
 ) -> Iterator[tuple[Photograph, Segmentation | ClientError]]:
-    """Every photograph's answer, in order; several are under way at a time."""
+    """Yield every photograph's answer, in order; several are under way at a time."""
     answers, asker = _answers(), client()
     query = wish.query()
 
@@ -107,35 +105,35 @@ def segment_all(
             if kept is not None:
                 yield photograph, segmentation_of(kept)
                 continue
-            found = next(asked)
-            if isinstance(found, Segmentation):
-                answers[photograph.key, wish] = found.annotation
-            yield photograph, found
+            answer = next(asked)
+            if isinstance(answer, Segmentation):
+                answers[photograph.key, wish] = answer.annotation
+            yield photograph, answer
     finally:  # the visitor changed something meanwhile: what was not begun is not needed
         pool.shutdown(wait=False, cancel_futures=True)
 
 
 def segment(photograph: Photograph, wish: Wish) -> Segmentation:
-    """One photograph's answer.
+    """Return one photograph's answer.
 
     Raises:
         ClientError: there is none.
     """
-    ((_, found),) = segment_all([photograph], wish)
-    if isinstance(found, ClientError):
-        raise found
-    return found
+    ((_, answer),) = segment_all([photograph], wish)
+    if isinstance(answer, ClientError):
+        raise answer
+    return answer
 
 
 def once(key: tuple[object, ...], ask: Callable[[], T]) -> T:
-    """What was asked for before in this visit, or is now."""
+    """Return the answer of this visit's first call with the same key."""
     kept: dict[tuple[object, ...], Any] = st.session_state.setdefault("kept", {})
     if key not in kept:
         if len(kept) >= 64:
             kept.clear()
         kept[key] = ask()
-    found: T = kept[key]
-    return found
+    answer: T = kept[key]
+    return answer
 
 
 def explain(error: ClientError) -> None:
@@ -159,24 +157,15 @@ def explain(error: ClientError) -> None:
 
 
 def in_a_word(error: ClientError) -> str:
-    """A reason that fits into a table."""
+    """Return a reason that fits into a table."""
     if isinstance(error, ProblemError):
         return error.detail or error.title
     return "the service is away" if isinstance(error, ServiceUnreachableError) else str(error)
 
 
 def is_for_all(error: ClientError) -> bool:
-    """Whether the error is of the service, not of one photograph."""
+    """Return whether the error is of the service, not of one photograph."""
     return not isinstance(error, RefusedError) or isinstance(error, AccessError)
-
-
-def lacks_measurements(error: ClientError) -> bool:
-    """Whether this service is too old to measure; it is not asked to again."""
-    fields = {fault.field for fault in error.faults} if isinstance(error, RefusedError) else set()
-    if "measurements" in fields and st.session_state.get("can_measure", True):
-        st.session_state.can_measure = False
-        return True
-    return False
 
 
 def _answers() -> dict[tuple[str, Wish], Any]:
@@ -192,7 +181,7 @@ def _said(error: ProblemError) -> str:
 
 
 def _more_on(error: ProblemError) -> str:
-    """A link to the problem's page, where the visitor's browser can reach the service itself."""
+    """Return a link to the problem's page where the visitor's browser can reach the service."""
     if urlsplit(URL).hostname not in ("127.0.0.1", "localhost", "::1"):
         return ""
     return f" ([what this means]({URL.rstrip('/')}/problems/{error.slug}))"

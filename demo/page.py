@@ -69,7 +69,7 @@ def connection() -> None:
 
 
 def controls(versions: VersionList) -> tuple[Wish, float]:
-    """What the visitor can turn, and what it comes to."""
+    """Draw the settings, and return how to segment and the opacity of the tint."""
     serving = versions.serving
     names = [f"{entry.name}@{entry.version}" for entry in versions.models]
     current = serving.label if serving else None
@@ -100,30 +100,27 @@ def controls(versions: VersionList) -> tuple[Wish, float]:
 
 def choose(photographs: list[Photograph], wish: Wish) -> tuple[Photograph, Segmentation] | None:
     """Segment all photographs, list them where there are several, and let one be chosen."""
-    found: list[tuple[Photograph, Segmentation | ClientError]] = []
+    answers: list[tuple[Photograph, Segmentation | ClientError]] = []
     total = len(photographs)
     bar = st.progress(0.0, f"Segmenting {total} photographs") if total > 1 else None
     for pair in asking.segment_all(photographs, wish):
-        found.append(pair)
+        answers.append(pair)
         if bar:
-            bar.progress(len(found) / total, f"{len(found)} of {total} photographs segmented")
-        if isinstance(pair[1], ClientError):
-            if asking.lacks_measurements(pair[1]):
-                st.rerun()
-            if asking.is_for_all(pair[1]):
-                asking.explain(pair[1])
-                return None
+            bar.progress(len(answers) / total, f"{len(answers)} of {total} photographs segmented")
+        if isinstance(pair[1], ClientError) and asking.is_for_all(pair[1]):
+            asking.explain(pair[1])
+            return None
     if bar:
         bar.empty()
     if total == 1:
-        photograph, answer = found[0]
+        photograph, answer = answers[0]
         if isinstance(answer, ClientError):
             asking.explain(answer)
             return None
         return photograph, answer
-    views.overview(found)
+    views.overview(answers)
     good = [
-        (photograph, answer) for photograph, answer in found if isinstance(answer, Segmentation)
+        (photograph, answer) for photograph, answer in answers if isinstance(answer, Segmentation)
     ]
     if not good:
         return None

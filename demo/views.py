@@ -15,8 +15,6 @@ from service.client import ClientError, Segmentation, VersionList
 
 OUTLINE, PROBABILITY, EXPERT, COMPARE = "Outline", "Probability", "Expert's mask", "Two versions"
 VIEWS = (OUTLINE, PROBABILITY, EXPERT, COMPARE)
-_UNSURE = 0.7
-"""Expected Jaccard below which a person should look, where the service gives no advice itself."""
 _ADVICE = {
     "accept": (st.success, "Nothing speaks against using it as it is."),
     "review": (st.warning, "A person should look at this one."),
@@ -31,14 +29,14 @@ _LEGEND = (
 
 def show(
     photograph: Photograph,
-    found: Segmentation,
+    answer: Segmentation,
     wish: Wish,
     opacity: float,
     versions: VersionList,
 ) -> None:
     """Everything on one photograph."""
-    figures(found)
-    advice(found)
+    figures(answer)
+    advice(answer)
     view = st.segmented_control("View", VIEWS, default=OUTLINE, required=True, key="view")
     # Two pictures side by side need the whole width.
     left, right = (
@@ -47,67 +45,62 @@ def show(
     with left:
         try:
             if view == PROBABILITY:
-                probability(photograph, found, wish)
+                probability(photograph, answer, wish)
             elif view == EXPERT:
                 expert(photograph, wish)
             elif view == COMPARE:
                 compare(photograph, wish, opacity, versions)
             else:
-                base = _outlined(photograph, found, wish)
-                picture = tinted(base, found.mask, opacity=opacity)
-                st.image(picture, width="stretch", alt=_described(found))
+                base = _outlined(photograph, answer, wish)
+                picture = tinted(base, answer.mask, opacity=opacity)
+                st.image(picture, width="stretch", alt=_described(answer))
         except ClientError as exc:
             asking.explain(exc)
     with right:
-        downloads(photograph, found, wish)
-        measurements(found)
+        downloads(photograph, answer, wish)
+        measurements(answer)
 
 
-def overview(found: Sequence[tuple[Photograph, Segmentation | ClientError]]) -> None:
+def overview(answers: Sequence[tuple[Photograph, Segmentation | ClientError]]) -> None:
     """One line a photograph."""
-    failed = sum(isinstance(answer, ClientError) for _, answer in found)
-    st.subheader(f"{len(found)} photographs" + (f", {failed} could not be used" if failed else ""))
-    st.dataframe([_line(photograph, answer) for photograph, answer in found], hide_index=True)
+    failed = sum(isinstance(answer, ClientError) for _, answer in answers)
+    st.subheader(
+        f"{len(answers)} photographs" + (f", {failed} could not be used" if failed else "")
+    )
+    st.dataframe([_line(photograph, answer) for photograph, answer in answers], hide_index=True)
 
 
-def figures(found: Segmentation) -> None:
+def figures(answer: Segmentation) -> None:
     """The four numbers that matter most."""
-    height, width = found.mask.shape
+    height, width = answer.mask.shape
     columns = st.columns(4)
-    share = found.area_px / (height * width)
-    columns[0].metric("Lesion", f"{found.area_px:,} px", border=True, help="Pixels of the lesion.")
+    share = answer.area_px / (height * width)
+    columns[0].metric("Lesion", f"{answer.area_px:,} px", border=True, help="Pixels of the lesion.")
     columns[1].metric("Share of the photograph", f"{share:.1%}", border=True)
+    score = "unknown" if answer.score is None else f"{answer.score:.2f}"
     columns[2].metric(
-        "Expected Jaccard", "unknown" if found.score is None else f"{found.score:.2f}", border=True,
+        "Expected Jaccard", score, border=True,
         help="How well the mask is expected to agree with an expert's, 0 to 1.",
     )  # fmt: skip
-    columns[3].metric("Model", found.model.version, border=True, help=found.model.label)
+    columns[3].metric("Model", answer.model.version, border=True, help=answer.model.label)
 
 
-def advice(found: Segmentation) -> None:
-    """Whether the answer can be used, and why not."""
-    quality = found.annotation.get("quality")
-    if isinstance(quality, dict) and quality.get("advice") in _ADVICE:
-        box, text = _ADVICE[quality["advice"]]
-        reasons = [_reason(reason) for reason in quality.get("reasons") or ()]
-        box(f"**{quality['advice'].capitalize()}.** {text} " + "; ".join(reasons))
-    elif not found.lesion_found:
-        st.warning("**No lesion was found.** A lower threshold finds more.")
-    elif found.score is not None and found.score < _UNSURE:
-        st.warning(
-            f"**Unsure.** The model expects to agree with an expert to {found.score:.2f} only: a "
-            "person should look at this one."
-        )
+def advice(answer: Segmentation) -> None:
+    """Say whether the mask can be used, and why not."""
+    quality = answer.annotation["quality"]
+    box, text = _ADVICE[quality["advice"]]
+    reasons = "; ".join(reason.replace("_", " ") for reason in quality["reasons"])
+    box(f"**{quality['advice'].capitalize()}.** {text} {reasons}")
 
 
-def probability(photograph: Photograph, found: Segmentation, wish: Wish) -> None:
+def probability(photograph: Photograph, answer: Segmentation, wish: Wish) -> None:
     """How likely each pixel is lesion."""
     grey = asking.once(
-        ("probability", photograph.key, found.model.sha256),
+        ("probability", photograph.key, answer.model.sha256),
         lambda: asking.client().segment_as(photograph.data, "probability", model=wish.model),
     )
     over = st.slider("Over the photograph", 0, 100, 60, 5, format="%d %%", key="over")
-    picture = with_probability(_outlined(photograph, found, wish), grey, opacity=over / 100)
+    picture = with_probability(_outlined(photograph, answer, wish), grey, opacity=over / 100)
     st.image(picture, width="stretch", alt="Probability of lesion: dark blue 0, yellow 1.")
     st.caption("Dark blue: surely skin. Grey: undecided. Yellow: surely lesion.")
 
@@ -179,12 +172,12 @@ def compare(photograph: Photograph, wish: Wish, opacity: float, versions: Versio
     st.metric("Jaccard of the two masks with each other", f"{agreement:.4f}", border=True)
 
 
-def downloads(photograph: Photograph, found: Segmentation, wish: Wish) -> None:
+def downloads(photograph: Photograph, answer: Segmentation, wish: Wish) -> None:
     """The answer as files."""
     stem = Path(photograph.name).stem
     st.subheader("Download")
-    _download("Mask (PNG)", encode_png(found.mask), f"{stem}_mask.png")
-    _download("COCO RLE (JSON)", json.dumps(found.annotation), f"{stem}.json")
+    _download("Mask (PNG)", encode_png(answer.mask), f"{stem}_mask.png")
+    _download("COCO RLE (JSON)", json.dumps(answer.annotation), f"{stem}.json")
     _download(
         "Outlined photograph (PNG)",
         lambda: _made(photograph, wish, "overlay"),
@@ -199,14 +192,14 @@ def _download(label: str, data: str | bytes | Callable[[], bytes], name: str) ->
     st.download_button(label, data, name, on_click="ignore", width="stretch")
 
 
-def measurements(found: Segmentation) -> None:
+def measurements(answer: Segmentation) -> None:
     """What the service measured, in a table; nothing where it does not measure."""
-    values = found.annotation.get("measurements")
-    if not isinstance(values, dict):
-        return
     st.subheader("Measurements")
     st.table(
-        [{"measurement": name, "value": text} for name, text in _measured(values)],
+        [
+            {"measurement": name, "value": text}
+            for name, text in _measured(answer.annotation["measurements"])
+        ],
         border="horizontal",
     )
     st.caption("Geometry only, no diagnosis. docs/measurements.md has each formula.")
@@ -234,12 +227,12 @@ def _number(value: float) -> str:
     return f"{value:,.{1 if abs(value) >= 100 else 2 if abs(value) >= 10 else 3}f}"
 
 
-def _outlined(photograph: Photograph, found: Segmentation, wish: Wish) -> Image.Image:
+def _outlined(photograph: Photograph, answer: Segmentation, wish: Wish) -> Image.Image:
     """The photograph with the outline, which the service draws: it decodes what a browser cannot.
 
     Kept at the size of the screen, as a photograph may have 100 times as many pixels.
     """
-    key = ("overlay", photograph.key, wish, found.model.sha256)
+    key = ("overlay", photograph.key, wish, answer.model.sha256)
     return asking.once(key, lambda: on_screen(_made(photograph, wish, "overlay-jpeg")))
 
 
@@ -254,25 +247,19 @@ def _line(photograph: Photograph, answer: Segmentation | ClientError) -> dict[st
     if isinstance(answer, ClientError):
         return line | {"lesion, px": None, "expected Jaccard": None,
                        "advice": asking.in_a_word(answer)}  # fmt: skip
-    quality = answer.annotation.get("quality")
-    said = quality.get("advice") if isinstance(quality, dict) else None
-    unsure = answer.score is not None and answer.score < _UNSURE
-    said = said or ("no lesion found" if not answer.lesion_found else "look" if unsure else "")
     score = None if answer.score is None else round(answer.score, 2)
-    return line | {"lesion, px": answer.area_px, "expected Jaccard": score, "advice": said}
+    return line | {
+        "lesion, px": answer.area_px,
+        "expected Jaccard": score,
+        "advice": answer.annotation["quality"]["advice"],
+    }
 
 
-def _reason(reason: object) -> str:
-    if isinstance(reason, dict):
-        return str(reason.get("detail") or reason.get("code") or reason)
-    return str(reason).replace("_", " ")
-
-
-def _described(found: Segmentation) -> str:
-    if not found.lesion_found:
+def _described(answer: Segmentation) -> str:
+    if not answer.lesion_found:
         return "The photograph; no lesion was found in it."
-    x, y, width, height = found.bbox_px
+    x, y, width, height = answer.bbox_px
     return (
-        f"The photograph with the lesion's outline: {found.area_px} px, {width} px wide and "
+        f"The photograph with the lesion's outline: {answer.area_px} px, {width} px wide and "
         f"{height} px high, {x} px from the left and {y} px from the top."
     )

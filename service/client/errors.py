@@ -1,22 +1,9 @@
-"""What can go wrong between a client and the service.
-
-ClientError
-├── ServiceUnreachableError     no answer: nobody listens, the connection broke, it took too long
-├── UnexpectedAnswerError       an answer that is none of this API (a proxy's page, say)
-└── ProblemError                the service's own words (RFC 9457): status, slug, detail
-    ├── RefusedError                4xx: the request has to change
-    │   └── AccessError                 401, 403: the key is missing, wrong, or not enough
-    ├── BusyError                   429, 503, 504: later it may work, and was tried until now
-    └── FailedError                 any other 5xx: the service's log says why
-"""
+"""Errors between a client and the service; docs/client.md shows their tree."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
-
-_BUSY = (429, 503, 504)
-_ACCESS = (401, 403)
 
 
 @dataclass(frozen=True)
@@ -39,11 +26,11 @@ class ClientError(Exception):
 
 
 class ServiceUnreachableError(ClientError):
-    """No answer came."""
+    """No answer: nobody listens, the connection broke, or it took too long."""
 
 
 class UnexpectedAnswerError(ClientError):
-    """An answer came that is none of this API."""
+    """An answer that is none of this API, such as a proxy's page."""
 
 
 class ProblemError(ClientError):
@@ -81,37 +68,46 @@ class ProblemError(ClientError):
 
 
 class RefusedError(ProblemError):
-    """The request has to change before it can be answered."""
+    """4xx: the request has to change before it can be answered."""
 
 
 class AccessError(RefusedError):
-    """The key is missing, wrong, or not enough for this."""
+    """401, 403: the key is missing, wrong, or lacks the scope."""
 
 
 class BusyError(ProblemError):
-    """The service could not answer now."""
+    """429, 503, 504, after all retries: the same request may succeed later."""
 
 
 class FailedError(ProblemError):
-    """Something failed in the service that should not."""
+    """Any other 5xx: the service's log says why, under `request_id`."""
+
+
+_KINDS = {
+    401: AccessError,
+    403: AccessError,
+    429: BusyError,
+    503: BusyError,
+    504: BusyError,
+}
 
 
 def error_of(response: httpx.Response, retry_after_s: float | None = None) -> ClientError:
-    """The error that a response of status 400 or above stands for.
+    """Return the error that a response of status 400 or above stands for.
 
     Args:
         response: Read to its end.
         retry_after_s: What its `Retry-After` says.
     """
-    body = _problem_of(response)
+    status, body = response.status_code, _problem_of(response)
     if body is None:
-        found = response.headers.get("content-type", "no Content-Type")
+        media_type = response.headers.get("content-type", "no Content-Type")
         return UnexpectedAnswerError(
-            f"{response.request.url} answered {response.status_code} with {found}, expected "
+            f"{response.request.url} answered {status} with {media_type}, expected "
             "application/problem+json: is this the address of the service itself?"
         )
-    return _kind(response.status_code)(
-        status=response.status_code,
+    return _KINDS.get(status, RefusedError if status < 500 else FailedError)(
+        status=status,
         slug=str(body.get("type", "")).rpartition("/")[2],
         title=str(body.get("title", "")),
         detail=str(body.get("detail", "")),
@@ -122,7 +118,7 @@ def error_of(response: httpx.Response, retry_after_s: float | None = None) -> Cl
 
 
 def is_problem(response: httpx.Response) -> bool:
-    """Whether an error is the service's own, and not that of a proxy before it."""
+    """Return whether an error is the service's own, and not that of a proxy before it."""
     kind: str = response.headers.get("content-type", "")
     return kind.startswith("application/problem+json")
 
@@ -135,14 +131,6 @@ def _problem_of(response: httpx.Response) -> dict[str, Any] | None:
     except ValueError:
         return None
     return body if isinstance(body, dict) else None
-
-
-def _kind(status: int) -> type[ProblemError]:
-    if status in _BUSY:
-        return BusyError
-    if status in _ACCESS:
-        return AccessError
-    return RefusedError if status < 500 else FailedError
 
 
 def _fault(entry: Any) -> FaultFound:
