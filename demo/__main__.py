@@ -68,7 +68,7 @@ def main() -> int:
 
 
 def command() -> list[str]:
-    """How the page is started; it listens on this machine alone unless DEMO_HOST says otherwise."""
+    """Return the page's command line; it listens on this machine alone unless DEMO_HOST says so."""
     options = {
         "server.address": os.environ.get("DEMO_HOST", "127.0.0.1"),
         "server.port": os.environ.get("DEMO_PORT", "8501"),

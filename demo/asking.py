@@ -51,7 +51,7 @@ class Photograph:
 
 @dataclass(frozen=True)
 class Wish:
-    """How the photographs shall be segmented.
+    """Parameters of a segmentation.
 
     Attributes:
         model: Version or alias; None for the production version.

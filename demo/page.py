@@ -1,4 +1,4 @@
-"""The page itself, read top to bottom; Streamlit runs it anew at every change.
+"""The page itself, read top to bottom; Streamlit runs it again at every change.
 
     python -m demo
 
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def connection() -> None:
-    """Which service, and the visitor's key."""
+    """Draw the service's address and the field for the visitor's key."""
     st.header("Settings")
     with st.expander("Connection"):
         st.write(f"Service: `{asking.URL}`")

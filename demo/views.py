@@ -62,7 +62,7 @@ def show(
 
 
 def overview(answers: Sequence[tuple[Photograph, Segmentation | ClientError]]) -> None:
-    """One line a photograph."""
+    """List the photographs, one a line."""
     failed = sum(isinstance(answer, ClientError) for _, answer in answers)
     st.subheader(
         f"{len(answers)} photographs" + (f", {failed} could not be used" if failed else "")
@@ -71,7 +71,7 @@ def overview(answers: Sequence[tuple[Photograph, Segmentation | ClientError]]) -
 
 
 def figures(answer: Segmentation) -> None:
-    """The four numbers that matter most."""
+    """Show area, share, expected Jaccard and model."""
     height, width = answer.mask.shape
     columns = st.columns(4)
     share = answer.area_px / (height * width)
@@ -94,7 +94,7 @@ def advice(answer: Segmentation) -> None:
 
 
 def probability(photograph: Photograph, answer: Segmentation, wish: Wish) -> None:
-    """How likely each pixel is lesion."""
+    """Show how likely each pixel is lesion."""
     grey = asking.once(
         ("probability", photograph.key, answer.model.sha256),
         lambda: asking.client().segment_as(photograph.data, "probability", model=wish.model),
@@ -173,7 +173,7 @@ def compare(photograph: Photograph, wish: Wish, opacity: float, versions: Versio
 
 
 def downloads(photograph: Photograph, answer: Segmentation, wish: Wish) -> None:
-    """The answer as files."""
+    """Offer the answer as files."""
     stem = Path(photograph.name).stem
     st.subheader("Download")
     _download("Mask (PNG)", encode_png(answer.mask), f"{stem}_mask.png")
@@ -193,7 +193,7 @@ def _download(label: str, data: str | bytes | Callable[[], bytes], name: str) ->
 
 
 def measurements(answer: Segmentation) -> None:
-    """What the service measured, in a table; nothing where it does not measure."""
+    """Show what the service measured, in a table."""
     st.subheader("Measurements")
     st.table(
         [
@@ -228,7 +228,7 @@ def _number(value: float) -> str:
 
 
 def _outlined(photograph: Photograph, answer: Segmentation, wish: Wish) -> Image.Image:
-    """The photograph with the outline, which the service draws: it decodes what a browser cannot.
+    """Return the photograph with the outline, as the service draws it on any type of file.
 
     Kept at the size of the screen, as a photograph may have 100 times as many pixels.
     """

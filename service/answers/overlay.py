@@ -1,4 +1,4 @@
-"""Where a prediction is right and wrong, drawn over the photograph.
+"""Draw where a prediction is right and wrong over its photograph.
 
 | pixels | colour | sRGB |
 | --- | --- | --- |
@@ -21,7 +21,7 @@ GREY = 128
 
 
 def draw_overlay(truth: Mask, pred: Mask, photograph: Image | None = None) -> Image:
-    """The photograph with right and wrong pixels coloured, half and half with what is below.
+    """Colour the right and wrong pixels of a photograph, blended half and half.
 
     Args:
         truth: Reference mask, bool (H, W), True = lesion.

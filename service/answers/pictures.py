@@ -1,4 +1,4 @@
-"""Pictures as files: PNG and JPEG of colours, PNG of probabilities."""
+"""Encode pictures as PNG or JPEG, and probabilities as PNG."""
 
 import io
 
@@ -14,17 +14,17 @@ _ROWS = 256
 
 
 def encode_picture(picture: Image) -> bytes:
-    """PNG bytes of an RGB picture, uint8 (H, W, 3)."""
+    """Encode an RGB picture, uint8 (H, W, 3), as PNG."""
     return _encode(picture, "PNG", compress_level=1)
 
 
 def encode_jpeg(picture: Image) -> bytes:
-    """JPEG bytes of an RGB picture, with colours at full resolution: thin lines keep theirs."""
+    """Encode an RGB picture as JPEG, with colours at full resolution: thin lines keep theirs."""
     return _encode(picture, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
 
 
 def encode_probability(probability: npt.NDArray[np.float32], bits: int) -> bytes:
-    """Grey PNG bytes of probabilities (H, W) in [0, 1].
+    """Encode probabilities (H, W) in [0, 1] as a grey PNG.
 
     Args:
         probability: float32 (H, W).

@@ -1,4 +1,4 @@
-"""Which files a command line means, and what each output is called."""
+"""Find the files that a command line names, pair them, and name the outputs."""
 
 import os
 import sys
@@ -26,7 +26,7 @@ _SHOWN = 20
 
 @dataclass(frozen=True)
 class Kind:
-    """What is looked for in a folder.
+    """Kind of file to look for in a folder.
 
     Attributes:
         name: For messages.
@@ -57,7 +57,7 @@ class UsageError(Exception):
 
 
 def find_files(paths: Sequence[Path], kind: Kind) -> list[Path]:
-    """The files of a command line, each once, in order; what a folder has besides is printed.
+    """Find the files of a command line, each once, in order, and print what is passed over.
 
     Args:
         paths: Files are taken as they are; of folders, sub-folders too, the files of the kind. A
@@ -68,28 +68,28 @@ def find_files(paths: Sequence[Path], kind: Kind) -> list[Path]:
     Raises:
         UsageError: a folder holds none.
     """
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     passed_over: list[Path] = []
     for path in paths:
         inside = [path]
         if path.is_dir():
-            below = _below(path)
+            below = _files_below(path)
             inside = [file for file in below if _is_of(kind, file)]
             passed_over += sorted(set(below) - set(inside))
         if not inside:
             wanted = f"no {kind.name}, by name ({', '.join(sorted(kind.suffixes))}) or content"
             raise UsageError(f"{shown(path)} holds {wanted}")
         for file in inside:
-            found.setdefault(os.path.realpath(file), file)
+            files.setdefault(os.path.realpath(file), file)
     for file in passed_over[:_SHOWN]:
         print(f"lesion: {shown(file)}: passed over, no {kind.name}", file=sys.stderr)
     if len(passed_over) > _SHOWN:
         print(f"lesion: {len(passed_over) - _SHOWN} files more passed over", file=sys.stderr)
-    return list(found.values())
+    return list(files.values())
 
 
 def outputs_of(files: Sequence[Path], out: Path, suffix: str) -> list[Path]:
-    """Where each result goes: below `out`, with the input's own name and the suffix added.
+    """Name each result: below `out`, with the input's own name and the suffix added.
 
     Files of several folders keep their folders' names from the deepest one that they share, so
     that no two results have one name and none lies outside `out`.
@@ -118,7 +118,7 @@ def outputs_of(files: Sequence[Path], out: Path, suffix: str) -> list[Path]:
 def pair_up(
     others: Sequence[Path], truths: Sequence[Path]
 ) -> tuple[list[tuple[Path, Path]], list[Path]]:
-    """Each photograph or prediction with the truth of the same name; then what has no partner.
+    """Pair each photograph or prediction with the truth of the same name, and list the unpaired.
 
     One file on either side is a pair, whatever the names. Else `x.jpg`, `x_segmentation.png`,
     `x_mask.png` and `x.jpg.png` are all `x`, and names that look alike are the same (UAX #15).
@@ -136,12 +136,12 @@ def pair_up(
 
 
 def shown(path: object) -> str:
-    """A path for the terminal: whatever in its name would steer the terminal is escaped."""
+    """Escape whatever in a path would control the terminal."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
 
 
-def _below(folder: Path) -> list[Path]:
-    """The files of a folder and its sub-folders, but for what systems leave there."""
+def _files_below(folder: Path) -> list[Path]:
+    """List the files of a folder and its sub-folders, without system litter."""
     return sorted(
         path
         for path in folder.rglob("*")
@@ -162,7 +162,7 @@ def _is_of(kind: Kind, file: Path) -> bool:
 
 
 def _by_name(files: Sequence[Path], *, masks: bool) -> dict[str, Path]:
-    """Files by what they are called; of a photograph and its mask, both there, the one wanted."""
+    """Index files by name; of a photograph and its mask in one folder, keep the one wanted."""
     named: dict[str, Path] = {}
     for file in files:
         name, marked = _name(file)
@@ -174,7 +174,7 @@ def _by_name(files: Sequence[Path], *, masks: bool) -> dict[str, Path]:
 
 
 def _name(file: Path) -> tuple[str, bool]:
-    """What a file is called, and whether its name says that it is a mask."""
+    """Return a file's name without endings, and whether the name says that it is a mask."""
     while file.suffix.lower() in _NO_PART_OF_A_NAME:
         file = file.with_suffix("")
     name = canonical(file.name)

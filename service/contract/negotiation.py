@@ -1,4 +1,4 @@
-"""Which of the types that a route offers an `Accept` header asks for (RFC 9110, section 12.5.1)."""
+"""Choose among the types that a route offers by its `Accept` header (RFC 9110, 12.5.1)."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
@@ -10,7 +10,7 @@ Format = TypeVar("Format", bound=str)
 
 
 def negotiate(accept: Sequence[str], offers: Mapping[str, Format]) -> Format:
-    """The format that suits the caller best.
+    """Return the format that suits the caller best.
 
     Args:
         accept: The values of all such headers; none accepts everything.
@@ -37,7 +37,7 @@ def negotiate(accept: Sequence[str], offers: Mapping[str, Format]) -> Format:
 
 
 def _parse(item: str) -> tuple[str, float]:
-    """A media range and its q-value; a range that cannot be read has 0."""
+    """Split a media range from its q-value, which is 0 where it cannot be read."""
     media_range, *parameters = (part.strip().lower() for part in item.split(";"))
     q = next((p.removeprefix("q=") for p in parameters if p.startswith("q=")), "1")
     try:
@@ -47,7 +47,7 @@ def _parse(item: str) -> tuple[str, float]:
 
 
 def _rank(media_type: str, ranges: list[tuple[str, float]]) -> tuple[float, int]:
-    """q-value and exactness of the range that names a media type most exactly."""
+    """Return q-value and exactness of the range that names a media type most exactly."""
     kind, _, _ = media_type.partition("/")
     exactness = {"*/*": 0, f"{kind}/*": 1, media_type: 2}
     matching = [(exactness[name], q) for name, q in ranges if name in exactness]

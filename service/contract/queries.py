@@ -1,4 +1,4 @@
-"""Query parameters; one that is not here is an error, so that a misspelt one is not overlooked."""
+"""Models of the query parameters; an unknown one is an error, so that none is misspelt unseen."""
 
 from typing import Annotated, Literal, get_args
 
@@ -135,7 +135,7 @@ class AnswerQuery(PolygonQuery):
 
     @property
     def included(self) -> list[MaskFormat]:
-        """The formats within a ZIP, in order."""
+        """Return the formats within a ZIP, in order."""
         names = ("png,rle" if self.include is None else self.include).split(",")
         return [name for name in _FORMATS if name in names]
 

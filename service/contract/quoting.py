@@ -1,4 +1,4 @@
-"""What an error may quote of a request: numbers and our own words, never a text of the caller's.
+"""Limit what an error quotes of a request to numbers and our own words.
 
 A field name, a path or a header may hold a patient's name, and answers end up in others' logs.
 """
@@ -32,7 +32,7 @@ _FORM_TYPE = "application/x-www-form-urlencoded"  # what Python's list lacks
 
 
 def known_field(name: str) -> str:
-    """The name of a field or parameter where it is one of ours or close to it.
+    """Return the name of a field or parameter that is one of ours or close to it.
 
     Example:
         >>> known_field("image"), known_field("thresold"), known_field("Jane-Doe-1970")
@@ -45,7 +45,7 @@ def known_field(name: str) -> str:
 
 
 def unknown_name(name: str, names: Collection[str]) -> str:
-    """What to say of a parameter that a route does not have; it quotes the route's own names alone.
+    """Describe the error of an unknown parameter, quoting the route's own names alone.
 
     Args:
         name: As the caller wrote it.
@@ -63,7 +63,7 @@ def unknown_name(name: str, names: Collection[str]) -> str:
 
 
 def known_media_type(declared: str) -> str:
-    """A media type where the world knows it.
+    """Quote a media type that is registered.
 
     Example:
         >>> known_media_type("application/json"), known_media_type("text/jane-doe")
