@@ -60,16 +60,16 @@ class TooManyPixelsError(InputError):
     """The photographs and masks of a request have more pixels in all than the limit."""
 
 
-class UnsupportedMediaTypeError(InputError):
-    """The body is of a Content-Type or Content-Encoding that this route does not take.
-
-    Attributes:
-        headers: What it does take, where HTTP has a header for that.
-    """
+class _WithHeadersError(InputError):
+    """An error whose answer has HTTP headers of its own, `headers`."""
 
     def __init__(self, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
         self.headers = headers or {}
+
+
+class UnsupportedMediaTypeError(_WithHeadersError):
+    """The body is of a Content-Type or Content-Encoding that this route does not take."""
 
 
 class NotAcceptableError(InputError):
@@ -84,23 +84,15 @@ class MethodNotAllowedError(InputError):
     """The route of this path does not know this method."""
 
 
-class _RefusedCallerError(InputError):
-    """The answer depends on who asks; `headers` are those that HTTP wants on it."""
-
-    def __init__(self, detail: str, headers: Mapping[str, str]) -> None:
-        super().__init__(detail)
-        self.headers = headers
-
-
-class InvalidKeyError(_RefusedCallerError):
+class InvalidKeyError(_WithHeadersError):
     """The request has no API key, or an unknown or expired one."""
 
 
-class MissingScopeError(_RefusedCallerError):
+class MissingScopeError(_WithHeadersError):
     """The API key is valid, but not for this route."""
 
 
-class RateLimitedError(_RefusedCallerError):
+class RateLimitedError(_WithHeadersError):
     """This caller's requests come faster than its limit."""
 
 
