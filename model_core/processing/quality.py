@@ -5,7 +5,6 @@ docs/quality.md says how the limits were chosen and what they let through.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,27 +13,10 @@ from scipy import ndimage
 from model_core.arrays import Image, Logits, Mask
 from model_core.images.lab import lightness, to_lab
 from model_core.masks.measurements import perimeter
+from model_core.processing.advice import NOTES, REJECTING, Advice, Reason
 from model_core.processing.calibration import REACH
 from model_core.processing.postprocess import around, logit
 from model_core.scores.distances import Spacing
-
-Advice = Literal["accept", "review", "reject"]
-Reason = Literal[
-    "nothing_found",
-    "not_skin",
-    "underexposed",
-    "overexposed",
-    "blurred",
-    "several_lesions",
-    "low_score",
-    "not_calibrated",
-    "cut_by_frame",
-]
-
-REJECTING: frozenset[Reason] = frozenset({"nothing_found", "not_skin"})
-NOTES: frozenset[Reason] = frozenset({"cut_by_frame"})
-"""Reasons that change no advice: the mask may be as right as any, it only does not show the whole
-lesion. All others ask for a review."""
 
 _DARK_L = 33.0
 """Underexposed where the brightest twentieth of the picture is darker: even very dark skin has

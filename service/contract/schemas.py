@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from model_core.processing.quality import Advice, Reason
+from model_core.processing.advice import Advice, Reason
 
 _SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 Score = Annotated[float, Field(ge=0, le=1)]
