@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 from model_core.errors import GateError
 from model_core.predictor import Predictor
+from model_core.processing.advice import NOTES, Advice
 from model_core.processing.calibration import Calibration
 from model_core.processing.postprocess import PostprocessConfig
-from model_core.processing.advice import NOTES, Advice
 from model_core.scores.metrics import CUTOFF, Confusion
 from trainer.data.samples import Sample, read_photo, read_truth
 from trainer.data.tables import replace_text
