@@ -10,7 +10,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from model_core.backends.onnxruntime import ONNXRuntimeBackend
 from model_core.backends.openvino import OpenVINOBackend, cpu_has_bf16, int8_saturates
 from model_core.backends.protocol import Backend, Choice, Device, Engine
 from model_core.card import Card
@@ -21,7 +20,7 @@ WEIGHTS = "model.safetensors"
 INT8_FILE = "openvino-int8/model.xml"
 """Where `trainer export` writes the quantised network, within a version."""
 ONNX_FILE = "onnx/model.onnx"
-"""Where it writes the network for others; a version holds it only where its publisher wanted."""
+"""Where it writes the network for other runtimes; only versions published with `--onnx` hold it."""
 
 
 def open_backend(
@@ -46,8 +45,6 @@ def open_backend(
         raise ConfigError(f"the backend {engine!r} cannot run {card.name}@{card.version}: {reason}")
     if engine == "openvino-int8":
         return OpenVINOBackend(folder / INT8_FILE, precision="int8")
-    if engine == "onnxruntime-fp32" and ONNX_FILE in card.files:
-        return ONNXRuntimeBackend(folder / ONNX_FILE)
     return _from_weights(engine, card, folder, target="cuda" if on_gpu else "cpu")
 
 
@@ -93,16 +90,9 @@ def _from_weights(engine: Engine, card: Card, folder: Path, *, target: str) -> B
 
     model = UNet(card.architecture)
     load_weights(folder / WEIGHTS, model)
-    match engine:
-        case "openvino-bf16":
-            return OpenVINOBackend(ByteNetwork(model, card.preprocess), precision="bf16")
-        case "openvino-fp32":
-            return OpenVINOBackend(ByteNetwork(model, card.preprocess), precision="fp32")
-        case "onnxruntime-fp32":
-            from model_core.backends.onnx_file import onnx_bytes
-
-            return ONNXRuntimeBackend(onnx_bytes(ByteNetwork(model, card.preprocess)))
-    precision: Literal["fp32", "bf16"] = "bf16" if engine == "pytorch-bf16" else "fp32"
+    precision: Literal["fp32", "bf16"] = "bf16" if engine.endswith("bf16") else "fp32"
+    if engine.startswith("openvino"):
+        return OpenVINOBackend(ByteNetwork(model, card.preprocess), precision=precision)
     if target == "cuda":
         from model_core.backends.cuda import CUDABackend
 
@@ -117,13 +107,6 @@ def _against(engine: Engine, card: Card, *, on_gpu: bool) -> str:
         return "it runs on a CPU, and LESION_DEVICE gives the GPU"
     if library == "openvino" and find_spec("openvino") is None:
         return "openvino is not installed (pip install -c constraints.txt -e '.[cpu]')"
-    if library == "onnxruntime" and find_spec("onnxruntime") is None:
-        return "onnxruntime is not installed (pip install -c constraints.txt -e '.[onnx]')"
-    if library == "onnxruntime" and ONNX_FILE not in card.files and find_spec("onnxscript") is None:
-        return (
-            f"the version holds no {ONNX_FILE}; publish it with `--onnx`, or install what makes "
-            "one of its weights (pip install -c constraints.txt -e '.[export]')"
-        )
     if engine == "openvino-int8" and INT8_FILE not in card.files:
         return f"the version holds no {INT8_FILE}"
     if precision != "fp32" and not card.admits(precision):

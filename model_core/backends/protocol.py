@@ -8,14 +8,7 @@ from model_core.arrays import Batch, Logits
 Precision = Literal["fp32", "bf16", "int8"]
 """What a network's convolutions are computed in."""
 
-Engine = Literal[
-    "pytorch-fp32",
-    "pytorch-bf16",
-    "openvino-fp32",
-    "openvino-bf16",
-    "openvino-int8",
-    "onnxruntime-fp32",
-]
+Engine = Literal["pytorch-fp32", "pytorch-bf16", "openvino-fp32", "openvino-bf16", "openvino-int8"]
 Choice = Literal["auto"] | Engine
 CHOICES: tuple[Choice, ...] = ("auto", *get_args(Engine))
 Device = Literal["auto", "cpu", "cuda"]

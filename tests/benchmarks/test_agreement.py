@@ -25,8 +25,7 @@ def assert_agreement(engines: Sequence[Engine], images: list[bytes]) -> None:
 
 @pytest.mark.slow
 def test_every_precision_agrees_on_real_photographs(real_data: Path) -> None:
-    quick = [each for each in ENGINES if each != "onnxruntime-fp32"]  # which takes 5 s to open
-    assert_agreement(quick, photographs(real_data, limit=12))
+    assert_agreement(ENGINES, photographs(real_data, limit=12))
 
 
 @pytest.mark.slow

@@ -15,7 +15,6 @@ import torch
 from model_core.backends import choice as choosing
 from model_core.backends.byte_network import ByteNetwork
 from model_core.backends.choice import INT8_FILE, ONNX_FILE, WEIGHTS, open_backend
-from model_core.backends.onnxruntime import ONNXRuntimeBackend
 from model_core.backends.openvino import OpenVINOBackend, int8_saturates
 from model_core.backends.protocol import Choice
 from model_core.card import Card, EngineRecord
@@ -124,7 +123,7 @@ def test_one_engine_that_loses_too_much_bars_its_precision(weights: Path) -> Non
     assert chosen(mixed, weights) == "pytorch-cpu-fp32"
 
 
-@pytest.mark.parametrize("choice", ["pytorch-fp32", "openvino-fp32"])  # ONNX's: below
+@pytest.mark.parametrize("choice", ["pytorch-fp32", "openvino-fp32"])
 def test_float32_needs_no_admission(choice: Choice, weights: Path) -> None:
     assert chosen(card(), weights, choice).endswith("fp32")
 
@@ -144,36 +143,15 @@ def test_a_choice_that_cannot_be_is_refused_with_its_reason(
         chosen(card(), weights, choice)
 
 
-@pytest.mark.parametrize(
-    "choice", ["openvino-fp32", "openvino-bf16", "openvino-int8", "onnxruntime-fp32"]
-)
+@pytest.mark.parametrize("choice", ["openvino-fp32", "openvino-bf16", "openvino-int8"])
 def test_every_engine_gives_the_reference_s_masks(choice: Choice, int8: Path) -> None:
-    files = {INT8_FILE: "0" * 64, ONNX_FILE: "0" * 64}
-    admitting = replace(card("openvino-bf16", "openvino-int8"), files=files)
+    admitting = replace(card("openvino-bf16", "openvino-int8"), files={INT8_FILE: "0" * 64})
     engine = open_backend(admitting, int8, device="cpu", choice=choice)
     reference = open_backend(admitting, int8, device="cpu", choice="pytorch-fp32")
     images = noise(3)
     expected = reference.run(images)
     sure = np.abs(expected) > 0.5
     assert np.array_equal(engine.run(images)[sure] > 0, expected[sure] > 0)
-
-
-def test_without_its_file_an_onnx_network_is_made_of_the_weights_where_that_can_be(
-    weights: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    images = noise(2)
-    made = open_backend(card(), weights, device="cpu", choice="onnxruntime-fp32")
-    reference = open_backend(card(), weights, device="cpu", choice="pytorch-fp32")
-    assert np.allclose(made.run(images), reference.run(images), atol=1e-4)
-    monkeypatch.setattr(choosing, "find_spec", lambda name: None if name == "onnxscript" else name)
-    with pytest.raises(ConfigError, match=r"the version holds no onnx/model.onnx; publish it with"):
-        open_backend(card(), weights, device="cpu", choice="onnxruntime-fp32")
-
-
-def test_a_file_that_is_no_onnx_network_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "model.onnx").write_bytes(b"no network")
-    with pytest.raises(CorruptVersionError, match="no model that ONNX Runtime reads"):
-        ONNXRuntimeBackend(tmp_path / "model.onnx")
 
 
 def test_a_published_version_runs_on_its_int8_network(
