@@ -1,4 +1,4 @@
-"""The four array shapes that every module shares, named once."""
+"""The array shapes and units that every module shares, named once."""
 
 from typing import TypeAlias
 
@@ -16,3 +16,9 @@ Logits: TypeAlias = npt.NDArray[np.float32]
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 """bool (H, W), True = lesion, in the frame of the upright original image."""
+
+Spacing: TypeAlias = tuple[float, float]
+"""Height and width of a pixel, in the unit that distances shall have."""
+
+PIXELS: Spacing = (1.0, 1.0)
+"""The spacing that measures in pixels."""

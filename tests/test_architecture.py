@@ -136,6 +136,25 @@ def test_no_imports_go_round_in_a_circle(package: str) -> None:
         pytest.fail(" -> ".join(error.args[1]))
 
 
+@pytest.mark.parametrize("package", ["model_core"])
+def test_no_folders_import_each_other_in_a_circle(package: str) -> None:
+    # A module beside the folders stands for itself, and a folder within another one apart from it.
+    def folder(module: str) -> str:
+        return module if module in single else module.rpartition(".")[0]
+
+    modules = {module_of(path) for path in sources(package) if path.name != "__init__.py"}
+    single = {name for name in modules if name.count(".") == 1}
+    graph: dict[str, set[str]] = {}
+    for path in sources(package):
+        if (name := module_of(path)) in modules:
+            others = {folder(other) for other in imports(path) if other in modules}
+            graph.setdefault(folder(name), set()).update(others - {folder(name)})
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
 def test_only_tests_the_demo_and_deployments_know_the_service() -> None:
     may = ROOT / "docs" / "reference.py"  # writes the routes from their own document
     outside = sources("docs", "notebooks", "model_core", "trainer")

@@ -3,6 +3,7 @@
 import struct
 from dataclasses import dataclass
 
+from model_core.arrays import Spacing
 from model_core.decimals import decimal
 from model_core.dicom.elements import DicomFile, read_elements
 from model_core.errors import (
@@ -12,7 +13,6 @@ from model_core.errors import (
     UnreadableImageError,
     UnsupportedImageError,
 )
-from model_core.scores.distances import Spacing
 
 SOP_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.77.1.4": "VL Photographic Image",

@@ -10,9 +10,9 @@ can only be YCbCr.
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from model_core.errors import UnreadableImageError
+from model_core.images.formats.decoder_process import Frame
 
 _START = b"\xff\xd8"
 _SCAN = 0xDA
@@ -22,25 +22,6 @@ _SIZES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE
 _ALONE = {0x01, *range(0xD0, 0xD9)}
 _JFIF, _ADOBE = 0xE0, 0xEE
 _ADOBE_RGB = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A compressed frame's own size.
-
-    Attributes:
-        rows: Height, px.
-        columns: Width, px.
-        samples: Components a pixel.
-        bits: A sample.
-        rgb: Whether the decoder turns the samples into RGB itself; only JPEG 2000 says so.
-    """
-
-    rows: int
-    columns: int
-    samples: int
-    bits: int
-    rgb: bool = False
 
 
 def read_frame(data: bytes) -> Frame:

@@ -9,8 +9,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import replace
 
-from model_core.dicom.jpeg import Frame
 from model_core.errors import UnreadableImageError
+from model_core.images.formats.decoder_process import Frame
 
 MAX_TILES = 4_096
 """128 px tiles over 50 Mpx are 3,052."""

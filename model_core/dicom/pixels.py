@@ -12,8 +12,8 @@ from model_core.dicom import jpeg, jpeg2000
 from model_core.dicom.elements import JPEG_2000, JPEG_LS, RLE, DicomFile
 from model_core.dicom.header import Header
 from model_core.errors import ImageTooLargeError, UnreadableImageError, UnsupportedImageError
-from model_core.images.decoder_process import decode_apart
-from model_core.images.formats.packbits import holds_more
+from model_core.images.formats.decoder_process import Frame, decode_apart
+from model_core.images.formats.tiff import holds_more
 
 Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -56,7 +56,7 @@ def decode_samples(header: Header, file: DicomFile, *, max_pixels: int) -> tuple
     return native.reshape(shape[: 3 if header.samples == 3 else 2]), header
 
 
-def check_frame(header: Header, frame: jpeg.Frame) -> None:
+def check_frame(header: Header, frame: Frame) -> None:
     """The frame has the size that the file announced, on which the limits were held.
 
     Raises:
@@ -157,7 +157,7 @@ def _jpeg_2000(header: Header, data: bytes, max_pixels: int) -> tuple[Samples, H
     return decode_apart("jpeg-2000", data, frame), coded
 
 
-def _as_coded(header: Header, frame: jpeg.Frame) -> Header:
+def _as_coded(header: Header, frame: Frame) -> Header:
     """The header with the bits that the frame is coded in, which may be others than announced."""
     return replace(
         header,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image as Pillow
 
+from model_core.arrays import Spacing
 from model_core.dicom import jpeg
 from model_core.dicom.colours import to_picture
 from model_core.dicom.elements import JPEG_BASELINE, JPEG_EXTENDED, DicomFile
@@ -15,8 +16,7 @@ from model_core.dicom.header import ICC_PROFILE, Header, read_header
 from model_core.dicom.pixels import check_frame, decode_samples
 from model_core.errors import InputError, UnreadableImageError, UnsupportedImageError
 from model_core.images.formats.jpeg import reduced_for
-from model_core.images.whole import load_image, open_image
-from model_core.scores.distances import Spacing
+from model_core.images.formats.whole import load_image, open_image
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from PIL import (
 from PIL import Image as Pillow
 from PIL.ImageFile import ImageFile
 
+from model_core.arrays import Spacing
 from model_core.dicom.reader import decode_dicom
 from model_core.errors import (
     ImageTooLargeError,
@@ -44,8 +45,7 @@ from model_core.images.colour_profile import to_srgb
 from model_core.images.file_types import other_type, sniff
 from model_core.images.formats.heif import decode_heif
 from model_core.images.formats.jpeg import reduced_for
-from model_core.images.whole import load_image, open_image
-from model_core.scores.distances import Spacing
+from model_core.images.formats.whole import load_image, open_image
 
 MAX_PIXELS = 50_000_000
 """Default pixel limit: more than any dermatoscope camera, 150 MB once decoded."""

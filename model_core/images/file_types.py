@@ -5,7 +5,7 @@ import re
 import zlib
 from dataclasses import dataclass
 
-from model_core.images.formats import heif_boxes
+from model_core.images.formats import heif
 
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     # First: the preamble before it may be that of a TIFF file (DICOM PS3.10, section 7.1).
@@ -77,7 +77,7 @@ def sniff(data: bytes) -> str | None:
     for offset, magic, name in _MAGIC:
         if data[offset : offset + len(magic)] == magic:
             return name
-    return heif_boxes.kind_of(data)
+    return heif.kind_of(data)
 
 
 def other_type(data: bytes) -> OtherType | None:

@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import ConvexHull
 
-from model_core.arrays import Mask
-from model_core.processing.postprocess import around
-from model_core.scores.distances import PIXELS, Spacing
+from model_core.arrays import PIXELS, Mask, Spacing
+from model_core.masks.window import window_of
 
 _SAMPLES = 40_000
 """Pixels that are mirrored at most: more change the asymmetry by less than 0.005."""
@@ -68,7 +67,7 @@ def measure(mask: Mask, spacing: Spacing = PIXELS) -> Shape | None:
         >>> square.area, round(square.feret_diameter, 3), square.solidity, square.asymmetry
         (25.0, 7.071, 1.0, (0.0, 0.0))
     """
-    window = around(mask)
+    window = window_of(mask)
     shape = mask[window]
     pixels = int(np.count_nonzero(shape))
     if not pixels:

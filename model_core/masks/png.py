@@ -22,7 +22,7 @@ from model_core.errors import (
 )
 from model_core.images.decode import MAX_PIXELS
 from model_core.images.file_types import other_type, sniff
-from model_core.images.whole import load_image, open_image
+from model_core.images.formats.whole import load_image, open_image
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _DEFLATE, _ADAPTIVE, _NOT_INTERLACED = 0, 0, 0, 0

@@ -15,7 +15,7 @@ from scipy import ndimage
 from shapely.geometry import MultiPolygon, Polygon, box
 
 from model_core.arrays import Mask
-from model_core.processing.postprocess import around
+from model_core.masks.window import window_of
 
 Ring = list[tuple[int, int]]
 """Corners (x, y) of a closed outline, the first one not repeated."""
@@ -117,7 +117,7 @@ def _trace(mask: Mask) -> list[Polygon]:
 
     No ring passes a corner twice: where pixels meet in a corner alone, rings touch there.
     """
-    window = around(mask)
+    window = window_of(mask)
     inside = np.pad(mask[window], 1)
     labels, count = ndimage.label(inside)
     outer: dict[int, Ring] = {}

@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 
 from model_core.arrays import Logits, Mask
 from model_core.errors import ConfigError
-from model_core.processing.postprocess import around
+from model_core.masks.window import window_of
 
 REACH = 0.03
 """Share of the side, beyond the mask, within which probability counts as perhaps missed lesion.
@@ -78,7 +78,7 @@ def expected_jaccard(logits: Logits, mask: Mask) -> float:
         0 to 1.
     """
     reach = max(1, round(REACH * max(mask.shape)))
-    box = around(mask, reach)
+    box = window_of(mask, reach)
     probability, mask = expit(logits[box]), mask[box]
     near = ndimage.maximum_filter(mask.view(np.uint8), size=2 * reach + 1).view(bool) & ~mask
     found = float(probability[mask].sum())

@@ -7,8 +7,9 @@ from typing import ClassVar
 import numpy as np
 from scipy import ndimage
 
-from model_core.arrays import Logits, Mask
+from model_core.arrays import Logits
 from model_core.errors import ConfigError
+from model_core.masks.window import window_of
 
 _EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
 
@@ -60,7 +61,7 @@ def tidy(logits: Logits, config: PostprocessConfig) -> Logits:
     cut = np.float32(logit(config.threshold))
     found = logits > cut
     wanted = found.copy()
-    box = around(found)
+    box = window_of(found)
     if config.largest_component:
         wanted[box] = _largest_component(wanted[box])
     if config.fill_holes:
@@ -74,22 +75,6 @@ def tidy(logits: Logits, config: PostprocessConfig) -> Logits:
     )
     tidied: Logits = np.where(changed, mirrored, logits).astype(np.float32)
     return tidied
-
-
-def around(mask: Mask, margin: int = 0) -> tuple[slice, slice]:
-    """The rows and columns that hold all of a mask, and some pixels more; none where it is empty.
-
-    Example:
-        >>> around(np.eye(5, dtype=bool)[2:4], margin=1)
-        (slice(0, 3, None), slice(1, 5, None))
-    """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows.size:
-        return slice(0, 0), slice(0, 0)
-    return (
-        slice(max(0, int(rows[0]) - margin), int(rows[-1]) + margin + 1),
-        slice(max(0, int(columns[0]) - margin), int(columns[-1]) + margin + 1),
-    )
 
 
 def _largest_component(mask: np.ndarray) -> np.ndarray:

@@ -10,11 +10,10 @@ from typing import ClassVar, Literal, get_args
 import numpy as np
 from PIL import Image as Pillow
 
-from model_core.arrays import Image, Logits, Mask
+from model_core.arrays import Image, Logits, Mask, Spacing
 from model_core.errors import ConfigError
 from model_core.images.decode import MAX_PIXELS, Photograph, decode_image
 from model_core.processing.resample import enlarge, enlarge_above
-from model_core.scores.distances import Spacing
 
 Fit = Literal["squash", "letterbox"]
 

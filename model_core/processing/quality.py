@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from model_core.arrays import Image, Logits, Mask
+from model_core.arrays import Image, Logits, Mask, Spacing
 from model_core.images.lab import lightness, to_lab
 from model_core.masks.measurements import perimeter
+from model_core.masks.window import window_of
 from model_core.processing.advice import NOTES, REJECTING, Advice, Reason
 from model_core.processing.calibration import REACH
-from model_core.processing.postprocess import around, logit
-from model_core.scores.distances import Spacing
+from model_core.processing.postprocess import logit
 
 _DARK_L = 33.0
 """Underexposed where the brightest twentieth of the picture is darker: even very dark skin has
@@ -171,7 +171,7 @@ def _frame_contact(mask: Mask) -> float:
 def _band(logits: Logits, mask: Mask, spacing: Spacing) -> Band:
     low, high = _UNCERTAIN
     reach = max(1, round(REACH * max(mask.shape)))
-    box = around(mask, margin=reach)
+    box = window_of(mask, margin=reach)
     near = ndimage.maximum_filter(mask[box].view(np.uint8), size=2 * reach + 1).view(bool)
     pixels = int(np.count_nonzero(near & (logits[box] > low) & (logits[box] < high)))
     area = pixels * spacing[0] * spacing[1]

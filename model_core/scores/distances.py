@@ -8,13 +8,10 @@ import numpy.typing as npt
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from model_core.arrays import Mask
+from model_core.arrays import PIXELS, Mask, Spacing
 from model_core.errors import ShapeMismatchError
+from model_core.masks.window import window_of
 
-Spacing = tuple[float, float]
-"""Height and width of a pixel, in the unit that distances shall have."""
-
-PIXELS: Spacing = (1.0, 1.0)
 _OUTLINE = 8.0
 """Boundary pixels of an outline at most, in sides of a square as large as the window: a disc has
 2.8, 99 in 100 expert masks have below 7.1, noise over a photograph thousands."""
@@ -75,7 +72,7 @@ def boundary_distances(
         raise ShapeMismatchError(f"truth is {truth.shape}, pred is {pred.shape}")
     if not truth.any() or not pred.any():
         return None
-    window = _window(truth | pred)
+    window = window_of(truth | pred)
     outlines = _boundary(truth[window]), _boundary(pred[window])
     there = _nearest(*outlines, spacing)
     back = _nearest(*outlines[::-1], spacing)
@@ -83,12 +80,6 @@ def boundary_distances(
         hausdorff_95=float(max(np.percentile(there, 95), np.percentile(back, 95))),
         assd=float((there.sum() + back.sum()) / (there.size + back.size)),
     )
-
-
-def _window(mask: Mask) -> tuple[slice, slice]:
-    """The smallest window with all of a mask that is not empty."""
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def _boundary(mask: Mask) -> Mask:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model_core.arrays import Mask
+from model_core.arrays import Mask, Spacing
 from model_core.errors import ShapeMismatchError
-from model_core.scores.distances import BoundaryDistances, Spacing, boundary_distances
+from model_core.scores.distances import BoundaryDistances, boundary_distances
 
 CUTOFF = 0.65
 """Jaccard below which an image counts as failed: ISIC 2018 Task 1, from experts' disagreement."""

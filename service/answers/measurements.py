@@ -2,11 +2,11 @@
 
 from dataclasses import asdict
 
+from model_core.arrays import PIXELS
 from model_core.decimals import parse_spacing
 from model_core.images.lab import colour_spread
 from model_core.masks.measurements import measure
 from model_core.predictor import Prediction
-from model_core.scores.distances import PIXELS
 from service.contract.schemas import Measurements, QualityReport, UncertainBand
 from service.pipeline.segmented import Segmented
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from model_core import errors
 from model_core.errors import ConfigError, InputError, UnreadableImageError
-from model_core.images.bare_environment import bare_environment
+from model_core.images.formats.decoder_process import bare_environment
 from model_core.predictor import Predictor, Prepared
 from model_core.processing.preprocess import Geometry
 from service.contract.errors import DecoderFailedError

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from model_core.arrays import Mask
+from model_core.arrays import Mask, Spacing
 from model_core.errors import (
     ImageTooLargeError,
     InputError,
@@ -18,7 +18,6 @@ from model_core.images.decode import decode_image
 from model_core.masks.coco_json import decode_coco
 from model_core.masks.png import decode_mask
 from model_core.registry.registry import LoadedVersion
-from model_core.scores.distances import Spacing
 from model_core.scores.metrics import ImageScores, score_image
 from model_core.scores.summary import summarise
 from service.answers.annotations import model_ref

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from model_core.arrays import Mask
+from model_core.arrays import Mask, Spacing
 from model_core.backends.pytorch import PyTorchBackend
 from model_core.errors import DatasetError
 from model_core.network.unet import UNet
@@ -20,7 +20,6 @@ from model_core.network.weights import load_weights
 from model_core.predictor import Predictor
 from model_core.processing.preprocess import fit_mask
 from model_core.registry.storage import file_sha256
-from model_core.scores.distances import Spacing
 from model_core.scores.metrics import Confusion, ImageScores, score_image
 from trainer.data.samples import Sample, read_photo, read_truth
 from trainer.evaluation.calibrate import read_calibrated

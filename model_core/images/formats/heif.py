@@ -7,6 +7,8 @@ images; the one that it calls primary counts, turned as the file says (in HEIC, 
 """
 
 import json
+import struct
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 from PIL import Image as Pillow
@@ -18,9 +20,17 @@ from model_core.errors import (
     UnreadableImageError,
     UnsupportedImageError,
 )
-from model_core.images.decoder_process import run_decoder
-from model_core.images.exif import orientation_block
-from model_core.images.formats.heif_boxes import announced_size, is_sequence, lost_sectors
+from model_core.images.formats.decoder_process import run_decoder
+from model_core.images.formats.exif import orientation_block
+
+_DEEPEST = 4
+_MOST = 20_000
+"""Boxes and items looked at; a photograph of 48 Mpx in tiles has some 200."""
+_INSIDE = {b"meta": 4, b"iprp": 0, b"ipco": 0}
+"""Boxes that hold boxes, and how many bytes stand before these."""
+_SEQUENCES = (b"msf1", b"hevc", b"hevx", b"avis")
+_HEVC_ZEROS = bytes(8)
+"""HEVC never has three bytes of zero within a unit, nor as many as this between two."""
 
 
 def decode_heif(data: bytes, kind: str, max_pixels: int) -> Pillow.Image:
@@ -72,3 +82,120 @@ def decode_heif(data: bytes, kind: str, max_pixels: int) -> Pillow.Image:
     image.info["icc_profile"] = profile or None
     image.info["exif"] = b"Exif\0\0" + orientation_block(said["turn"])
     return image
+
+
+def kind_of(data: bytes) -> str | None:
+    """HEIC or AVIF by the brands of the file, None where it is of neither."""
+    if data[4:8] != b"ftyp":
+        return None
+    brands = _brands(data)
+    if brands & {b"avif", b"avis"}:
+        return "AVIF"
+    general = data[8:12] in (b"mif1", b"msf1")
+    return "HEIC" if general or any(brand[:3] in (b"hei", b"hev") for brand in brands) else None
+
+
+def is_sequence(data: bytes) -> bool:
+    """Whether the file is, in the first place, a sequence of images."""
+    return data[8:12] in _SEQUENCES
+
+
+def announced_size(data: bytes) -> tuple[int, int]:
+    """Width and height of the largest image that the file describes; zeros where it has none."""
+    sizes = [
+        struct.unpack_from(">II", data, start + 4)
+        for kind, start, end in _boxes(data)
+        if kind == b"ispe" and end - start >= 12
+    ]
+    return max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
+
+
+def lost_sectors(data: bytes) -> bool:
+    """Whether HEVC images hold zeros that no encoder can have written there.
+
+    Its decoder fills what it cannot decode with what is near, and says nothing.
+    """
+    try:
+        kinds, places = _items(data)
+        return any(
+            data.find(_HEVC_ZEROS, start, start + length) >= 0
+            for item, extents in places.items()
+            if kinds.get(item) == b"hvc1"
+            for start, length in extents
+        )
+    except (struct.error, IndexError):
+        return False  # the decoder says what is wrong
+
+
+def _brands(data: bytes) -> set[bytes]:
+    end = min(int.from_bytes(data[:4], "big"), len(data), 400)
+    return {data[8:12], *(data[at : at + 4] for at in range(16, end, 4))}
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind of each box, and where its content begins and ends; those within others, too."""
+    waiting = [(0, len(data), 0)]
+    for _ in range(_MOST):
+        if not waiting:
+            return
+        at, end, depth = waiting.pop()
+        if at + 8 > end:
+            continue
+        length, kind = struct.unpack_from(">I4s", data, at)
+        start = at + 8
+        if length == 1 and at + 16 <= end:
+            (length,) = struct.unpack_from(">Q", data, start)
+            start += 8
+        stop = end if length == 0 else at + length
+        if stop < start or stop > end:
+            continue
+        yield kind, start, stop
+        waiting.append((stop, end, depth))
+        if kind in _INSIDE and depth < _DEEPEST:
+            waiting.append((start + _INSIDE[kind], stop, depth + 1))
+
+
+def _items(data: bytes) -> tuple[dict[int, bytes], dict[int, list[tuple[int, int]]]]:
+    """Kinds of the items, and where in the file their pieces are."""
+    kinds: dict[int, bytes] = {}
+    places: dict[int, list[tuple[int, int]]] = {}
+    for kind, start, end in _boxes(data):
+        if kind == b"iinf":
+            at = start + (6 if data[start] == 0 else 8)
+            while at + 16 <= end and len(kinds) < _MOST:
+                length, _, version = struct.unpack_from(">I4sB", data, at)
+                item, name = struct.unpack_from(
+                    ">H2x4s" if version == 2 else ">I2x4s", data, at + 12
+                )
+                kinds[item] = name
+                at += max(length, 16)
+        elif kind == b"iloc":
+            places = _places(data, start)
+    return kinds, places
+
+
+def _places(data: bytes, start: int) -> dict[int, list[tuple[int, int]]]:
+    version, sizes, more = data[start], data[start + 4], data[start + 5]
+    wide = "I" if version == 2 else "H"
+    (count,) = struct.unpack_from(f">{wide}", data, start + 6)
+    at = start + 6 + struct.calcsize(wide)
+    places: dict[int, list[tuple[int, int]]] = {}
+
+    def number(size: int) -> int:
+        nonlocal at
+        at += size
+        return int.from_bytes(data[at - size : at], "big")
+
+    for _ in range(min(count, _MOST)):
+        item = number(struct.calcsize(wide))
+        method = number(2) & 15 if version else 0
+        number(2)
+        base = number(more >> 4)
+        extents = []
+        for _ in range(min(number(2), _MOST)):
+            number(more & 15 if version else 0)
+            offset, length = number(sizes >> 4), number(sizes & 15)
+            extents.append((base + offset, length))
+        if method == 0:
+            places[item] = extents
+    return places

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from model_core.errors import UnreadableImageError, UnsupportedImageError
-from model_core.images.exif import orientation_block, stored_orientation
+from model_core.images.formats.exif import orientation_block, stored_orientation
 
 _START, END = b"\xff\xd8", b"\xff\xd9"
 _APP0, _EXIF, _APP2, _ADOBE, _APP15, _COMMENT = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0xFE

@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 from PIL.ImageFile import ImageFile
 
 from model_core.errors import UnreadableImageError
-from model_core.images.exif import orientation_block, stored_orientation
+from model_core.images.formats.exif import orientation_block, stored_orientation
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_PROFILE_BYTES = 1 << 24

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from isal import isal_zlib
+from PIL import Image as Pillow
 from PIL.TiffImagePlugin import TiffImageFile
 
 from model_core.errors import UnreadableImageError, UnsupportedImageError
 from model_core.images.formats.jpeg import check_jpeg
-from model_core.images.formats.packbits import holds_more
 
 _BITS, _COMPRESSION, _FILL_ORDER, _SAMPLES, _PLANES = 258, 259, 266, 277, 284
 _STRIPS, _ROWS_PER_STRIP, _STRIP_BYTES = 273, 278, 279
@@ -168,6 +168,22 @@ def _inflates(packed: bytes, most: int) -> bool:
     except zlib.error:
         return False
     return found <= most
+
+
+def holds_more(packed: bytes, most: int) -> bool:
+    r"""Whether they unpack to more than `most` bytes, as they do where damage shifted their runs.
+
+    Decoders stop at the pixels asked for, so only too few are an error there.
+
+    Example:
+        >>> holds_more(b"\2abc", 2), holds_more(b"\2abc", 3)
+        (True, False)
+    """
+    try:
+        Pillow.frombytes("L", (most + 1, 1), packed, "packbits", "L")
+    except (ValueError, OSError):
+        return False
+    return True
 
 
 def _damaged(reason: str) -> UnreadableImageError:

@@ -3,7 +3,7 @@
 import struct
 
 from model_core.errors import UnreadableImageError
-from model_core.images.exif import orientation_block, stored_orientation
+from model_core.images.formats.exif import orientation_block, stored_orientation
 
 _HEADER_BYTES = 12
 _EXTENDED = b"VP8X"

@@ -11,9 +11,9 @@ from pydicom import uid
 
 from model_core.dicom.elements import MAX_DEPTH, MAX_ELEMENTS
 from model_core.errors import ImageTooLargeError, InputError, UnreadableImageError
-from model_core.images import decoder_process
 from model_core.images.announced_size import announced_pixels
 from model_core.images.decode import decode_image
+from model_core.images.formats import decoder_process
 from tests.fixtures.dicom_files import dataset, dicom_around, file_of, jpeg_2000
 from tests.fixtures.pictures import lesion
 

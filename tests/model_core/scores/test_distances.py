@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.spatial.distance import cdist
 
-from model_core.arrays import Mask
+from model_core.arrays import Mask, Spacing
 from model_core.errors import ShapeMismatchError
-from model_core.scores.distances import BoundaryDistances, Spacing, boundary_distances
+from model_core.scores.distances import BoundaryDistances, boundary_distances
 from tests.fixtures.drawing import draw
 
 

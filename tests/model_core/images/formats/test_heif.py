@@ -14,11 +14,10 @@ from model_core.errors import (
     UnreadableImageError,
     UnsupportedImageError,
 )
-from model_core.images import decoder_process
 from model_core.images.announced_size import announced_pixels
 from model_core.images.decode import decode_image
 from model_core.images.file_types import sniff
-from model_core.images.formats import heif, heif_boxes
+from model_core.images.formats import decoder_process, heif
 from tests.fixtures.icc import red_and_green_swapped
 from tests.fixtures.pictures import encode, exif, quarters
 
@@ -142,7 +141,7 @@ def test_a_file_that_is_cut_is_refused(data: bytes, tenths: int) -> None:
 
 def test_zeros_in_the_codes_of_a_heic_are_lost_sectors() -> None:
     at = len(PLAIN) - 60
-    assert not heif_boxes.lost_sectors(PLAIN)
+    assert not heif.lost_sectors(PLAIN)
     with pytest.raises(UnreadableImageError, match="zeros stand in place"):
         decode_image(PLAIN[:at] + bytes(40) + PLAIN[at + 40 :])
 
@@ -170,13 +169,13 @@ def test_boxes_with_other_bytes_are_read_or_passed_over(seed: int) -> None:
     data = bytearray(TWO)
     for place in rng.integers(12, 500, 12):
         data[place] = rng.integers(0, 256)
-    heif_boxes.announced_size(bytes(data))
-    heif_boxes.lost_sectors(bytes(data))
+    heif.announced_size(bytes(data))
+    heif.lost_sectors(bytes(data))
 
 
 def test_boxes_without_an_end_take_no_time() -> None:
     endless = PLAIN[:24] + struct.pack(">I4s", 8, b"free") * 100_000
-    assert heif_boxes.announced_size(endless) == (0, 0)
+    assert heif.announced_size(endless) == (0, 0)
 
 
 def test_the_child_imports_nothing_of_this_project() -> None:

@@ -5,8 +5,10 @@ held one for half a minute: the whole service would have stood still. Apart, a d
 time and memory, and if it crashes, it is one answer that is lost. It costs about 0.2 s a frame.
 """
 
+import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -14,9 +16,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from model_core.dicom.jpeg import Frame
 from model_core.errors import UnreadableImageError, UnsupportedImageError
-from model_core.images.bare_environment import bare_environment
 
 Kind = Literal["jpeg-2000", "jpeg-ls"]
 _START_S = 3
@@ -26,11 +26,34 @@ _WAIT_S = 10
 """For a core, on a machine that is busy."""
 _LIBRARY_BYTES = 1 << 30
 _PIXEL_BYTES = 40
+_PASSED = frozenset(
+    {"PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "SYSTEMROOT", "VIRTUAL_ENV"}
+)
+"""Environment variables that a decoder is started with, beside those of Python itself."""
 _CHILD = Path(__file__).with_name("decoder_child.py")
 _LIBRARIES: dict[Kind, tuple[str, str]] = {
     "jpeg-2000": ("JPEG 2000", "openjpeg"),
     "jpeg-ls": ("JPEG-LS", "jpeg_ls"),
 }
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A compressed frame's own size.
+
+    Attributes:
+        rows: Height, px.
+        columns: Width, px.
+        samples: Components a pixel.
+        bits: A sample.
+        rgb: Whether the decoder turns the samples into RGB itself; only JPEG 2000 says so.
+    """
+
+    rows: int
+    columns: int
+    samples: int
+    bits: int
+    rgb: bool = False
 
 
 def decode_apart(
@@ -92,3 +115,23 @@ def run_decoder(kind: str, data: bytes, pixels: int, *, what: str, max_pixels: i
         raise UnreadableImageError(
             f"the {what} is truncated or damaged and cannot be decoded"
         ) from exc
+
+
+def bare_environment() -> dict[str, str]:
+    """What an interpreter needs to start, and nothing that a broken decoder could give away.
+
+    Keys of buckets and settings of the service stay behind. Numerical libraries run on one thread:
+    each of theirs would reserve memory.
+
+    Example:
+        >>> os.environ["AWS_SECRET_ACCESS_KEY"] = "not for a decoder"
+        >>> "AWS_SECRET_ACCESS_KEY" in bare_environment()
+        False
+        >>> del os.environ["AWS_SECRET_ACCESS_KEY"]
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _PASSED or name.startswith("PYTHON")
+    }
+    return kept | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
