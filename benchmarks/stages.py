@@ -21,7 +21,7 @@ from model_core.images.decode import decode_image
 from model_core.masks.png import encode_mask
 from model_core.masks.rle import encode_rle
 from model_core.processing.postprocess import logit, tidy
-from model_core.processing.preprocess import fit_photograph
+from model_core.processing.preprocess import fit_image
 from model_core.registry.registry import LoadedVersion
 from service.answers.formats import encode_answer
 from service.api.uploads import read_photograph
@@ -53,7 +53,7 @@ def stages(version: LoadedVersion, photograph: bytes) -> list[Stage]:
     config, rules = predictor.preprocess_config, predictor.postprocess_config
     body, need, cut = multipart(photograph), (config.size, config.size), logit(rules.threshold)
     decoded = decode_image(photograph, at_least=need)
-    pixels, geometry = fit_photograph(decoded, config)
+    pixels, geometry = fit_image(decoded, config)
     batch = pixels[None]
     logits = predictor.infer(batch)[0]
     shown = logits[geometry.inside]
@@ -65,7 +65,7 @@ def stages(version: LoadedVersion, photograph: bytes) -> list[Stage]:
     return [
         Stage("multipart", lambda: _read(body)),
         Stage("decode", lambda: decode_image(photograph, at_least=need)),
-        Stage("resize", lambda: fit_photograph(decoded, config)),
+        Stage("resize", lambda: fit_image(decoded, config)),
         Stage("network", lambda: predictor.infer(batch)),
         Stage("components", lambda: tidy(shown, rules)),
         Stage("upsample + threshold", lambda: geometry.restore_mask(tidied, cut)),

@@ -86,3 +86,28 @@ class RegistryUnavailableError(ModelError):
 
 class GateError(ModelError):
     """The run's held-out scores miss the gate for publishing, or are not of its weights."""
+
+
+def check_pixels(what: str, height: int, width: int, limit: int) -> None:
+    """Refuse an image larger than a limit, before anything is decoded or allocated.
+
+    Args:
+        what: Names the image in the error.
+        height: Rows, px.
+        width: Columns, px.
+        limit: Most pixels.
+
+    Raises:
+        ImageTooLargeError: it has more.
+    """
+    if height * width > limit:
+        raise ImageTooLargeError(
+            f"the {what} has {width}x{height} = {height * width} pixels, the limit is {limit}"
+        )
+
+
+def damaged_file(kind: str, reason: str) -> UnreadableImageError:
+    """An error for a file of a type that is read, some of whose pixels are missing or damaged."""
+    return UnreadableImageError(
+        f"the {kind} file is truncated or damaged: {reason}, expected a whole file"
+    )

@@ -7,11 +7,11 @@ from model_core.arrays import Spacing
 from model_core.decimals import decimal
 from model_core.dicom.elements import DicomFile, read_elements
 from model_core.errors import (
-    ImageTooLargeError,
     InputError,
     MultiFrameImageError,
     UnreadableImageError,
     UnsupportedImageError,
+    check_pixels,
 )
 
 SOP_CLASSES = {
@@ -143,9 +143,7 @@ def read_header(
     rows, columns = fields.number(_ROWS), fields.number(_COLUMNS)
     if not rows or not columns:
         raise UnreadableImageError("the DICOM file does not say how many rows and columns it has")
-    if rows * columns > max_pixels:
-        found = f"{columns}x{rows} = {rows * columns} pixels"
-        raise ImageTooLargeError(f"the image has {found}, the limit is {max_pixels}")
+    check_pixels("image", rows, columns, max_pixels)
     photometric = _photometric(fields)
     allocated, stored, high = _bits(fields)
     window = _window(fields)

@@ -11,7 +11,7 @@ from PIL import Image as Pillow
 from model_core.dicom import jpeg, jpeg2000
 from model_core.dicom.elements import JPEG_2000, JPEG_LS, RLE, DicomFile
 from model_core.dicom.header import Header
-from model_core.errors import ImageTooLargeError, UnreadableImageError, UnsupportedImageError
+from model_core.errors import UnreadableImageError, UnsupportedImageError, check_pixels
 from model_core.images.formats.decoder_process import Frame, decode_apart
 from model_core.images.formats.tiff import holds_more
 
@@ -142,11 +142,7 @@ def _jpeg_ls(header: Header, data: bytes) -> tuple[Samples, Header]:
 
 def _jpeg_2000(header: Header, data: bytes, max_pixels: int) -> tuple[Samples, Header]:
     # It takes 15 bytes a pixel to decode, three times as many as the others.
-    if header.rows * header.columns > max_pixels:
-        found = f"{header.columns}x{header.rows} = {header.rows * header.columns} pixels"
-        raise ImageTooLargeError(
-            f"the JPEG 2000 image has {found}, the limit there is {max_pixels}"
-        )
+    check_pixels("JPEG 2000 image", header.rows, header.columns, max_pixels)
     frame = jpeg2000.read_frame(data)
     check_frame(header, frame)
     if frame.bits > 16:

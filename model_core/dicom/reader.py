@@ -3,71 +3,49 @@
 Its text (names, dates, descriptions) is never looked at here, nor part of any error.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image as Pillow
 
-from model_core.arrays import Spacing
 from model_core.dicom import jpeg
 from model_core.dicom.colours import to_picture
 from model_core.dicom.elements import JPEG_BASELINE, JPEG_EXTENDED, DicomFile
 from model_core.dicom.header import ICC_PROFILE, Header, read_header
 from model_core.dicom.pixels import check_frame, decode_samples
-from model_core.errors import InputError, UnreadableImageError, UnsupportedImageError
+from model_core.errors import UnreadableImageError, UnsupportedImageError
 from model_core.images.formats.jpeg import reduced_for
-from model_core.images.formats.whole import load_image, open_image
-
-
-@dataclass(frozen=True)
-class DicomPicture:
-    """A decoded frame.
-
-    Attributes:
-        picture: Pillow image, mode L or RGB, its colour profile in `info`; may be smaller than
-            the frame, as the caller allowed.
-        height: Rows of the frame, px.
-        width: Columns of the frame, px.
-        spacing_mm: Height and width of a pixel, mm; None where the file does not say.
-    """
-
-    picture: Pillow.Image
-    height: int
-    width: int
-    spacing_mm: Spacing | None
+from model_core.images.formats.whole import DecodedImage, load_image, open_image
 
 
 def decode_dicom(
     data: bytes, *, max_pixels: int, at_least: tuple[int, int] | None = None
-) -> DicomPicture:
+) -> DecodedImage:
     """Decode a photograph, in the frame that the file stores: DICOM knows no EXIF orientation.
 
     Args:
         data: The file's bytes, preamble and all.
         max_pixels: Limit on rows times columns, read from the header before decoding.
-        at_least: (height, width) px that the caller needs, as in `image_io.decode_image`.
+        at_least: (height, width) px that the caller needs, as in `decode_image`.
 
     Raises:
         UnsupportedImageError: a kind of object, an encoding or colours that are not read here.
         MultiFrameImageError: several frames.
         ImageTooLargeError: more than `max_pixels`, or half of that in JPEG 2000.
         UnreadableImageError: truncated, damaged or contradicting itself.
+        Exception: whatever decoders raise on damaged bytes.
+
+    Returns:
+        A picture in mode L or RGB, its colour profile in `info`.
     """
     header, file = read_header(data, max_pixels=max_pixels)
-    try:
-        if file.transfer_syntax in (JPEG_BASELINE, JPEG_EXTENDED):
-            picture = _jpeg(header, file, at_least)
-        else:
-            picture = to_picture(*decode_samples(header, file, max_pixels=max_pixels), file)
-    except (InputError, MemoryError):
-        raise
-    except Exception as exc:  # decoders raise nearly anything on damaged bytes
-        raise UnreadableImageError(
-            "the DICOM file is truncated or damaged and cannot be decoded"
-        ) from exc
+    if file.transfer_syntax in (JPEG_BASELINE, JPEG_EXTENDED):
+        picture = _jpeg(header, file, at_least)
+    else:
+        picture = to_picture(*decode_samples(header, file, max_pixels=max_pixels), file)
     if ICC_PROFILE in file.values:
         picture.info["icc_profile"] = file.values[ICC_PROFILE]
-    return DicomPicture(picture, header.rows, header.columns, header.spacing_mm)
+    return DecodedImage(picture, header.rows, header.columns, header.spacing_mm)
 
 
 def _jpeg(header: Header, file: DicomFile, at_least: tuple[int, int] | None) -> Pillow.Image:

@@ -17,7 +17,7 @@
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
@@ -31,21 +31,19 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 from PIL import Image as Pillow
-from PIL.ImageFile import ImageFile
 
-from model_core.arrays import Spacing
 from model_core.dicom.reader import decode_dicom
 from model_core.errors import (
-    ImageTooLargeError,
     MultiFrameImageError,
     UnreadableImageError,
     UnsupportedImageError,
+    check_pixels,
 )
 from model_core.images.colour_profile import to_srgb
-from model_core.images.file_types import other_type, sniff
+from model_core.images.file_types import describe, sniff
 from model_core.images.formats.heif import decode_heif
 from model_core.images.formats.jpeg import reduced_for
-from model_core.images.formats.whole import load_image, open_image
+from model_core.images.formats.whole import DecodedImage, decoding, load_image, open_image
 
 MAX_PIXELS = 50_000_000
 """Default pixel limit: more than any dermatoscope camera, 150 MB once decoded."""
@@ -71,27 +69,10 @@ _UPRIGHT = {
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-@dataclass(frozen=True)
-class Photograph:
-    """A decoded photograph.
-
-    Attributes:
-        picture: Pillow image, mode RGB, sRGB, upright; may be smaller than the original.
-        height: Rows of the upright original, px.
-        width: Columns of the upright original, px.
-        spacing_mm: Height and width of a pixel of the original, mm, where a DICOM file says so.
-    """
-
-    picture: Pillow.Image
-    height: int
-    width: int
-    spacing_mm: Spacing | None = None
-
-
 def decode_image(
     data: bytes, *, max_pixels: int = MAX_PIXELS, at_least: tuple[int, int] | None = None
-) -> Photograph:
-    """Decode a photograph to upright sRGB, as the table at the top of this file says.
+) -> DecodedImage:
+    """Decode an image to upright sRGB, as the table at the top of this file says.
 
     Args:
         data: The file's bytes: JPEG, MPO, PNG, TIFF, BMP, WebP, HEIC, AVIF or DICOM.
@@ -100,7 +81,7 @@ def decode_image(
             a quarter or an eighth, never below this size: far cheaper, and free of aliasing.
 
     Returns:
-        The picture and the upright original's size.
+        A picture in mode RGB and the upright original's size.
 
     Raises:
         UnsupportedImageError: not one of the types above.
@@ -110,69 +91,45 @@ def decode_image(
     """
     if not data:
         raise UnreadableImageError(f"the image is empty (0 bytes), expected {ACCEPTED}")
-    try:
-        return _decode(data, max_pixels, at_least)
-    except (UnsupportedImageError, MultiFrameImageError, ImageTooLargeError, UnreadableImageError):
-        raise
-    except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as exc:
-        raise ImageTooLargeError(f"the image has over {max_pixels} pixels, the limit") from exc
-    except MemoryError:
-        raise
-    except Exception as exc:  # Pillow's decoders raise nearly anything on damaged bytes.
-        kind = sniff(data) or "image"
-        raise UnreadableImageError(
-            f"the {kind} file is truncated or damaged and cannot be decoded"
-        ) from exc
+    kind = sniff(data)
+    with decoding(f"{kind} file" if kind else "image file", max_pixels):
+        if kind == "DICOM":
+            image = decode_dicom(data, max_pixels=max_pixels, at_least=at_least)
+        elif kind in ("HEIC", "AVIF"):
+            picture = _turned(decode_heif(data, kind, max_pixels))
+            image = DecodedImage(picture, picture.height, picture.width)
+        elif kind in FORMATS:
+            image = _decode(data, kind, max_pixels, at_least)
+        else:
+            name, advice = describe(data)
+            advice = f"; {advice}" if advice else ""
+            raise UnsupportedImageError(f"found {name}, expected {ACCEPTED}{advice}")
+        return replace(image, picture=_as_rgb(image.picture))
 
 
-def _decode(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -> Photograph:
-    if sniff(data) == "DICOM":
-        frame = decode_dicom(data, max_pixels=max_pixels, at_least=at_least)
-        picture = _as_rgb(frame.picture)
-        return Photograph(picture, frame.height, frame.width, frame.spacing_mm)
-    if (kind := sniff(data)) in ("HEIC", "AVIF"):
-        heif = decode_heif(data, kind, max_pixels)
-        method = _UPRIGHT.get(heif.getexif().get(_ORIENTATION, 1))
-        picture = _as_rgb(heif if method is None else heif.transpose(method))
-        return Photograph(picture, picture.height, picture.width)
-    image = _open(data)
+def _decode(
+    data: bytes, kind: str, max_pixels: int, at_least: tuple[int, int] | None
+) -> DecodedImage:
+    image = open_image(data, kind)
     width, height = image.size
-    if width * height > max_pixels:
-        raise ImageTooLargeError(
-            f"the image has {width}x{height} = {width * height} pixels, the limit is {max_pixels}"
-        )
-    _refuse_frames(image)
-    orientation = image.getexif().get(_ORIENTATION, 1)
-    if at_least is not None and image.format == "JPEG":
-        reduced_for(image, at_least[::-1] if orientation in (5, 6, 7, 8) else at_least)
+    check_pixels("image", height, width, max_pixels)
+    if getattr(image, "is_animated", False):
+        raise MultiFrameImageError(f"the {kind} file is animated, expected one photograph")
+    on_its_side = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+    if at_least is not None and kind == "JPEG":
+        reduced_for(image, at_least[::-1] if on_its_side else at_least)
     reduced = image.size != (width, height)
-    picture = _as_rgb(_upright(image))
+    load_image(image)  # which turns a TIFF upright, and takes its tag away
+    picture = _turned(image)
     if not reduced:
         width, height = picture.size
-    elif orientation in (5, 6, 7, 8):
+    elif on_its_side:
         width, height = height, width
-    return Photograph(picture, height, width)
+    return DecodedImage(picture, height, width)
 
 
-def _open(data: bytes) -> ImageFile:
-    kind = sniff(data)
-    if kind not in FORMATS:
-        other = None if kind else other_type(data)
-        if other is not None:
-            raise UnsupportedImageError(f"found {other.name}, expected {ACCEPTED}; {other.way_out}")
-        found = f"a {kind} file" if kind else "bytes of no image type we know"
-        raise UnsupportedImageError(f"found {found}, expected {ACCEPTED}")
-    return open_image(data, kind)
-
-
-def _refuse_frames(image: Pillow.Image) -> None:
-    if getattr(image, "is_animated", False):
-        raise MultiFrameImageError(f"the {image.format} file is animated, expected one photograph")
-
-
-def _upright(image: ImageFile) -> Pillow.Image:
+def _turned(image: Pillow.Image) -> Pillow.Image:
     # Not ImageOps.exif_transpose: it writes the EXIF anew, and fails where a camera's is odd.
-    load_image(image)  # which turns a TIFF upright, and takes its tag away
     method = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     return image if method is None else image.transpose(method)
 

@@ -3,7 +3,6 @@
 import binascii
 import re
 import zlib
-from dataclasses import dataclass
 
 from model_core.images.formats import heif
 
@@ -54,19 +53,6 @@ _IN_JSON = re.compile(rb'"(?:data:[^",]{0,100},)?((?:[A-Za-z0-9+/_-]|\\/){16,})'
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
-@dataclass(frozen=True)
-class OtherType:
-    """A type of file that is not read.
-
-    Attributes:
-        name: With its article.
-        way_out: What its sender can do.
-    """
-
-    name: str
-    way_out: str
-
-
 def sniff(data: bytes) -> str | None:
     """Name of the file type that the first bytes announce, or None where they are not known.
 
@@ -80,27 +66,35 @@ def sniff(data: bytes) -> str | None:
     return heif.kind_of(data)
 
 
-def other_type(data: bytes) -> OtherType | None:
-    """Identify a file whose type is not read; None where it is unknown.
+def describe(data: bytes) -> tuple[str, str]:
+    """Name a file's type with its article, and how its sender can make it one that is read.
+
+    Returns:
+        Name and advice; the advice is empty where there is none to give.
 
     Example:
-        >>> other_type(b"data:image/png;base64,iVBORw0KGgoAAAANSUhEUg==").name
+        >>> describe(b"data:image/png;base64,iVBORw0KGgoAAAANSUhEUg==")[0]
         'a data: URL'
     """
-    for offset, magic, name, way_out in _OTHERS:
+    if not data:
+        return "empty (0 bytes)", ""
+    if kind := sniff(data):
+        return f"a {kind} file", ""
+    for offset, magic, name, advice in _OTHERS:
         if data[offset : offset + len(magic)] == magic:
-            return OtherType(name, way_out)
+            return name, advice
     if data.startswith(_GZIP):
-        return OtherType(f"a file packed with gzip{_of(_unpacked(data))}", _UNPACK)
+        return f"a file packed with gzip{_of(_unpacked(data))}", _UNPACK
     text = data[:_LOOKED_AT].removeprefix(b"\xef\xbb\xbf").lstrip()
     if text[:5].lower() == b"data:":
-        return OtherType("a data: URL", f"{_DECODE}, without what stands before the comma")
+        return "a data: URL", f"{_DECODE}, without what stands before the comma"
     if text[:1] in (b"{", b"["):
-        found = _IN_JSON.search(text)
-        what = _of(_decoded(found[1].replace(b"\\/", b"/"))) if found else ""
-        return OtherType(f"JSON{what} in base64", _DECODE) if what else None
-    what = _of(_decoded(b"".join(text.strip(b"\"'").split())))
-    return OtherType(f"text in base64{what}", _DECODE) if what else None
+        match = _IN_JSON.search(text)
+        if match and (what := _of(_decoded(match[1].replace(b"\\/", b"/")))):
+            return f"JSON{what} in base64", _DECODE
+    elif what := _of(_decoded(b"".join(text.strip(b"\"'").split()))):
+        return f"text in base64{what}", _DECODE
+    return "bytes of no image type we know", ""
 
 
 def _of(content: bytes) -> str:
@@ -116,5 +110,5 @@ def _unpacked(packed: bytes) -> bytes:
 
 
 def _decoded(text: bytes) -> bytes:
-    found = _BASE64.match(text)
-    return binascii.a2b_base64(found[0].translate(_URL_SAFE)) if found else b""
+    match = _BASE64.match(text)
+    return binascii.a2b_base64(match[0].translate(_URL_SAFE)) if match else b""

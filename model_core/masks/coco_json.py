@@ -11,7 +11,7 @@ import numpy as np
 from pycocotools import mask as coco
 
 from model_core.arrays import Mask
-from model_core.errors import ImageTooLargeError, InvalidRleError
+from model_core.errors import InvalidRleError, check_pixels
 from model_core.masks.rle import decode_rle
 
 _MAX_POLYGONS = 10_000
@@ -91,11 +91,7 @@ def _fill(polygons: list[list[object]], shape: tuple[int, int] | None, max_pixel
             '"image": {"height": ..., "width": ...} to the annotation, or send run lengths or a PNG'
         )
     height, width = shape
-    if height * width > max_pixels:
-        raise ImageTooLargeError(
-            f"the polygons' photograph has {width}x{height} = {height * width} pixels, "
-            f"the limit is {max_pixels}"
-        )
+    check_pixels("polygons' image", height, width, max_pixels)
     if len(polygons) > _MAX_POLYGONS:
         raise InvalidRleError(f"found {len(polygons)} polygons, the limit is {_MAX_POLYGONS}")
     checked = list(_checked(polygons, height, width))

@@ -5,26 +5,24 @@ palette has levels twice, as indices and as colours; where these disagree, the m
 """
 
 import struct
-import zlib
 from collections.abc import Sequence
 
 import numpy as np
 from isal import isal_zlib
-from PIL import Image as Pillow
 
 from model_core.arrays import Mask
 from model_core.errors import (
-    ImageTooLargeError,
     InvalidMaskError,
     MultiFrameImageError,
     UnreadableImageError,
     UnsupportedImageError,
+    check_pixels,
 )
 from model_core.images.decode import MAX_PIXELS
-from model_core.images.file_types import other_type, sniff
-from model_core.images.formats.whole import load_image, open_image
+from model_core.images.file_types import describe, sniff
+from model_core.images.formats.png import SIGNATURE, chunk_parts
+from model_core.images.formats.whole import decoding, load_image, open_image
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _DEFLATE, _ADAPTIVE, _NOT_INTERLACED = 0, 0, 0, 0
 _ALL_LESION = (1, 255, 65535)
 _LEVEL = 1
@@ -53,12 +51,8 @@ def encode_mask(mask: Mask, *, bits: int = 8) -> bytes:
         ">IIBBBBB", width, height, bits, _GREY, _DEFLATE, _ADAPTIVE, _NOT_INTERLACED
     )
     body = isal_zlib.compress(rows.data, _LEVEL)
-    return b"".join((_SIGNATURE, _chunk(b"IHDR", header), _chunk(b"IDAT", body), _chunk(b"IEND")))
-
-
-def _chunk(kind: bytes, data: bytes = b"") -> bytes:
-    """Length, kind, data and checksum, as PNG (ISO/IEC 15948) has them."""
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    chunks = ((b"IHDR", header), (b"IDAT", body), (b"IEND", b""))
+    return b"".join((SIGNATURE, *(part for chunk in chunks for part in chunk_parts(*chunk))))
 
 
 def decode_mask(
@@ -87,11 +81,9 @@ def decode_mask(
     """
     kind = sniff(data)
     if kind is None or kind not in formats:
-        other = None if kind else other_type(data)
-        found = f"a {kind} file" if kind else f"{len(data)} bytes of another type"
-        found, way_out = (other.name, f"; {other.way_out}") if other else (found, "")
+        name, advice = describe(data)
         raise UnsupportedImageError(
-            f"the mask is {found}, expected {' or '.join(formats)}{way_out}"
+            f"the mask is {name}, expected {' or '.join(formats)}{f'; {advice}' if advice else ''}"
         )
     values = _values(data, kind, max_pixels)
     levels = np.unique(values)
@@ -116,26 +108,17 @@ def _not_two(levels: np.ndarray, what: str) -> InvalidMaskError:
 
 def _values(data: bytes, kind: str, max_pixels: int) -> np.ndarray:
     try:
-        file = open_image(data, kind)
-        width, height = file.size
-        if width * height > max_pixels:
-            raise ImageTooLargeError(
-                f"the mask has {width}x{height} = {width * height} pixels, "
-                f"the limit is {max_pixels}"
-            )
-        if getattr(file, "is_animated", False):
-            raise MultiFrameImageError(f"the mask {kind} is animated, expected one frame")
-        load_image(file)
-        values = np.asarray(file)
-        palette = file.getpalette("RGB") if file.mode in ("P", "PA") else None
-    except (ImageTooLargeError, MultiFrameImageError, UnsupportedImageError, MemoryError):
-        raise
+        with decoding(f"{kind} file", max_pixels):
+            file = open_image(data, kind)
+            width, height = file.size
+            check_pixels("mask", height, width, max_pixels)
+            if getattr(file, "is_animated", False):
+                raise MultiFrameImageError(f"the mask {kind} is animated, expected one frame")
+            load_image(file)
+            values = np.asarray(file)
+            palette = file.getpalette("RGB") if file.mode in ("P", "PA") else None
     except UnreadableImageError as exc:
         raise UnreadableImageError(f"the mask: {exc}") from exc
-    except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as exc:
-        raise ImageTooLargeError(f"the mask has over {max_pixels} pixels, the limit") from exc
-    except Exception as exc:  # Pillow's decoders raise nearly anything on damaged bytes.
-        raise UnreadableImageError(f"the mask {kind} is truncated or damaged") from exc
     if palette is not None:
         return _through_palette(values.reshape(height, width, -1)[..., 0], palette, kind)
     return _one_channel(values, file.mode)

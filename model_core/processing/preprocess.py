@@ -12,7 +12,8 @@ from PIL import Image as Pillow
 
 from model_core.arrays import Image, Logits, Mask, Spacing
 from model_core.errors import ConfigError
-from model_core.images.decode import MAX_PIXELS, Photograph, decode_image
+from model_core.images.decode import MAX_PIXELS, decode_image
+from model_core.images.formats.whole import DecodedImage
 from model_core.processing.resample import enlarge, enlarge_above
 
 Fit = Literal["squash", "letterbox"]
@@ -143,16 +144,14 @@ def preprocess(
         InputError: as `model_core.images.decode.decode_image`.
     """
     need = (config.size, config.size)
-    return fit_photograph(decode_image(data, max_pixels=max_pixels, at_least=need), config)
+    return fit_image(decode_image(data, max_pixels=max_pixels, at_least=need), config)
 
 
-def fit_photograph(photograph: Photograph, config: PreprocessConfig) -> tuple[Image, Geometry]:
-    """Network input uint8 (S, S, 3) of a decoded photograph, and its geometry."""
-    geometry = Geometry.of(
-        photograph.height, photograph.width, config, spacing_mm=photograph.spacing_mm
-    )
+def fit_image(image: DecodedImage, config: PreprocessConfig) -> tuple[Image, Geometry]:
+    """Network input uint8 (S, S, 3) of a decoded image, and its geometry."""
+    geometry = Geometry.of(image.height, image.width, config, spacing_mm=image.spacing_mm)
     inside = (geometry.columns, geometry.rows)
-    picture = photograph.picture
+    picture = image.picture
     if picture.size != inside:
         picture = picture.resize(inside, Pillow.Resampling.BILINEAR)
     # A copy, because Pillow's own memory is read-only, which PyTorch warns of.

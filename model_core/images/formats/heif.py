@@ -15,10 +15,10 @@ from PIL import Image as Pillow
 from PIL import features
 
 from model_core.errors import (
-    ImageTooLargeError,
     MultiFrameImageError,
-    UnreadableImageError,
     UnsupportedImageError,
+    check_pixels,
+    damaged_file,
 )
 from model_core.images.formats.decoder_process import run_decoder
 from model_core.images.formats.exif import orientation_block
@@ -59,10 +59,7 @@ def decode_heif(data: bytes, kind: str, max_pixels: int) -> Pillow.Image:
     if is_sequence(data):
         raise MultiFrameImageError(f"the {kind} file is a sequence, expected one photograph")
     if kind == "HEIC" and lost_sectors(data):
-        raise UnreadableImageError(
-            "the HEIC file is truncated or damaged: zeros stand in place of some of its pixels, "
-            "expected a whole file"
-        )
+        raise damaged_file(kind, "zeros stand in place of some of its pixels")
     width, height = announced_size(data)
     pixels = min(width * height, max_pixels)
     found = run_decoder(kind, data, pixels, what=f"{kind} file", max_pixels=max_pixels)
@@ -73,10 +70,7 @@ def decode_heif(data: bytes, kind: str, max_pixels: int) -> Pillow.Image:
             f"the {kind} file has {said['frames']} frames, expected one photograph"
         )
     if "mode" not in said:
-        width, height = said["width"], said["height"]
-        raise ImageTooLargeError(
-            f"the image has {width}x{height} = {width * height} pixels, the limit is {max_pixels}"
-        )
+        check_pixels("image", said["height"], said["width"], max_pixels)
     profile, samples = content[: said["profile"]], content[said["profile"] :]
     image = Pillow.frombytes(said["mode"], tuple(said["size"]), samples)
     image.info["icc_profile"] = profile or None

@@ -69,7 +69,7 @@ def check_jpeg(data: bytes) -> tuple[int, int]:
     Raises:
         UnreadableImageError, UnsupportedImageError: as `only_pixels` and `load_jpeg`.
     """
-    data = only_pixels(data).data
+    data, _ = only_pixels(data)
     image = Pillow.open(io.BytesIO(data), formats=("JPEG",))
     load_jpeg(image, data)
     return image.size

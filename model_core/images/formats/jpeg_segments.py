@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from model_core.errors import UnreadableImageError, UnsupportedImageError
+from model_core.errors import UnsupportedImageError, damaged_file
 from model_core.images.formats.exif import orientation_block, stored_orientation
 
 _START, END = b"\xff\xd8", b"\xff\xd9"
@@ -28,19 +28,6 @@ _ZEROS = bytes(64)
 """More than a few blocks of pixels have."""
 
 
-@dataclass(frozen=True)
-class JpegPixels:
-    """A JPEG reduced to its pixels.
-
-    Attributes:
-        data: The file, with its orientation and an end marker.
-        profile: Its colour profile.
-    """
-
-    data: bytes
-    profile: bytes | None = None
-
-
 @dataclass
 class _Header:
     """What the segments before the first scan say."""
@@ -54,8 +41,8 @@ class _Header:
     profile: list[bytes] = field(default_factory=list)
 
 
-def only_pixels(data: bytes) -> JpegPixels:
-    """A JPEG reduced to what its pixels need, and its colour profile.
+def only_pixels(data: bytes) -> tuple[bytes, bytes | None]:
+    """Reduce a JPEG to what its pixels and its orientation need; give it and its colour profile.
 
     Comments, previews, XMP and odd EXIF are left out; a missing end marker is supplied.
 
@@ -80,7 +67,7 @@ def only_pixels(data: bytes) -> JpegPixels:
     parts.append(memoryview(data)[scan:])
     if data.rfind(END, scan) < 0:
         parts.append(END)
-    return JpegPixels(b"".join(parts), _profile(header.profile))
+    return b"".join(parts), _profile(header.profile)
 
 
 def _read_header(data: bytes, header: _Header) -> int:
@@ -92,11 +79,11 @@ def _read_header(data: bytes, header: _Header) -> int:
             continue
         (length,) = struct.unpack_from(">H", data, at)
         if length < 2 or at + length > len(data):
-            raise _damaged("a segment of its header is cut")
+            raise damaged_file("JPEG", "a segment of its header is cut")
         payload = data[at + 2 : at + length]
         if marker == _SCAN:
             if not header.components:
-                raise _damaged("its header announces no size")
+                raise damaged_file("JPEG", "its header announces no size")
             return at - 2
         beside = _APP0 <= marker <= _APP15 or marker == _COMMENT
         _read_segment(header, marker, payload, data[at - 2 : at + length])
@@ -116,9 +103,9 @@ def _next_marker(data: bytes, at: int, beside: bool) -> tuple[int, int]:
     while 0 <= start < len(data) - 1 and data[start + 1] in (0x00, 0xFF):
         start = data.find(b"\xff", start + (2 if data[start + 1] == 0 else 1))
     if not 0 <= start < len(data) - 3:
-        raise _damaged("it ends within its header")
+        raise damaged_file("JPEG", "it ends within its header")
     if not beside and data[at:start].strip(b"\xff"):
-        raise _damaged("the tables of its header have other lengths than announced")
+        raise damaged_file("JPEG", "the tables of its header have other lengths than announced")
     return start + 2, data[start + 1]
 
 
@@ -129,7 +116,7 @@ def _read_segment(header: _Header, marker: int, payload: bytes, segment: bytes) 
         )
     if marker in _FRAMES:
         if header.components or len(payload) < 6 or len(payload) != 6 + 3 * payload[5]:
-            raise _damaged("its header is damaged")
+            raise damaged_file("JPEG", "its header is damaged")
         header.frame, header.components = marker, payload[6:]
     if marker in _PIXEL_MARKERS:
         header.kept.append(segment)
@@ -142,7 +129,7 @@ def _read_segment(header: _Header, marker: int, payload: bytes, segment: bytes) 
     elif marker == _EXIF and payload.startswith(b"Exif\0\0") and header.orientation is None:
         header.orientation = stored_orientation(payload[6:])
     elif not (_APP0 <= marker <= _APP15 or marker == _COMMENT):
-        raise _damaged(f"its header holds the marker {marker:02X}")
+        raise damaged_file("JPEG", f"its header holds the marker {marker:02X}")
 
 
 def _profile(parts: list[bytes]) -> bytes | None:
@@ -170,7 +157,7 @@ def _check_scans(data: bytes, scan: int, header: _Header) -> bytes:
     length, count = struct.unpack_from(">HB", data, scan + 2)
     at = scan + 2 + length
     if length != 6 + 2 * count:
-        raise _damaged("the header of a scan is damaged")
+        raise damaged_file("JPEG", "the header of a scan is damaged")
     if count == len(names) and header.frame != _PROGRESSIVE:
         _check_zeros(data, at, len(data), data[scan + 4 : at], tables, header)
         if header.frame == _LOSSLESS or data[at - 3 : at] == _ALL_COEFFICIENTS:
@@ -185,7 +172,7 @@ def _check_scans(data: bytes, scan: int, header: _Header) -> bytes:
             _check_zeros(data, start, end, payload, tables, header)
             _note_scan(payload, missing, progressive=header.frame == _PROGRESSIVE)
     if any(any(band) for band in missing.values()):
-        raise _damaged("it ends before its last scan")
+        raise damaged_file("JPEG", "it ends before its last scan")
     return data
 
 
@@ -230,7 +217,7 @@ def _check_zeros(
         kind | (each >> 4 if kind == 0 else each & 15) for each in scan[2:-3:2] for kind in classes
     ]
     if behind and not behind.startswith(END) and any(tables.get(key, 0) & 15 for key in used):
-        raise _damaged("zeros stand in place of some of its pixels")
+        raise damaged_file("JPEG", "zeros stand in place of some of its pixels")
 
 
 def _read_tables(segment: bytes, tables: dict[int, int]) -> None:
@@ -243,9 +230,3 @@ def _read_tables(segment: bytes, tables: dict[int, int]) -> None:
 
 def _segment(marker: int, payload: bytes) -> bytes:
     return struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload
-
-
-def _damaged(reason: str) -> UnreadableImageError:
-    return UnreadableImageError(
-        f"the JPEG file is truncated or damaged: {reason}, expected a whole file"
-    )

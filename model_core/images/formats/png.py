@@ -15,7 +15,7 @@ from isal import isal_zlib
 from PIL import Image as Pillow
 from PIL.ImageFile import ImageFile
 
-from model_core.errors import UnreadableImageError
+from model_core.errors import damaged_file
 from model_core.images.formats.exif import orientation_block, stored_orientation
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -41,19 +41,6 @@ _PASSES = (
 """Of an interlaced PNG: first column and row, and the steps between columns and rows."""
 
 
-@dataclass(frozen=True)
-class PngPixels:
-    """A PNG reduced to its pixels.
-
-    Attributes:
-        data: The file, with its transparency and its orientation.
-        profile: Its colour profile.
-    """
-
-    data: bytes
-    profile: bytes | None = None
-
-
 @dataclass
 class _Beside:
     """What chunks beside the pixels say that changes how they are shown."""
@@ -65,8 +52,8 @@ class _Beside:
     first_is_frame: bool = False
 
 
-def only_pixels(data: bytes) -> PngPixels:
-    """A PNG reduced to what its pixels need, and its colour profile.
+def only_pixels(data: bytes) -> tuple[bytes, bytes | None]:
+    """Reduce a PNG to what its pixels and its orientation need; give it and its colour profile.
 
     A file that ends behind its pixels is whole: neither their checksum nor the end is missed.
 
@@ -81,25 +68,32 @@ def only_pixels(data: bytes) -> PngPixels:
             break
         if kind == b"IDAT":
             if whole is False:
-                raise _damaged("the checksum of its pixels is wrong")
+                raise damaged_file("PNG", "the checksum of its pixels is wrong")
             pixels.append(body)
         elif kind in (b"IHDR", b"PLTE", b"tRNS"):
             if not whole:
-                raise _damaged(f"its {kind.decode()} chunk is cut or its checksum is wrong")
+                raise damaged_file(
+                    "PNG", f"its {kind.decode()} chunk is cut or its checksum is wrong"
+                )
             kept.setdefault(kind, body)
         elif not kind[0] & _ANCILLARY and not pixels:
-            raise _damaged(f"it needs a chunk {kind.decode()} that is not known")
+            raise damaged_file("PNG", f"it needs a chunk {kind.decode()} that is not known")
         elif whole:
             _read_beside(kind, body, beside)
     if b"IHDR" not in kept or not pixels:
-        raise _damaged("its pixels are missing")
+        raise damaged_file("PNG", "its pixels are missing")
     if beside.frames and not (beside.first_is_frame and beside.frames[:4] == b"\0\0\0\1"):
         kept[b"acTL"] = beside.frames
     # Always there, because Pillow decodes all pixels to look for one that is not.
     kept[b"eXIf"] = orientation_block(beside.orientation or beside.orientation_in_text or 1)
     chunks = [*kept.items(), *((b"IDAT", body) for body in pixels), (b"IEND", b"")]
-    whole_file = b"".join([SIGNATURE, *(part for each in chunks for part in _written(*each))])
-    return PngPixels(whole_file, beside.profile)
+    # Checksums of pixels were compared already, and Pillow does not look at them.
+    parts = [
+        part
+        for kind, body in chunks
+        for part in chunk_parts(kind, body, checksum=0 if kind == b"IDAT" else None)
+    ]
+    return b"".join([SIGNATURE, *parts]), beside.profile
 
 
 def load_png(image: ImageFile, data: bytes) -> None:
@@ -141,7 +135,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool | None]]:
         pixels = pixels or kind == b"IDAT"
         at = end + 4
     if not pixels:
-        raise _damaged("it ends before its pixels")
+        raise damaged_file("PNG", "it ends before its pixels")
 
 
 def _read_beside(kind: bytes, body: bytes, beside: _Beside) -> None:
@@ -196,7 +190,7 @@ def _count_bytes(data: bytes) -> None:
         found += len(stream.decompress(rest, _PIECE_BYTES))
         rest = stream.unconsumed_tail
     if found < expected:
-        raise _damaged(f"it holds {found} of {expected} bytes of pixels")
+        raise damaged_file("PNG", f"it holds {found} of {expected} bytes of pixels")
 
 
 def _announced_bytes(header: bytes) -> int:
@@ -211,13 +205,10 @@ def _announced_bytes(header: bytes) -> int:
     return sum(rows * (1 + -(-columns * bits // 8)) for columns, rows in sizes if columns > 0)
 
 
-def _written(kind: bytes, body: bytes) -> tuple[bytes, ...]:
-    # Its checksum was compared already, and Pillow does not look at that of the pixels.
-    checksum = 0 if kind == b"IDAT" else zlib.crc32(kind + body)
+def chunk_parts(
+    kind: bytes, body: bytes = b"", *, checksum: int | None = None
+) -> tuple[bytes, ...]:
+    """Length, kind, body and checksum of a PNG chunk: parts, because a join copies only once."""
+    if checksum is None:
+        checksum = isal_zlib.crc32(body, isal_zlib.crc32(kind))
     return struct.pack(">I", len(body)), kind, body, struct.pack(">I", checksum)
-
-
-def _damaged(reason: str) -> UnreadableImageError:
-    return UnreadableImageError(
-        f"the PNG file is truncated or damaged: {reason}, expected a whole file"
-    )

@@ -13,7 +13,7 @@ from isal import isal_zlib
 from PIL import Image as Pillow
 from PIL.TiffImagePlugin import TiffImageFile
 
-from model_core.errors import UnreadableImageError, UnsupportedImageError
+from model_core.errors import UnsupportedImageError, damaged_file
 from model_core.images.formats.jpeg import check_jpeg
 
 _BITS, _COMPRESSION, _FILL_ORDER, _SAMPLES, _PLANES = 258, 259, 266, 277, 284
@@ -72,9 +72,9 @@ def check_tiff(image: TiffImageFile, data: bytes) -> None:
         if packing != _RAW and part.length is None:
             end = part.start + 1
         if part.start < _HEADER_BYTES or part.length == 0:
-            raise _damaged(f"{what} is not there")
+            raise damaged_file("TIFF", f"{what} is not there")
         if end > len(data):
-            raise _damaged(f"{what} ends behind the file's {len(data)} bytes")
+            raise damaged_file("TIFF", f"{what} ends behind the file's {len(data)} bytes")
         _check_content(
             image, packing, part, data[part.start : part.start + (part.length or 0)], what
         )
@@ -95,12 +95,12 @@ def _parts(image: TiffImageFile) -> tuple[Iterator[_Part], int]:
     bits = bits * samples if len(bits) == 1 else bits
     planes = samples if tags.get(_PLANES, 1) == 2 else 1
     if min(wide, high) < 1:
-        raise _damaged("its strips or tiles have no size")
+        raise damaged_file("TIFF", "its strips or tiles have no size")
     across, down = -(-width // wide), -(-height // high)
     expected = across * down * planes
     found = min(len(starts), len(starts if lengths is None else lengths))
     if found < expected:
-        raise _damaged(f"it lists {found} of {expected} strips or tiles")
+        raise damaged_file("TIFF", f"it lists {found} of {expected} strips or tiles")
 
     def each() -> Iterator[_Part]:
         for number in range(expected):
@@ -122,24 +122,26 @@ def _check_content(
     if packing in (*_DEFLATE, _PACKBITS) and image.tag_v2.get(_FILL_ORDER, 1) == 2:
         packed = packed.translate(_REVERSED)
     if packing == _RAW and len(packed) < part.unpacked:
-        raise _damaged(f"{what} has {len(packed)} of {part.unpacked} bytes")
+        raise damaged_file("TIFF", f"{what} has {len(packed)} of {part.unpacked} bytes")
     if packing in _DEFLATE and not _inflates(packed, part.unpacked_whole):
-        raise _damaged(f"{what} has a wrong checksum or length")
+        raise damaged_file("TIFF", f"{what} has a wrong checksum or length")
     if packing == _PACKBITS and holds_more(packed, part.unpacked_whole):
-        raise _damaged(f"{what} holds more than its pixels")
+        raise damaged_file("TIFF", f"{what} holds more than its pixels")
     if packing in (_FAX_RUNS, _FAX_3, _FAX_4):
         bits = np.unpackbits(
             np.frombuffer(packed, np.uint8),
             bitorder="little" if image.tag_v2.get(_FILL_ORDER, 1) == 2 else "big",
         )
         if not _fax_is_whole(packing, np.diff(np.flatnonzero(bits), prepend=-1), part.rows):
-            raise _damaged(f"the fax codes of {what} are not whole")
+            raise damaged_file("TIFF", f"the fax codes of {what} are not whole")
     if packing == _JPEG:
         tables = image.tag_v2.get(_JPEG_TABLES, b"")
         body = tables.removesuffix(b"\xff\xd9") + packed[2:] if tables else packed
         width, height = check_jpeg(body)
         if width < part.width or height < part.rows:
-            raise _damaged(f"{what} has {width}x{height} of {part.width}x{part.rows} pixels")
+            raise damaged_file(
+                "TIFF", f"{what} has {width}x{height} of {part.width}x{part.rows} pixels"
+            )
 
 
 def _fax_is_whole(packing: int, steps: npt.NDArray[np.int64], rows: int) -> bool:
@@ -184,9 +186,3 @@ def holds_more(packed: bytes, most: int) -> bool:
     except (ValueError, OSError):
         return False
     return True
-
-
-def _damaged(reason: str) -> UnreadableImageError:
-    return UnreadableImageError(
-        f"the TIFF file is truncated or damaged: {reason}, expected a whole file"
-    )

@@ -2,7 +2,7 @@
 
 import struct
 
-from model_core.errors import UnreadableImageError
+from model_core.errors import damaged_file
 from model_core.images.formats.exif import orientation_block, stored_orientation
 
 _HEADER_BYTES = 12
@@ -27,10 +27,7 @@ def only_pixels(data: bytes) -> bytes:
         whole = len(body) == length
         if kind in _PIXELS:
             if not whole:
-                raise UnreadableImageError(
-                    "the WebP file is truncated or damaged: it holds "
-                    f"{len(body)} of {length} bytes of pixels, expected a whole file"
-                )
+                raise damaged_file("WebP", f"it holds {len(body)} of {length} bytes of pixels")
             pixels.append((kind, body))
         elif kind == _EXTENDED:
             extended = body

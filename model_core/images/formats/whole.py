@@ -2,26 +2,67 @@
 
 Pillow's decoders fill what is missing and say nothing, and fail over metadata that the pixels do
 not need. Every place that decodes an image file opens it with `open_image`, holds its limits on
-the header, then calls `load_image`.
+the header, then calls `load_image`, all of it within `decoding`.
 """
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from PIL import Image as Pillow
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from model_core.errors import UnreadableImageError
+from model_core.arrays import Spacing
+from model_core.errors import ImageTooLargeError, InputError, UnreadableImageError
 from model_core.images.formats import bmp, jpeg, jpeg_segments, png, tiff_levels, webp
 from model_core.images.formats.tiff import check_tiff
 
 
+@dataclass(frozen=True)
+class DecodedImage:
+    """A decoded image, which may be smaller than its original where the caller allowed that.
+
+    Attributes:
+        picture: Pillow image.
+        height: Rows of the original, px.
+        width: Columns of the original, px.
+        spacing_mm: Height and width of a pixel of the original, mm, where a DICOM file says so.
+    """
+
+    picture: Pillow.Image
+    height: int
+    width: int
+    spacing_mm: Spacing | None = None
+
+
+@contextmanager
+def decoding(what: str, max_pixels: int) -> Iterator[None]:
+    """Turn whatever decoders raise on damaged bytes into errors that name the file.
+
+    Raises:
+        ImageTooLargeError: Pillow refused a size that no limit of ours would admit either.
+        UnreadableImageError: anything else but our own errors and a lack of memory.
+    """
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as exc:
+        raise ImageTooLargeError(f"the {what} has over {max_pixels} pixels, the limit") from exc
+    except Exception as exc:  # Pillow's decoders raise nearly anything
+        raise UnreadableImageError(
+            f"the {what} is truncated or damaged and cannot be decoded"
+        ) from exc
+
+
 def open_image(data: bytes, kind: str) -> ImageFile:
-    """An image whose header is read and whose pixels are not.
+    """Read the header of an image and not its pixels.
 
     Args:
         data: The file.
-        kind: Its type, by Pillow's name.
+        kind: JPEG, PNG, TIFF, BMP or WEBP.
 
     Raises:
         UnreadableImageError: a part that the pixels need is missing or damaged.
@@ -31,17 +72,16 @@ def open_image(data: bytes, kind: str) -> ImageFile:
         Exception: whatever else Pillow raises on a damaged header.
     """
     if kind in ("JPEG", "PNG"):
-        pixels = jpeg_segments.only_pixels(data) if kind == "JPEG" else png.only_pixels(data)
-        image = Pillow.open(io.BytesIO(pixels.data), formats=(kind,))
-        image.info["icc_profile"] = pixels.profile
+        data, profile = (jpeg_segments if kind == "JPEG" else png).only_pixels(data)
+        image = Pillow.open(io.BytesIO(data), formats=(kind,))
+        image.info["icc_profile"] = profile
         return image
     if kind == "TIFF":
         image = tiff_levels.open_tiff(data)
     elif kind == "BMP":
         image = bmp.open_bmp(data)
     else:
-        data = webp.only_pixels(data)
-        image = Pillow.open(io.BytesIO(data), formats=(kind,))
+        image = Pillow.open(io.BytesIO(webp.only_pixels(data)), formats=(kind,))
     # Pillow looks for an orientation in XMP too, where nobody else does.
     image.info.pop("xmp", None)
     return image

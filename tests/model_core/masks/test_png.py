@@ -154,8 +154,8 @@ def test_what_is_not_one_binary_channel_is_refused(data: bytes, reason: str) -> 
     [
         pytest.param(encode(Image.fromarray(GREY), "JPEG"), "a JPEG file", id="JPEG"),
         pytest.param(encode(Image.fromarray(GREY), "TIFF"), "a TIFF file", id="TIFF"),
-        pytest.param(b'{"counts": "", "size": [1, 1]}', "30 bytes of another type", id="JSON"),
-        pytest.param(b"", "0 bytes", id="nothing"),
+        pytest.param(b'{"counts": "", "size": [1, 1]}', "bytes of no image type", id="JSON"),
+        pytest.param(b"", "empty .0 bytes", id="nothing"),
     ],
 )
 def test_only_png_is_read(data: bytes, found: str) -> None:

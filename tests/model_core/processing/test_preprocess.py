@@ -10,14 +10,15 @@ from PIL import Image
 
 from model_core.arrays import Mask
 from model_core.errors import ConfigError, ImageTooLargeError, ShapeMismatchError
-from model_core.images.decode import Photograph, decode_image
+from model_core.images.decode import decode_image
+from model_core.images.formats.whole import DecodedImage
 from model_core.network.normalise import normalise
 from model_core.processing.preprocess import (
     Fit,
     Geometry,
     PreprocessConfig,
+    fit_image,
     fit_mask,
-    fit_photograph,
     preprocess,
 )
 from tests.fixtures.drawing import draw
@@ -32,8 +33,8 @@ def config_of(fit: str, size: int = 64) -> PreprocessConfig:
     return PreprocessConfig(size=size, fit="squash" if fit == "squash" else "letterbox")
 
 
-def photograph_of(picture: Image.Image) -> Photograph:
-    return Photograph(picture, picture.height, picture.width)
+def decoded(picture: Image.Image) -> DecodedImage:
+    return DecodedImage(picture, picture.height, picture.width)
 
 
 def there_and_back(mask: Mask, config: PreprocessConfig) -> Mask:
@@ -117,7 +118,7 @@ def test_no_pixel_is_moved_by_more_than_half_a_pixel(size: tuple[int, int], fit:
     assume(max(size) <= 8 * min(size))
     rows, columns = np.mgrid[:height, :width].astype(np.uint8)
     picture = Image.fromarray(np.stack([rows, columns, rows], axis=-1))
-    pixels, geometry = fit_photograph(photograph_of(picture), config_of(fit))
+    pixels, geometry = fit_image(decoded(picture), config_of(fit))
     for channel, expected in ((0, rows), (1, columns)):
         back = geometry.restore(pixels[..., channel].astype(np.float32))
         # Near the border a resampled ramp flattens, for want of neighbours.
@@ -175,7 +176,7 @@ def test_a_pixel_of_a_fitted_mask_is_lesion_where_at_least_half_of_it_is() -> No
 def test_a_fitted_mask_lies_where_its_photograph_does() -> None:
     config = config_of("letterbox")
     truth = np.asarray(lesion(90, 120))[..., 0] != SKIN[0]
-    pixels, _ = fit_photograph(photograph_of(lesion(90, 120)), config)
+    pixels, _ = fit_image(decoded(lesion(90, 120)), config)
     fitted = fit_mask(truth, config)
     bars = np.ones((64, 64), bool)
     bars[8:56] = False
@@ -233,7 +234,7 @@ def test_a_turned_photograph_gives_the_pixels_of_the_upright_one(
 def test_decoding_a_jpeg_at_reduced_scale_shows_the_same(size: tuple[int, int], fit: str) -> None:
     data = encode(lesion(*size), "JPEG", quality=90)
     fast, geometry = preprocess(data, config_of(fit))
-    full, expected = fit_photograph(decode_image(data), config_of(fit))
+    full, expected = fit_image(decode_image(data), config_of(fit))
     assert geometry == expected
     assert decode_image(data, at_least=(64, 64)).picture.height < size[0]
     assert np.abs(fast.astype(int) - full).mean() < 1.0
@@ -296,5 +297,5 @@ def test_real_photographs_look_the_same_decoded_at_reduced_scale(real_data: Path
     for folder in ("isic", "ph2"):
         data = min((real_data / folder / "images").glob("*.jpg")).read_bytes()
         fast, _ = preprocess(data, config_of("squash", 128))
-        full, _ = fit_photograph(decode_image(data), config_of("squash", 128))
+        full, _ = fit_image(decode_image(data), config_of("squash", 128))
         assert np.abs(fast.astype(int) - full).mean() < 2.0
