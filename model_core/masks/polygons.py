@@ -5,20 +5,15 @@ that pixel is the square from [0, 0] to [1, 1], as pycocotools fills polygons to
 of 0 the polygons cover exactly the mask's pixels.
 """
 
-from collections import defaultdict
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import shapely
-from scipy import ndimage
 from shapely.geometry import MultiPolygon, Polygon, box
 
 from model_core.arrays import Mask
 from model_core.masks.window import window_of
-
-Ring = list[tuple[int, int]]
-"""Corners (x, y) of a closed outline, the first one not repeated."""
 
 TOLERANCE_PX = 1.0
 """Half of it is lost in the pixels anyway."""
@@ -42,7 +37,7 @@ def polygons_of(mask: Mask, tolerance_px: float = TOLERANCE_PX) -> MultiPolygon:
         >>> polygons_of(np.ones((2, 3), bool)).wkt
         'MULTIPOLYGON (((0 0, 3 0, 3 2, 0 2, 0 0)))'
     """
-    exact = MultiPolygon(_trace(mask))
+    exact = _trace(mask)
     while tolerance_px >= _FINEST_PX:
         simpler = MultiPolygon([_simplified(part, tolerance_px) for part in exact.geoms])
         if simpler.is_valid:
@@ -87,6 +82,8 @@ def _simplified_ring(ring: npt.NDArray[np.float64], tolerance_px: float) -> npt.
 
     GEOS would move these two as well, and then lies up to twice the tolerance away.
     """
+    first = np.lexsort(ring.T)[0]  # the leftmost of the highest: tracing may begin anywhere
+    ring = np.concatenate([ring[first:-1], ring[: first + 1]])
     middle = int(np.argmax(np.hypot(*(ring - ring[0]).T)))
     halves = shapely.linestrings(ring[: middle + 1]), shapely.linestrings(ring[middle:])
     there, back = shapely.simplify(halves, tolerance_px, preserve_topology=False)
@@ -112,93 +109,25 @@ def _wound(polygon: Polygon) -> Polygon:
     return shapely.orient_polygons(polygon, exterior_cw=False)
 
 
-def _trace(mask: Mask) -> list[Polygon]:
+def _trace(mask: Mask) -> MultiPolygon:
     """The outlines along the pixels' edges, one polygon for each 4-connected region.
 
     No ring passes a corner twice: where pixels meet in a corner alone, rings touch there.
     """
     window = window_of(mask)
     inside = np.pad(mask[window], 1)
-    labels, count = ndimage.label(inside)
-    outer: dict[int, Ring] = {}
-    holes: dict[int, list[Ring]] = defaultdict(list)
-    for label, loop in _loops(inside, labels):
-        for ring in _simple(loop):
-            ring = [(x + window[1].start, y + window[0].start) for x, y in ring]
-            if _doubled_area(ring) > 0:
-                outer[label] = ring
-            else:
-                holes[label].append(ring)
-    return [Polygon(outer[label], holes[label]) for label in range(1, count + 1)]
-
-
-def _loops(inside: Mask, labels: npt.NDArray[np.int32]) -> list[tuple[int, Ring]]:
-    """Closed walks along the edges with the lesion on the right hand, and the label there.
-
-    A corner ends one horizontal and one vertical edge; where two pixels meet in it alone, it
-    counts twice. So along each row of corners the 1st and 2nd are joined, the 3rd and 4th ...,
-    and along each column too.
-    """
     upper, lower = inside[:-1], inside[1:]
     above_left, above_right = upper[:, :-1], upper[:, 1:]
     below_left, below_right = lower[:, :-1], lower[:, 1:]
     saddle = (above_left == below_right) & (above_right == below_left) & (above_left != above_right)
-    corner = above_left ^ above_right ^ below_left ^ below_right
-    y, x = np.nonzero(corner | saddle)
-    times = 1 + saddle[y, x]
-    y, x = np.repeat(y, times), np.repeat(x, times)
-    # Of a corner that counts twice, the first ends the edge from the left. It turns up where the
-    # pixel above on the left is lesion, else down, so that each lesion pixel is walked round.
-    second = np.arange(len(y)) > 0
-    second[1:] = (y[1:] == y[:-1]) & (x[1:] == x[:-1])
-    first = np.append(second[1:], False)
-    twin = saddle[y, x] & ~above_left[y, x]
-    rank = np.where(twin, first, second)
-    order = np.lexsort((rank, y, x))
-    vertical = np.empty_like(order)
-    vertical[order[0::2]], vertical[order[1::2]] = order[1::2], order[0::2]
-    left = np.arange(0, len(y), 2)
-    down = below_right[y[left], x[left]]  # the lesion lies below this edge: go to the right
-    start = np.where(down, left, left + 1)
-    label = labels[y[left] + down, x[left] + 1]
-    return _cycles(start.tolist(), label.tolist(), vertical.tolist(), x.tolist(), y.tolist())
-
-
-def _cycles(
-    starts: list[int], labels: list[int], vertical: list[int], x: list[int], y: list[int]
-) -> list[tuple[int, Ring]]:
-    loops, seen = [], set[int]()
-    for start, label in zip(starts, labels, strict=True):
-        if start in seen:
-            continue
-        ring, here = Ring(), start
-        while here not in seen:
-            seen.add(here)
-            there = here ^ 1
-            ring += [(x[here], y[here]), (x[there], y[there])]
-            here = vertical[there]
-        loops.append((label, ring))
-    return loops
-
-
-def _simple(loop: Ring) -> list[Ring]:
-    """A closed walk in rings that pass no corner twice."""
-    rings: list[Ring] = []
-    walk: Ring = []
-    place: dict[tuple[int, int], int] = {}
-    for corner in loop:
-        if corner in place:
-            at = place[corner]
-            rings.append(walk[at:])
-            for passed in walk[at + 1 :]:
-                del place[passed]
-            del walk[at + 1 :]
-        else:
-            place[corner] = len(walk)
-            walk.append(corner)
-    return [*rings, walk]
-
-
-def _doubled_area(ring: Ring) -> int:
-    corners = zip(ring, ring[1:] + ring[:1], strict=True)
-    return sum(x * below - right * y for (x, y), (right, below) in corners)
+    y, x = np.nonzero(above_left ^ above_right ^ below_left ^ below_right | saddle)
+    # A corner ends one horizontal and one vertical edge, and two of each where two pixels meet in
+    # it alone. So along each row, and each column, the 1st and 2nd are joined, the 3rd and 4th ...
+    corners = np.repeat(np.column_stack([x, y]), 1 + saddle[y, x], axis=0)
+    columns_first = np.lexsort(corners.T[::-1])
+    edges = np.concatenate([corners.reshape(-1, 2, 2), corners[columns_first].reshape(-1, 2, 2)])
+    lines = shapely.linestrings(np.add(edges, (window[1].start, window[0].start)))
+    # Faces of this net are regions of lesion and of skin (in holes): a point within tells which.
+    faces = shapely.get_parts(shapely.polygonize(lines))
+    column, row = shapely.get_coordinates(shapely.point_on_surface(faces)).astype(int).T
+    return MultiPolygon([_wound(face) for face in faces[mask[row, column]]])
