@@ -9,8 +9,18 @@ import shutil
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+import httpx
+
 from model_core.errors import DatasetError
-from trainer.data.download.fetch import FetchError, fetch, part_of, readable_bytes, size_of
+from trainer.data.download.fetch import (
+    TIMEOUT_S,
+    FetchError,
+    bytes_of,
+    fetch,
+    part_of,
+    readable_bytes,
+    size_of,
+)
 from trainer.data.download.unpack import unpack
 
 # Where the challenge's own page links to: github.com/ImageMarkup/stade, stade/core/templates/data/
@@ -96,16 +106,17 @@ def _check_url(url: str) -> None:
 def _complete(urls: dict[Path, str], folder: Path, backoff_s: float) -> None:
     lacking = {archive: url for archive, url in urls.items() if not _unpacked(archive).is_dir()}
     # All sizes first: too little room for the last archive is said before hours spent on the first.
-    sizes = {
-        archive: archive.stat().st_size if archive.is_file() else size_of(url, backoff_s=backoff_s)
-        for archive, url in lacking.items()
-    }
-    _check_room(sizes, folder)
-    for archive, url in lacking.items():
-        if not archive.is_file():
-            fetch(url, archive, size_bytes=sizes[archive], backoff_s=backoff_s)
-        unpack(archive, _unpacked(archive))
-        archive.unlink()
+    with httpx.Client(timeout=TIMEOUT_S, follow_redirects=True) as client:
+        sizes = {
+            archive: bytes_of(archive) or size_of(client, url, backoff_s=backoff_s)
+            for archive, url in lacking.items()
+        }
+        _check_room(sizes, folder)
+        for archive, url in lacking.items():
+            if not archive.is_file():
+                fetch(client, url, archive, size_bytes=sizes[archive], backoff_s=backoff_s)
+            unpack(archive, _unpacked(archive))
+            archive.unlink()
 
 
 def _unpacked(archive: Path) -> Path:
@@ -118,7 +129,7 @@ def _check_room(sizes: dict[Path, int], folder: Path) -> None:
     JPEG and PNG files hardly shrink in a ZIP file, so both are taken to be of the same size;
     `unpack` checks again, with the sizes the archive itself declares.
     """
-    here = sum(_bytes_of(archive) + _bytes_of(part_of(archive)) for archive in sizes)
+    here = sum(bytes_of(archive) + bytes_of(part_of(archive)) for archive in sizes)
     needed = sum(sizes.values()) + max(sizes.values(), default=0) - here
     free = shutil.disk_usage(folder).free
     if needed > free:
@@ -131,12 +142,8 @@ def _check_room(sizes: dict[Path, int], folder: Path) -> None:
 def _kept(urls: dict[Path, str], folder: Path) -> str:
     """What running the command again will not fetch again."""
     whole = sum(archive.is_file() or _unpacked(archive).is_dir() for archive in urls)
-    begun = sum(_bytes_of(part_of(archive)) for archive in urls)
+    begun = sum(bytes_of(part_of(archive)) for archive in urls)
     return (
         f"{whole} of {len(urls)} archives and {readable_bytes(begun)} of the next are kept in "
         f"{folder}, and running it again goes on from there"
     )
-
-
-def _bytes_of(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0

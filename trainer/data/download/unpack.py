@@ -14,7 +14,6 @@ from model_core.images.file_names import is_litter
 from trainer.data.download.fetch import readable_bytes
 
 MAX_UNPACKED_BYTES = 64 << 30  # the largest archive of the challenge has 11 GB
-CHUNK_BYTES = 1 << 20
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # What zipfile raises beside its own error for bytes that are no ZIP file; RuntimeError: encrypted.
 DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, UnicodeError)
@@ -39,32 +38,34 @@ def unpack(archive: Path, target: Path) -> None:
     shutil.rmtree(beside, ignore_errors=True)
     try:
         with zipfile.ZipFile(archive) as opened:
-            entries = _checked(opened.infolist(), archive, target.name)
+            entries = _wanted(opened.infolist(), archive)
             _check_size(entries, archive)
-            beside.mkdir()
-            _write_all(opened, entries, beside)
-        beside.replace(target)
+            # zipfile never gives more bytes than declared, and compares the CRC-32 at the last.
+            for info in tqdm(entries, desc=target.name, unit="file", leave=False, disable=None):
+                opened.extract(info, beside)
+        top = beside / target.name
+        (top if top.is_dir() else beside).replace(target)
     except DAMAGED as exc:
         archive.unlink()
         raise DatasetError(
             f"{archive} is damaged and was deleted, running it again fetches it anew: {exc}"
         ) from exc
     finally:
-        shutil.rmtree(beside, ignore_errors=True)  # of a failure; a finished one has moved
+        shutil.rmtree(beside, ignore_errors=True)
 
 
-def _checked(
-    infos: list[zipfile.ZipInfo], archive: Path, top: str
-) -> dict[zipfile.ZipInfo, PurePosixPath]:
-    """The files to write and their paths below the folder, once every entry is seen to be safe."""
-    entries = {}
+def _wanted(infos: list[zipfile.ZipInfo], archive: Path) -> list[zipfile.ZipInfo]:
+    """The files to write, once every entry is seen to be safe."""
+    entries: dict[PurePosixPath, zipfile.ZipInfo] = {}
     for info in infos:
         path = _safe_path(info, archive)
-        if not (info.is_dir() or _unwanted(path)):
-            entries[info] = path.relative_to(top) if top in path.parts[:-1][:1] else path
+        if path in entries:
+            raise DatasetError(f"{archive} holds {info.filename!r} twice")
+        if not (info.is_dir() or is_litter(str(path)) or path.name.endswith("_superpixels.png")):
+            entries[path] = info
     if not entries:
         raise DatasetError(f"{archive} holds no files, expected photographs or masks")
-    return entries
+    return list(entries.values())
 
 
 def _safe_path(info: zipfile.ZipInfo, archive: Path) -> PurePosixPath:
@@ -80,11 +81,7 @@ def _safe_path(info: zipfile.ZipInfo, archive: Path) -> PurePosixPath:
     return path
 
 
-def _unwanted(path: PurePosixPath) -> bool:
-    return is_litter(str(path)) or path.name.endswith("_superpixels.png")
-
-
-def _check_size(entries: dict[zipfile.ZipInfo, PurePosixPath], archive: Path) -> None:
+def _check_size(entries: list[zipfile.ZipInfo], archive: Path) -> None:
     total = sum(info.file_size for info in entries)
     if total > MAX_UNPACKED_BYTES:
         raise DatasetError(
@@ -97,30 +94,3 @@ def _check_size(entries: dict[zipfile.ZipInfo, PurePosixPath], archive: Path) ->
             f"{archive} needs {readable_bytes(total)} to unpack, "
             f"its disk has {readable_bytes(free)} free"
         )
-
-
-def _write_all(
-    opened: zipfile.ZipFile, entries: dict[zipfile.ZipInfo, PurePosixPath], folder: Path
-) -> None:
-    total = sum(info.file_size for info in entries)
-    with tqdm(
-        total=total, unit="B", unit_scale=True, desc=folder.stem, leave=False, disable=None
-    ) as bar:
-        for info, path in entries.items():
-            _write(opened, info, folder / path)
-            bar.update(info.file_size)
-
-
-def _write(opened: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("xb")
-    except (FileExistsError, NotADirectoryError, IsADirectoryError) as exc:
-        raise DatasetError(f"{opened.filename} holds {info.filename!r} twice") from exc
-    # zipfile never gives more bytes than declared, and compares the CRC-32 at the last one.
-    with file, opened.open(info) as packed:
-        shutil.copyfileobj(packed, file, CHUNK_BYTES)
-        if file.tell() != info.file_size:
-            raise zipfile.BadZipFile(
-                f"{info.filename} holds {file.tell()} bytes, declared are {info.file_size}"
-            )

@@ -51,11 +51,10 @@ def fetch_all(storage: Storage, folder: Path) -> list[str]:
     return sorted(sample.id for sample in prepare(layouts.read_isic2018(folder)).samples)
 
 
-def begin(folder: Path, path: str, content: bytes, etag: str) -> Path:
+def begin(folder: Path, path: str, content: bytes) -> Path:
     """What a killed download leaves of a file."""
     part = folder / f"{PurePosixPath(path).name}.part"
     part.write_bytes(content)
-    part.with_name(f"{part.name}.etag").write_text(etag)
     return part
 
 
@@ -109,7 +108,7 @@ def test_only_the_rest_of_a_begun_file_is_asked_for(
     kept: int, storage: Storage, tmp_path: Path
 ) -> None:
     stored = storage.files[PHOTOGRAPHS]
-    part = begin(tmp_path, PHOTOGRAPHS, stored.content[:kept], stored.etag)
+    part = begin(tmp_path, PHOTOGRAPHS, stored.content[:kept])
     start = part.stat().st_size
     assert fetch_all(storage, tmp_path) == ALL_IDS
     assert f"{PHOTOGRAPHS} bytes={start}-" in storage.fetched()
@@ -118,28 +117,14 @@ def test_only_the_rest_of_a_begun_file_is_asked_for(
 
 def test_a_file_killed_after_its_last_byte_is_whole(storage: Storage, tmp_path: Path) -> None:
     stored = storage.files[PHOTOGRAPHS]
-    begin(tmp_path, PHOTOGRAPHS, stored.content, stored.etag)
+    begin(tmp_path, PHOTOGRAPHS, stored.content)
     assert fetch_all(storage, tmp_path) == ALL_IDS
     assert PHOTOGRAPHS not in storage.fetched()
 
 
-@pytest.mark.parametrize(
-    ("kept", "etag"),
-    [
-        pytest.param(b"of an older file", '"older"', id="another ETag"),
-        pytest.param(b"of who knows what", "", id="no ETag"),
-    ],
-)
-def test_a_file_that_has_changed_starts_again(
-    kept: bytes, etag: str, storage: Storage, tmp_path: Path
-) -> None:
-    begin(tmp_path, PHOTOGRAPHS, kept, etag)
-    assert fetch_all(storage, tmp_path) == ALL_IDS
-
-
 def test_more_bytes_than_the_file_has_are_fetched_anew(storage: Storage, tmp_path: Path) -> None:
     stored = storage.files[PHOTOGRAPHS]
-    begin(tmp_path, PHOTOGRAPHS, stored.content + b"more", stored.etag)
+    begin(tmp_path, PHOTOGRAPHS, stored.content + b"more")
     assert fetch_all(storage, tmp_path) == ALL_IDS
     assert storage.fetched().count(PHOTOGRAPHS) == 1
 
@@ -154,24 +139,16 @@ def test_a_connection_that_breaks_goes_on_where_it_stopped(
     assert asked == [f"bytes={100 * n}-" for n in range(1, 9)]
 
 
-@pytest.mark.parametrize(
-    ("conditions", "fetched"),
-    [
-        pytest.param(True, ["", "bytes=200-"], id="the server sends the new file"),
-        pytest.param(False, ["", "bytes=200-", ""], id="the server ignores If-Range"),
-    ],
-)
 def test_a_file_that_changes_while_it_is_fetched_is_never_mixed(
-    conditions: bool, fetched: list[str], storage: Storage, tmp_path: Path
+    storage: Storage, tmp_path: Path
 ) -> None:
     top = Path(PHOTOGRAPHS).stem
     older, newer = (pack(top, {"LICENSE.txt": text}) for text in (OLDER, NEWER))
     storage.files[PHOTOGRAPHS] = Stored(older, breaks=[200], becomes=newer)  # within the text
-    storage.conditions = conditions
+    with pytest.raises(DatasetError, match="is damaged and was deleted"):
+        fetch_all(storage, tmp_path)
     download("isic2018", tmp_path, base_url=storage.url, backoff_s=BACKOFF_S)
     assert (tmp_path / top / "LICENSE.txt").read_bytes() == NEWER
-    asked = [part for method, path, part in storage.asked if (method, path) == ("GET", PHOTOGRAPHS)]
-    assert asked == fetched
 
 
 def test_a_file_that_changes_its_size_meanwhile_is_said(storage: Storage, tmp_path: Path) -> None:
@@ -182,11 +159,8 @@ def test_a_file_that_changes_its_size_meanwhile_is_said(storage: Storage, tmp_pa
         fetch_all(storage, tmp_path)
 
 
-@pytest.mark.parametrize("missing", ["ranges", "etags"])
-def test_a_server_that_cannot_resume_starts_again(
-    missing: str, storage: Storage, tmp_path: Path
-) -> None:
-    setattr(storage, missing, False)
+def test_a_server_without_ranges_starts_again(storage: Storage, tmp_path: Path) -> None:
+    storage.ranges = False
     storage.files[PHOTOGRAPHS].breaks = [500, 300]
     assert fetch_all(storage, tmp_path) == ALL_IDS
 
@@ -194,7 +168,7 @@ def test_a_server_that_cannot_resume_starts_again(
 def test_a_server_that_never_gets_further_is_given_up(storage: Storage, tmp_path: Path) -> None:
     storage.ranges = False
     storage.files[PHOTOGRAPHS].breaks = [500] * 100
-    with pytest.raises(DatasetError, match=r"broke after 500 of \d+ bytes \(tried 5 times\)"):
+    with pytest.raises(DatasetError, match=r"received 500 bytes, .* \(tried 5 times\)"):
         fetch_all(storage, tmp_path)
 
 
@@ -204,7 +178,7 @@ def test_a_size_the_server_does_not_keep_is_refused(
 ) -> None:
     stored = storage.files[PHOTOGRAPHS]
     stored.declared = len(stored.content) + more
-    with pytest.raises(DatasetError, match=r"broke after|damaged"):
+    with pytest.raises(DatasetError, match=r"no rest after|peer closed|damaged"):
         fetch_all(storage, tmp_path)
     assert not (tmp_path / Path(PHOTOGRAPHS).stem).exists()
     stored.declared = None
