@@ -35,7 +35,7 @@ from trainer.data.layouts import read_manifest
 from trainer.data.prepare import prepare
 from trainer.data.samples import Sample, write_samples
 from trainer.training.augment import Augment
-from trainer.training.distributed import ALONE
+from trainer.training.distributed import SINGLE_PROCESS
 from trainer.training.loop import Job, batches, new_state, train_step
 from trainer.training.run import training_samples
 
@@ -97,7 +97,7 @@ class PerImage(Dataset[tuple[Tensor, Tensor]]):
 
 def notebook(config: TrainConfig, samples: list[Sample], loader_workers: int) -> Contender:
     """The notebook's loop: a `DataLoader`, fp32, BCE with logits, Adam."""
-    device, stage = ALONE.device, config.stages[0]
+    device, stage = SINGLE_PROCESS.device, config.stages[0]
     model = UNet(config.model).to(device).train()
     optimiser = torch.optim.Adam(model.parameters(), lr=config.optim.lr)
     loss_of = nn.BCEWithLogitsLoss()
@@ -121,16 +121,16 @@ def notebook(config: TrainConfig, samples: list[Sample], loader_workers: int) ->
 
 def ours(name: str, config: TrainConfig, stage: Stage, samples: list[Sample]) -> Contender:
     """Our loop on one of a config's sizes, from the cache to the averaged weights."""
-    state = new_state(config, ALONE.device, initial=False)
+    state = new_state(config, SINGLE_PROCESS.device, initial=False)
     state.model.train()
-    bf16 = ALONE.in_bf16(config.optim.bf16)
-    job = Job(config, Path(), state, ALONE, state.model.forward_all, bf16, total=10**6)
+    bf16 = SINGLE_PROCESS.in_bf16(config.optim.bf16)
+    job = Job(config, Path(), state, SINGLE_PROCESS, state.model.forward_all, bf16, total=10**6)
     cache = open_cache(samples, replace(config.preprocess, size=stage.size), config.data / "cache")
     augment = Augment(config.augment)
 
     def endless() -> Iterator[tuple[Tensor, Tensor]]:
         for epoch in itertools.count():
-            yield from batches(cache, stage, config, epoch, 0, ALONE.device)
+            yield from batches(cache, stage, config, epoch, 0, SINGLE_PROCESS.device)
 
     waiting = endless()
 
@@ -155,7 +155,9 @@ def gflop(config: UNetConfig, size: int) -> float:
 
 def matrix_gflops(dtype: torch.dtype, side: int, seconds: float) -> float:
     """10^9 operations a second of a square matrix product on the device: the best of its calls."""
-    left, right = (torch.randn(side, side, device=ALONE.device).to(dtype) for _ in range(2))
+    left, right = (
+        torch.randn(side, side, device=SINGLE_PROCESS.device).to(dtype) for _ in range(2)
+    )
     best, until = math.inf, time.perf_counter() + seconds
     while time.perf_counter() < until or math.isinf(best):
         began = time.perf_counter()

@@ -57,12 +57,11 @@ class Model:
 
         Found without the engine, which a cluster's head may be unable to run.
         """
-        from trainer.evaluation.evaluate import run_target
-        from trainer.evaluation.subjects import resolve
+        from trainer.evaluation.subjects import resolve, run_subject
 
         if self.is_run:
-            target = run_target(Path(self.reference))
-            label, found = f"weights {target.weights_sha256}", target.predictor
+            subject = run_subject(Path(self.reference))
+            label, found = f"weights {subject.weights_sha256}", subject.predictor
             rules = _rules(label, found.preprocess_config, self._cut(found.postprocess_config))
             # A version's card has it, and its hash is in the label.
             return rules | {"calibration": found.calibration and asdict(found.calibration)}
@@ -78,11 +77,10 @@ class Model:
             ModelError: the version is not as it should be.
             ConfigError: the engine cannot run it here.
         """
-        from trainer.evaluation.evaluate import run_target
-        from trainer.evaluation.subjects import resolve
+        from trainer.evaluation.subjects import resolve, run_subject
 
         if self.is_run:
-            predictor = run_target(Path(self.reference)).predictor
+            predictor = run_subject(Path(self.reference)).predictor
         else:
             registry = Registry(self.registry)
             found = resolve(registry, self.reference, self.name)

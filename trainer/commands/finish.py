@@ -67,13 +67,14 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 def _calibrate(options: argparse.Namespace) -> None:
     from trainer.evaluation.calibrate import calibrate
-    from trainer.evaluation.evaluate import held_out, run_target
+    from trainer.evaluation.evaluate import held_out
+    from trainer.evaluation.subjects import run_subject
 
     run: Path = options.run
-    target = run_target(run, calibrated=False)
+    subject = run_subject(run, calibrated=False)
     samples = held_out(read_samples(options.data), "val", datasets=load_run(run).datasets)
     require_unseen(samples, trained_on(run))
-    report = calibrate(target.predictor, samples, run, weights_sha256=target.weights_sha256)
+    report = calibrate(subject.predictor, samples, run, weights_sha256=subject.weights_sha256)
     for part in ("calibration", "postprocess", "fit"):
         print(f"{part}: " + ", ".join(f"{key} {value}" for key, value in report[part].items()))
     print(f"written to {run / CALIBRATION}")
@@ -106,11 +107,11 @@ def _export(options: argparse.Namespace) -> None:
 
 def _quality(options: argparse.Namespace) -> None:
     from trainer.evaluation.evaluate import held_out
-    from trainer.evaluation.subjects import open_target
+    from trainer.evaluation.subjects import open_subject
     from trainer.release import accept_score
 
-    opened = open_target(options.target, options.registry, options.name, backend=options.backend)
-    everything, predictor = read_samples(options.data), opened.target.predictor
+    opened = open_subject(options.target, options.registry, options.name, backend=options.backend)
+    everything, predictor = read_samples(options.data), opened.predictor
     parts = {part: held_out(everything, part, datasets=opened.datasets) for part in ("val", "test")}
     for samples in parts.values():
         require_unseen(samples, opened.seen or [])
@@ -122,13 +123,13 @@ def _quality(options: argparse.Namespace) -> None:
     judged["no_lesion"] = accept_score.judge_no_lesion(predictor)
     tables = {part: accept_score.tabulate(rows, chosen) for part, rows in judged.items()}
     out = options.out or opened.home
-    print(accept_score.write_quality(tables, chosen, opened.target, out))
+    print(accept_score.write_quality(tables, chosen, opened, out))
     print(f"written to {out}: quality.json, quality.md")
 
 
 def _robustness(options: argparse.Namespace) -> None:
     from trainer.evaluation.evaluate import held_out
-    from trainer.evaluation.subjects import open_target
+    from trainer.evaluation.subjects import open_subject
     from trainer.studies.robustness import (
         draw_sheet,
         format_markdown,
@@ -137,11 +138,11 @@ def _robustness(options: argparse.Namespace) -> None:
         write_report,
     )
 
-    opened = open_target(options.target, options.registry, options.name)
+    opened = open_subject(options.target, options.registry, options.name)
     samples = held_out(read_samples(options.data), options.part, datasets=opened.datasets)
     require_unseen(samples, opened.seen or [])
     chosen = sampled(samples, options.limit, seed=options.seed)
-    predictor, out = opened.target.predictor, options.out or opened.home
+    predictor, out = opened.predictor, options.out or opened.home
     report = measure(predictor, chosen, seed=options.seed)
     write_report(report, out, part=options.part)
     draw_sheet(predictor, chosen[0], out / f"robustness_{options.part}.png", seed=options.seed)

@@ -7,17 +7,11 @@ from typing import Any
 
 from model_core.card import Card, check_name, dump_card
 from model_core.errors import ConfigError, CorruptVersionError, ModelError
-from model_core.registry.registry import PRODUCTION, LoadedVersion, Registry, split_reference
-from trainer.data.leaks import Fingerprint, read_trained
+from model_core.registry.registry import PRODUCTION, Registry, split_reference
 
 Commands = argparse._SubParsersAction  # what add_subparsers gives, which has no public name
 REGISTRY = "models"
 NAME = "lesion-unet"
-
-
-def seen_by(version: LoadedVersion) -> list[Fingerprint] | None:
-    """Fingerprints of the photographs that a version has seen; None where it does not list them."""
-    return read_trained(version.folder)
 
 
 def add_registry(parser: argparse.ArgumentParser, *, name: str | None = NAME) -> None:

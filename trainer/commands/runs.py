@@ -15,7 +15,8 @@ from trainer.data.samples import SAMPLES_CSV, Sample, digest, read_samples
 from trainer.training.run import read_json, trained_on
 
 if TYPE_CHECKING:
-    from trainer.evaluation.evaluate import Scored, Target
+    from trainer.evaluation.evaluate import Scored
+    from trainer.evaluation.subjects import EvaluationSubject
 
 Commands = argparse._SubParsersAction  # what add_subparsers gives, which has no public name
 
@@ -68,7 +69,8 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from trainer.evaluation.evaluate import held_out, run_target
+    from trainer.evaluation.evaluate import held_out
+    from trainer.evaluation.subjects import run_subject
     from trainer.training.distributed import joined
     from trainer.training.loop import train
 
@@ -78,14 +80,14 @@ def _train(options: argparse.Namespace) -> None:
     run: Path = options.out
     with joined() as team:
         train(config, run, resume=options.resume, team=team)
-    if not team.leads:
+    if not team.is_main:
         return
     everything = read_samples(config.data)
     samples = held_out(everything, "val", datasets=config.datasets)
     require_unseen(samples, trained_on(run))  # the initial weights may have seen them
     # A calibration that an earlier start was given is of other weights than these.
     _write_scores(
-        run_target(run, calibrated=False),
+        run_subject(run, calibrated=False),
         samples,
         run,
         "val",
@@ -102,7 +104,7 @@ def _cross_validate(options: argparse.Namespace) -> None:
     config, out = load_config(options.config, data=options.data), options.out
     with joined() as team:
         records = cross_validate(config, options.folds, out, resume=options.resume, team=team)
-    if team.leads:
+    if team.is_main:
         print(f"all {options.folds} folds:\n{format_table(records)}")
         print(f"written to {out}: {OUT_OF_FOLD}.json, {OUT_OF_FOLD}.csv")
 
@@ -110,7 +112,7 @@ def _cross_validate(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from trainer.data.prepare import samples_of
     from trainer.evaluation.evaluate import held_out
-    from trainer.evaluation.subjects import open_target
+    from trainer.evaluation.subjects import open_subject
 
     if options.protocol:
         return _evaluate_of_record(options)
@@ -118,7 +120,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         raise ConfigError(
             f"{len(options.target)} targets: several beside each other take --protocol"
         )
-    opened = open_target(options.target[0], options.registry, options.name)
+    opened = open_subject(options.target[0], options.registry, options.name)
     everything = samples_of(options.data)
     part = options.part or ("test" if (options.data / SAMPLES_CSV).is_file() else "all")
     datasets = tuple(options.datasets.split(",")) if options.datasets else opened.datasets
@@ -128,7 +130,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     elif part != "train":
         samples = _unseen(samples, opened.seen, skip_bad=options.skip_bad)
     _write_scores(
-        opened.target,
+        opened,
         samples,
         options.out or opened.home,
         part,
@@ -141,7 +143,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _evaluate_of_record(options: argparse.Namespace) -> None:
     from trainer.data.prepare import samples_of
-    from trainer.evaluation.subjects import open_target
+    from trainer.evaluation.subjects import open_subject
     from trainer.studies import protocol
 
     for option in ("part", "datasets", "spacing_mm", "skip_bad"):
@@ -149,7 +151,7 @@ def _evaluate_of_record(options: argparse.Namespace) -> None:
             raise ConfigError(
                 f"--{option.replace('_', '-')} does not go with --protocol, which leaves no choice"
             )
-    targets = [open_target(name, options.registry, options.name) for name in options.target]
+    targets = [open_subject(name, options.registry, options.name) for name in options.target]
     homes = protocol.homes(targets, options.out)
     data = protocol.samples_of_record(samples_of(options.data))
     for note in data.notes:
@@ -195,7 +197,7 @@ def _unseen(samples: list[Sample], seen: Sequence[Fingerprint], *, skip_bad: boo
 
 
 def _write_scores(
-    target: "Target",
+    subject: "EvaluationSubject",
     samples: list[Sample],
     out: Path,
     part: str,
@@ -208,18 +210,18 @@ def _write_scores(
     from trainer.evaluation.scores import format_table, write_scores
     from trainer.studies.run_report import write_report
 
-    scored = score(target.predictor, samples, spacing_mm=spacing_mm, sweep=True)
+    scored = score(subject.predictor, samples, spacing_mm=spacing_mm, sweep=True)
     records = write_scores(
-        scored, target, out, part=part, data_sha256=data_sha256, leak_checked=leak_checked
+        scored, subject, out, part=part, data_sha256=data_sha256, leak_checked=leak_checked
     )
     print(format_table(records))
     print(f"written to {out}: scores_{part}.json, scores_{part}.csv, triptychs_{part}.png")
     print(f"report: {write_report(out)}")
     if part == "val":
-        _write_failures(scored, target, out)
+        _write_failures(scored, subject, out)
 
 
-def _write_failures(scored: "list[Scored]", target: "Target", out: Path) -> None:
+def _write_failures(scored: "list[Scored]", subject: "EvaluationSubject", out: Path) -> None:
     """Where the model fails on the validation part, which may be looked at."""
     from trainer.evaluation.scores import scores_path
     from trainer.evaluation.strata import measure_all, write_strata
@@ -228,7 +230,7 @@ def _write_failures(scored: "list[Scored]", target: "Target", out: Path) -> None
     items = read_json(scores_path(out, "val"))["items"]
     written = write_strata(items, measure_all([entry.sample for entry in scored]), out, part="val")
     print(f"strata: {written}")
-    sheet, page = write_worst(scored, target.predictor, out, part="val")
+    sheet, page = write_worst(scored, subject.predictor, out, part="val")
     print(f"worst images: {sheet}, {page}")
 
 

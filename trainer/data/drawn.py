@@ -5,6 +5,7 @@ the picture in the README. Nobody's photograph is in it.
 """
 
 import csv
+import io
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,13 @@ def draw_skin(
         colours = _with_hair(colours, hair_rng)
     colours = colours + skin_rng.normal(0, 2.0, colours.shape)
     return np.clip(colours, 0, 255).astype(np.uint8)
+
+
+def as_bmp(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """Encode pixels, uint8 (H, W, 3), as a file that a client could send."""
+    out = io.BytesIO()
+    Pillow.fromarray(pixels).save(out, format="BMP")
+    return out.getvalue()
 
 
 def write_drawn(

@@ -13,7 +13,7 @@ _VALIDATED = 9
 """One image in so many of the others validates a run, the share of `trainer.data.split.part_of`."""
 
 
-def deal(samples: Sequence[Sample], count: int) -> dict[str, int]:
+def assign_folds(samples: Sequence[Sample], count: int) -> dict[str, int]:
     """Fold of each near-duplicate group, from 1: by names and sizes alone, in any order of rows.
 
     The largest groups go first, each to the fold that has the fewest images: no two folds differ by
@@ -48,7 +48,7 @@ def without(samples: Sequence[Sample], folds: dict[str, int], fold: int) -> list
     fold itself. The largest of their groups is never in it.
 
     Args:
-        samples: As given to `deal`.
+        samples: As given to `assign_folds`.
         folds: What it gave.
         fold: The one to keep out.
 
@@ -63,7 +63,7 @@ def without(samples: Sequence[Sample], folds: dict[str, int], fold: int) -> list
             "to train and to validate: take more folds, or more images"
         )
     validating = min(_VALIDATED, groups)
-    second = deal(rest, validating)
+    second = assign_folds(rest, validating)
 
     def part(sample: Sample) -> Part:
         if folds[sample.group] == fold:

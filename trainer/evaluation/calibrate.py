@@ -11,30 +11,25 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import TypeAdapter, ValidationError
 from scipy import optimize, special
 from scipy.special import expit
 from tqdm import tqdm
 
 from model_core.arrays import Logits, Mask
-from model_core.errors import ConfigError, DatasetError, SegmentationError
+from model_core.errors import DatasetError
 from model_core.predictor import Predictor
 from model_core.processing.calibration import Calibration, expected_jaccard
 from model_core.processing.postprocess import PostprocessConfig, logit, tidy
 from model_core.processing.preprocess import Geometry, fit_mask
 from model_core.scores.metrics import Confusion
 from trainer.data.samples import Sample, read_photo, read_truth
-from trainer.evaluation.reliability import (
-    calibration_error,
-    count_pixels,
-    draw_reliability,
-    rank_correlation,
-)
-from trainer.training.run import CALIBRATION, read_json, write_json
+from trainer.evaluation.reliability import calibration_error, count_pixels, rank_correlation
+from trainer.plots.pictures import draw_reliability
+from trainer.training.run import CALIBRATION, write_json
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(5, 16))
 """Cuts that are tried, of the calibrated probability."""
@@ -46,23 +41,6 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Calibrated:
-    """What `calibrate` decided for a run's weights.
-
-    Attributes:
-        weights_sha256: Hash of those weights.
-        calibration: Of probabilities and scores.
-        postprocess: Threshold and component rules.
-    """
-
-    __pydantic_config__: ClassVar = {"extra": "ignore"}  # the rest is for readers
-
-    weights_sha256: str
-    calibration: Calibration
-    postprocess: PostprocessConfig
-
-
-@dataclass(frozen=True)
 class _Case:
     """One validation photograph: the network's answer and the truth, at both sizes."""
 
@@ -71,27 +49,6 @@ class _Case:
     logits: Logits
     small_truth: Mask
     truth: Mask
-
-
-_ADAPTER = TypeAdapter(Calibrated)
-
-
-def read_calibrated(run: Path, weights_sha256: str) -> Calibrated | None:
-    """What was decided for these weights of a run; None where it was never calibrated.
-
-    Raises:
-        ConfigError: it was decided for other weights, or the file is damaged.
-    """
-    path = run / CALIBRATION
-    if not path.is_file():
-        return None
-    try:
-        found = _ADAPTER.validate_python(read_json(path))
-    except (ValidationError, SegmentationError) as exc:
-        raise ConfigError(f"{path} is no calibration: {exc}; calibrate again") from exc
-    if found.weights_sha256 != weights_sha256:
-        raise ConfigError(f"{path} is of other weights: calibrate again, or remove it")
-    return found
 
 
 def calibrate(
@@ -125,16 +82,16 @@ def calibrate(
     calibration = Calibration(
         scale=scale, bias=bias, score_scale=score_scale, score_bias=score_bias
     )
-    table = sum(count_pixels(case.logits, case.small_truth) for case in scaled)
-    draw_reliability(np.asarray(table), run / "reliability_val.png", title="validation, calibrated")
+    table, error = _table(scaled), calibration_error(_table(scaled))
+    draw_reliability(table, error, run / "reliability_val.png", title="validation, calibrated")
     report = {
         "weights_sha256": weights_sha256,
         "n": len(cases),
         "calibration": asdict(calibration),
         "postprocess": asdict(rules),
         "fit": {
-            "calibration_error_before": _error(cases),
-            "calibration_error_after": _error(scaled),
+            "calibration_error_before": calibration_error(_table(cases)),
+            "calibration_error_after": error,
             **_cross_validated_pixels(cases),
             **_cross_validated_scores(found, expected, jaccards),
         },
@@ -265,10 +222,10 @@ def _folds(cases: Sequence[_Case]) -> npt.NDArray[np.int64]:
     return np.array([fold[case.group] for case in cases])
 
 
-def _error(cases: Sequence[_Case]) -> float:
-    return calibration_error(
-        np.sum([count_pixels(case.logits, case.small_truth) for case in cases], axis=0)
-    )
+def _table(cases: Sequence[_Case]) -> Floats:
+    counts = [count_pixels(case.logits, case.small_truth) for case in cases]
+    table: Floats = np.sum(counts, axis=0)
+    return table
 
 
 def _calibrated(logits: Logits, scale: float, bias: float) -> Logits:

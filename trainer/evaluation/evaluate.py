@@ -8,43 +8,20 @@ prints a table and writes what `scores.py` lists; `train` ends with the same on 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from tqdm import tqdm
 
 from model_core.arrays import Mask, Spacing
-from model_core.backends.pytorch import PyTorchBackend
 from model_core.errors import DatasetError
-from model_core.network.unet import UNet
-from model_core.network.weights import load_weights
 from model_core.predictor import Predictor
 from model_core.processing.preprocess import fit_mask
-from model_core.registry.storage import file_sha256
 from model_core.scores.metrics import Confusion, ImageScores, score_image
 from trainer.data.samples import Sample, read_photo, read_truth
-from trainer.evaluation.calibrate import read_calibrated
-from trainer.evaluation.reliability import (
-    Certainty,
-    count_pixels,
-)
-from trainer.training.run import WEIGHTS, load_run
+from trainer.evaluation.reliability import Certainty, count_pixels
 
 THRESHOLDS = tuple(round(0.1 * tenth, 1) for tenth in range(1, 10))
 """Cuts of the threshold sweep."""
 PARTS = ("train", "val", "test", "external", "all")
-
-
-@dataclass(frozen=True)
-class Target:
-    """What is scored: weights with the predictor that uses them.
-
-    Attributes:
-        predictor: Exactly as the service would have it.
-        weights_sha256: Hash of the weights' file that the predictor was made from.
-    """
-
-    predictor: Predictor
-    weights_sha256: str
 
 
 @dataclass(frozen=True)
@@ -64,27 +41,6 @@ class Scored:
     lesion_fraction: float
     certainty: Certainty
     sweep: tuple[tuple[float, float], ...] = ()
-
-
-def run_target(run: Path, *, calibrated: bool = True) -> Target:
-    """The predictor of a run's weights, exactly as its published version would have it.
-
-    Args:
-        run: The run folder.
-        calibrated: Follow its `calibration.json`, where there is one.
-    """
-    config = load_run(run)
-    model = UNet(config.model)
-    # Hashed before and after: a run that goes on meanwhile may replace the file.
-    sha256 = file_sha256(run / WEIGHTS)
-    load_weights(run / WEIGHTS, model)
-    if file_sha256(run / WEIGHTS) != sha256:
-        raise DatasetError(f"{run / WEIGHTS} changed while it was read: wait for the run to end")
-    backend = PyTorchBackend(model, config.preprocess)
-    chosen = read_calibrated(run, sha256) if calibrated else None
-    rules = chosen.postprocess if chosen else config.postprocess
-    calibration = chosen.calibration if chosen else None
-    return Target(Predictor(backend, config.preprocess, rules, calibration), sha256)
 
 
 def held_out(samples: Sequence[Sample], part: str, *, datasets: Sequence[str] = ()) -> list[Sample]:

@@ -4,20 +4,16 @@ Pixels are counted at the network's own resolution, where each photograph has ab
 one large file does not outweigh a hundred small ones.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
 from scipy import stats
 from scipy.special import expit
 
 from model_core.arrays import Logits, Mask
-from trainer.plots.charts import COLOURS, MARKERS
 
 BINS = 15
 """Of equal width in probability, as is customary since Guo et al. 2017, arXiv:1706.04599."""
@@ -115,36 +111,3 @@ def summarise_certainty(
             for share, (jaccard, dice) in zip(COVERAGES, curve, strict=True)
         ],
     }
-
-
-def draw_reliability(table: Table, path: Path, *, title: str) -> None:
-    """Share of lesion against probability, and where the pixels are, as PNG."""
-    figure = Figure(figsize=(5, 6.5), layout="constrained")
-    upper, lower = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
-    pixels, probability, lesion = table
-    full = pixels > 0
-    upper.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="perfect")
-    means, shares = probability[full] / pixels[full], lesion[full] / pixels[full]
-    upper.plot(means, shares, marker="o", color=COLOURS[0], label="model")
-    error = calibration_error(table)
-    upper.set(ylabel="share that is lesion", title=f"{title}\ncalibration error {error:.4f}")
-    upper.legend(frameon=False)
-    centres = (np.arange(BINS) + 0.5) / BINS
-    lower.bar(centres, pixels / pixels.sum(), width=0.9 / BINS, color=COLOURS[0])
-    lower.set(yscale="log", ylabel="share of pixels", xlabel="probability of lesion", xlim=(0, 1))
-    figure.savefig(path, dpi=120)
-
-
-def draw_coverage(curves: Mapping[str, Sequence[float]], path: Path) -> None:
-    """Mean Jaccard of the surest share of images, one line a set, as PNG."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    percent = [100 * share for share in COVERAGES]
-    for (name, jaccards), colour, marker in zip(
-        curves.items(), cycle(COLOURS), cycle(MARKERS), strict=False
-    ):
-        axes.plot(percent, jaccards, marker=marker, color=colour, label=name)
-    axes.set(xlabel="surest share of images, %", ylabel="mean Jaccard", xlim=(102, 8))
-    axes.legend(frameon=False)
-    axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)

@@ -18,9 +18,10 @@ from model_core.scores.metrics import CUTOFF
 from model_core.scores.summary import summarise
 from trainer.data.samples import Sample
 from trainer.data.tables import write_table
-from trainer.evaluation.evaluate import THRESHOLDS, Scored, Target
-from trainer.evaluation.reliability import draw_coverage, draw_reliability, summarise_certainty
-from trainer.plots.pictures import draw_triptychs
+from trainer.evaluation.evaluate import THRESHOLDS, Scored
+from trainer.evaluation.reliability import COVERAGES, calibration_error, summarise_certainty
+from trainer.evaluation.subjects import EvaluationSubject
+from trainer.plots.pictures import draw_coverage, draw_reliability, draw_triptychs
 from trainer.training.run import write_json
 
 
@@ -55,7 +56,7 @@ def summarise_sets(
 
 def write_scores(
     scored: list[Scored],
-    target: Target,
+    subject: EvaluationSubject,
     out: Path,
     *,
     part: str,
@@ -67,28 +68,24 @@ def write_scores(
 
     Args:
         scored: What `score` gave for that part's samples.
-        target: What they were scored with; its hash is noted: scores hold for it alone.
+        subject: What they were scored with; scores hold for it alone.
         out: Folder, made where absent.
         part: Goes into the files' names.
         data_sha256: Digest of the set that they were taken from.
         leak_checked: Whether it is known that the weights have seen none of them.
         called: As `summarise_sets`.
     """
-    predictor = target.predictor
+    predictor = subject.predictor
     records = summarise_sets(scored, predictor, called=called)
     out.mkdir(parents=True, exist_ok=True)
     rows = [score_row(entry) for entry in scored]
     write_rows(rows, out / f"scores_{part}.csv")
     draw_triptychs(_chosen(scored), predictor, out / f"triptychs_{part}.png")
     _draw_certainty(scored, out, part)
-    calibration = predictor.calibration
     summary = {
-        "weights_sha256": target.weights_sha256,
+        **subject.conditions(),
         "data_sha256": data_sha256,
         "leak_checked": leak_checked,
-        "preprocess": asdict(predictor.preprocess_config),
-        "postprocess": asdict(predictor.postprocess_config),
-        "calibration": asdict(calibration) if calibration else None,
         "sets": [asdict(record) for record in records],
         "sweep": {"thresholds": THRESHOLDS, "sets": _sweep(scored)},
         "items": rows,
@@ -147,14 +144,15 @@ def _certainty(entries: Sequence[Scored]) -> dict[str, Any]:
 
 def _draw_certainty(scored: list[Scored], out: Path, part: str) -> None:
     pixels = np.sum([entry.certainty.pixels for entry in scored], axis=0)
-    draw_reliability(pixels, out / f"reliability_{part}.png", title=f"part {part}")
+    path = out / f"reliability_{part}.png"
+    draw_reliability(pixels, calibration_error(pixels), path, title=f"part {part}")
     summaries = {name: _certainty(entries) for (name, _), entries in _by_set(scored).items()}
     if all("coverage" in found for found in summaries.values()):
         curves = {
             name: [point["jaccard"] for point in found["coverage"]]
             for name, found in summaries.items()
         }
-        draw_coverage(curves, out / f"risk_coverage_{part}.png")
+        draw_coverage(COVERAGES, curves, out / f"risk_coverage_{part}.png")
 
 
 def _by_set(scored: list[Scored]) -> dict[tuple[str, str], list[Scored]]:

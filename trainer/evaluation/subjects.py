@@ -1,23 +1,88 @@
-"""What a command is pointed at: a run folder, or a version, alias or name@version of a registry."""
+"""What is evaluated: a run folder, or a version, alias or name@version of a registry."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from model_core.backends.protocol import Choice
-from model_core.errors import ConfigError, VersionNotFoundError
+from model_core.backends.pytorch import PyTorchBackend
+from model_core.errors import (
+    ConfigError,
+    DatasetError,
+    GateError,
+    SegmentationError,
+    VersionNotFoundError,
+)
+from model_core.network.unet import UNet
+from model_core.network.weights import load_weights
+from model_core.predictor import Predictor
+from model_core.processing.calibration import Calibration
+from model_core.processing.postprocess import PostprocessConfig
 from model_core.registry.registry import Registry, split_reference
-from trainer.commands.registry import seen_by
-from trainer.data.leaks import Fingerprint
-from trainer.evaluation.evaluate import Target, run_target
-from trainer.training.run import CONFIG, WEIGHTS, load_record, load_run, trained_on
+from model_core.registry.storage import file_sha256
+from trainer.data.leaks import Fingerprint, read_trained
+from trainer.training.run import (
+    CALIBRATION,
+    CONFIG,
+    WEIGHTS,
+    load_record,
+    load_run,
+    read_json,
+    trained_on,
+)
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A run or a version, ready to be scored.
+class EvaluationSubject:
+    """Weights, and the predictor that uses them exactly as the service would.
 
     Attributes:
-        target: Its predictor.
+        predictor: The predictor.
+        weights_sha256: Hash of the file that its weights were read from.
+    """
+
+    predictor: Predictor
+    weights_sha256: str
+
+    def conditions(self) -> dict[str, Any]:
+        """All that its scores hold for, as JSON gives it back."""
+        predictor = self.predictor
+        found = {
+            "weights_sha256": self.weights_sha256,
+            "preprocess": asdict(predictor.preprocess_config),
+            "postprocess": asdict(predictor.postprocess_config),
+            "calibration": asdict(predictor.calibration) if predictor.calibration else None,
+        }
+        plain: dict[str, Any] = json.loads(json.dumps(found))  # lists instead of tuples
+        return plain
+
+    def require_current(self, path: Path, stored: dict[str, Any], *, again: str) -> None:
+        """Pass where what a file holds was made under these very conditions.
+
+        Args:
+            path: The file, for the error.
+            stored: What it holds; `preprocess` may be missing, as a run's cannot change.
+            again: The command that makes it.
+
+        Raises:
+            GateError: it was made with other weights, rules or another calibration.
+        """
+        for name, value in self.conditions().items():
+            if stored.get(name, value if name == "preprocess" else None) != value:
+                raise GateError(
+                    f"{path} was made with another {name}, {stored.get(name)} and not {value}: "
+                    f"{again} again"
+                )
+
+
+@dataclass(frozen=True)
+class OpenedSubject(EvaluationSubject):
+    """A subject that a command's argument names.
+
+    Attributes:
         label: A run folder's name, or `name-version`.
         home: Folder for its results.
         seen: Fingerprints of the photographs that steered it; None where it does not list them.
@@ -26,7 +91,6 @@ class Opened:
         accept_score: What a version's advice goes by; None for a run.
     """
 
-    target: Target
     label: str
     home: Path
     seen: list[Fingerprint] | None
@@ -35,10 +99,64 @@ class Opened:
     accept_score: float | None = None
 
 
-def open_target(
+@dataclass(frozen=True)
+class Calibrated:
+    """What `calibrate` decided for a run's weights, as `calibration.json` holds it."""
+
+    __pydantic_config__: ClassVar = {"extra": "ignore"}  # the rest is for readers
+
+    weights_sha256: str
+    calibration: Calibration
+    postprocess: PostprocessConfig
+
+
+def run_subject(run: Path, *, calibrated: bool = True) -> EvaluationSubject:
+    """Open a run's weights exactly as its published version would have them.
+
+    Args:
+        run: The run folder.
+        calibrated: Follow its `calibration.json`, where there is one.
+
+    Raises:
+        DatasetError: the run has no finished epoch, or writes its weights just now.
+        ConfigError: its config or calibration is damaged, or of other weights.
+    """
+    config = load_run(run)
+    model = UNet(config.model)
+    # Hashed before and after: a run that goes on meanwhile may replace the file.
+    sha256 = file_sha256(run / WEIGHTS)
+    load_weights(run / WEIGHTS, model)
+    if file_sha256(run / WEIGHTS) != sha256:
+        raise DatasetError(f"{run / WEIGHTS} changed while it was read: wait for the run to end")
+    chosen = read_calibrated(run, sha256) if calibrated else None
+    rules = chosen.postprocess if chosen else config.postprocess
+    calibration = chosen.calibration if chosen else None
+    backend = PyTorchBackend(model, config.preprocess)
+    return EvaluationSubject(Predictor(backend, config.preprocess, rules, calibration), sha256)
+
+
+def read_calibrated(run: Path, weights_sha256: str) -> Calibrated | None:
+    """Read what was decided for these weights of a run; None where it was never calibrated.
+
+    Raises:
+        ConfigError: it was decided for other weights, or the file is damaged.
+    """
+    path = run / CALIBRATION
+    if not path.is_file():
+        return None
+    try:
+        stored = TypeAdapter(Calibrated).validate_python(read_json(path))
+    except (ValidationError, SegmentationError) as exc:
+        raise ConfigError(f"{path} is no calibration: {exc}; calibrate again") from exc
+    if stored.weights_sha256 != weights_sha256:
+        raise ConfigError(f"{path} is of other weights: calibrate again, or remove it")
+    return stored
+
+
+def open_subject(
     reference: str, registry: str, name: str, *, backend: Choice = "pytorch-fp32"
-) -> Opened:
-    """The run or the version that a command's argument means.
+) -> OpenedSubject:
+    """Open the run or the version that a command's argument means.
 
     Args:
         reference: Path of a run folder, or a version, alias, or name@version.
@@ -54,25 +172,33 @@ def open_target(
     if (run / CONFIG).is_file():
         if backend != "pytorch-fp32":
             raise ConfigError(f"{run} is a run, which {backend} cannot open: name a version of it")
-        target, config = run_target(run), load_run(run)
-        data: str = load_record(run)["data"]["sha256"]
-        return Opened(target, run.resolve().name, run, trained_on(run), data, config.datasets)
-    found = Registry(registry)
-    loaded = found.load(*resolve(found, reference, name), backend=backend)
+        subject, seen = run_subject(run), trained_on(run)
+        return OpenedSubject(
+            subject.predictor,
+            subject.weights_sha256,
+            run.resolve().name,
+            home=run,
+            seen=seen,
+            trained_with=load_record(run)["data"]["sha256"],
+            datasets=load_run(run).datasets,
+        )
+    opened = Registry(registry)
+    loaded = opened.load(*resolve(opened, reference, name), backend=backend)
     card = loaded.card
     label = f"{card.name}-{card.version}"
-    return Opened(
-        Target(loaded.predictor, card.files[WEIGHTS]),
+    return OpenedSubject(
+        loaded.predictor,
+        card.files[WEIGHTS],
         label,
-        Path("runs") / label,
-        seen_by(loaded),
-        card.data.sha256,
+        home=Path("runs") / label,
+        seen=read_trained(loaded.folder),
+        trained_with=card.data.sha256,
         accept_score=card.accept_score,
     )
 
 
 def resolve(registry: Registry, reference: str, default: str) -> tuple[str, str]:
-    """Name and version of what is no run folder; raises as `open_target`."""
+    """Name and version of what is no run folder; raises as `open_subject`."""
     try:
         name, version = split_reference(reference, default)
         return name, registry.resolve(name, version)

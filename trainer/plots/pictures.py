@@ -1,14 +1,19 @@
-"""Pictures of a run: curves while it goes, triptychs when it is scored. They stay in its folder."""
+"""PNG pictures of a run: curves, triptychs and reliability. They stay in its folder."""
 
+from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from model_core.images.decode import decode_image
 from model_core.predictor import Predictor
 from trainer.data.samples import Sample, read_photo, read_truth
+from trainer.plots.charts import COLOURS, MARKERS
 
 
 def draw_curves(log: list[dict[str, Any]], path: Path) -> None:
@@ -43,6 +48,48 @@ def draw_triptychs(captioned: list[tuple[str, Sample]], predictor: Predictor, pa
         _show(middle, read_truth(sample), "truth")
         _show(right, predictor.predict(data).mask, "prediction")
     figure.savefig(path, dpi=70)
+
+
+def draw_reliability(
+    table: npt.NDArray[np.float64], error: float, path: Path, *, title: str
+) -> None:
+    """Draw the share of lesion against probability, and where the pixels are.
+
+    Args:
+        table: As `trainer.evaluation.reliability.count_pixels`.
+        error: Its calibration error.
+        path: The PNG to write.
+        title: What stands above.
+    """
+    figure = Figure(figsize=(5, 6.5), layout="constrained")
+    upper, lower = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
+    pixels, probability, lesion = table[:, table[0] > 0]
+    upper.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="perfect")
+    upper.plot(probability / pixels, lesion / pixels, "o-", color=COLOURS[0], label="model")
+    upper.set(ylabel="share that is lesion", title=f"{title}\ncalibration error {error:.4f}")
+    upper.legend(frameon=False)
+    bins = table.shape[1]
+    shares = table[0] / table[0].sum()
+    lower.bar((np.arange(bins) + 0.5) / bins, shares, width=0.9 / bins, color=COLOURS[0])
+    lower.set(yscale="log", ylabel="share of pixels", xlabel="probability of lesion", xlim=(0, 1))
+    figure.savefig(path, dpi=120)
+
+
+def draw_coverage(
+    shares: Sequence[float], curves: Mapping[str, Sequence[float]], path: Path
+) -> None:
+    """Draw the mean Jaccard of the surest share of images, one line a set."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    percent = [100 * share for share in shares]
+    for (name, jaccards), colour, marker in zip(
+        curves.items(), cycle(COLOURS), cycle(MARKERS), strict=False
+    ):
+        axes.plot(percent, jaccards, marker=marker, color=colour, label=name)
+    axes.set(xlabel="surest share of images, %", ylabel="mean Jaccard", xlim=(102, 8))
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
 
 
 def _show(axes: Axes, picture: Any, title: str) -> None:

@@ -9,7 +9,7 @@ that show no skin, and writes quality.json and quality.md; `publish` puts it int
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,14 @@ import numpy as np
 from scipy.stats import beta
 from tqdm import tqdm
 
-from model_core.errors import GateError
 from model_core.predictor import Predictor
 from model_core.processing.advice import NOTES, Advice
-from model_core.processing.calibration import Calibration
-from model_core.processing.postprocess import PostprocessConfig
 from model_core.scores.metrics import CUTOFF, Confusion
+from trainer.data.drawn import as_bmp
+from trainer.data.no_lesion import COUNT, KINDS
 from trainer.data.samples import Sample, read_photo, read_truth
 from trainer.data.tables import replace_text
-from trainer.evaluation.evaluate import Target
-from trainer.studies.no_lesion import COUNT, KINDS
-from trainer.studies.robustness import as_bmp
+from trainer.evaluation.subjects import EvaluationSubject
 from trainer.training.run import read_json, write_json
 
 QUALITY = "quality.json"
@@ -139,15 +136,13 @@ def tabulate(judged: Sequence[Judged], accept_score: float | None) -> list[dict[
 def write_quality(
     tables: dict[str, list[dict[str, Any]]],
     accept_score: float | None,
-    target: Target,
+    subject: EvaluationSubject,
     out: Path,
 ) -> str:
     """Write quality.json and quality.md into a folder, made where absent; returns the latter."""
     out.mkdir(parents=True, exist_ok=True)
-    predictor = target.predictor
-    of = _conditions(target.weights_sha256, predictor.postprocess_config, predictor.calibration)
-    engine = {"backend": predictor.backend.name}
-    write_json(out / QUALITY, of | engine | {"accept_score": accept_score} | tables)
+    chosen = {"backend": subject.predictor.backend.name, "accept_score": accept_score}
+    write_json(out / QUALITY, subject.conditions() | chosen | tables)
     text = f"Accepted from a predicted Jaccard of {accept_score} on.\n\n" + format_markdown(
         [row for table in tables.values() for row in table]
     )
@@ -173,13 +168,8 @@ def format_markdown(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def read_accept_score(
-    run: Path,
-    weights_sha256: str,
-    rules: PostprocessConfig,
-    calibration: Calibration | None,
-) -> float | None:
-    """What was chosen for a run's weights, rules and calibration; None where nothing was.
+def read_accept_score(run: Path, subject: EvaluationSubject) -> float | None:
+    """Read what was chosen for a run's weights, rules and calibration; None where nothing was.
 
     Raises:
         GateError: it was chosen for others.
@@ -187,23 +177,10 @@ def read_accept_score(
     path = run / QUALITY
     if not path.is_file():
         return None
-    found = read_json(path)
-    for name, value in _conditions(weights_sha256, rules, calibration).items():
-        if found.get(name) != value:
-            raise GateError(f"{path} was made with another {name}: run `quality` again")
-    score: float | None = found.get("accept_score")
+    stored = read_json(path)
+    subject.require_current(path, stored, again="run `quality`")
+    score: float | None = stored.get("accept_score")
     return score
-
-
-def _conditions(
-    weights_sha256: str, rules: PostprocessConfig, calibration: Calibration | None
-) -> dict[str, Any]:
-    """What the choice holds for."""
-    return {
-        "weights_sha256": weights_sha256,
-        "postprocess": asdict(rules),
-        "calibration": None if calibration is None else asdict(calibration),
-    }
 
 
 def _judged(

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from model_core.registry.registry import LoadedVersion, Registry
 from model_core.scores.metrics import Confusion
 from trainer.data.leaks import TRAINED_CSV
 from trainer.data.samples import Sample, read_photo, read_truth
-from trainer.evaluation.evaluate import run_target
+from trainer.evaluation.subjects import run_subject
 from trainer.release.publish import golden_images
 from trainer.training.run import EXPORTS, PRECISION, WEIGHTS, load_run, write_json
 
@@ -145,8 +145,8 @@ def export(run: Path, samples: Sequence[Sample]) -> dict[str, Any]:
     _require_parts(samples)
     # Killed on the way, no figures stand beside a network that they are not of.
     (run / PRECISION).unlink(missing_ok=True)
-    target = run_target(run)
-    ours, model = target.predictor, UNet(load_run(run).model)
+    subject = run_subject(run)
+    ours, model = subject.predictor, UNet(load_run(run).model)
     load_weights(run / WEIGHTS, model)
     network = ByteNetwork(model, ours.preprocess_config)
     _, int8 = _write_networks(network, ours, samples, run / EXPORTS)
@@ -157,9 +157,7 @@ def export(run: Path, samples: Sequence[Sample]) -> dict[str, Any]:
         OpenVINOBackend(int8, precision="int8"),
     ]
     report = {
-        "weights_sha256": target.weights_sha256,
-        "postprocess": asdict(ours.postprocess_config),
-        "calibration": asdict(ours.calibration) if ours.calibration else None,
+        **subject.conditions(),
         "part": PART,
         "engines": compare(engines, ours, _part(samples, PART)),
     }

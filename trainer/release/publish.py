@@ -5,10 +5,8 @@ python -m trainer promote 0.1.0
 """
 
 import io
-import json
 import shutil
 import tempfile
-from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -20,16 +18,13 @@ from model_core.arrays import Image
 from model_core.backends.choice import ONNX_FILE
 from model_core.card import Card, DataRecord, EngineRecord, ScoreRecord
 from model_core.errors import ConfigError, GateError
-from model_core.processing.calibration import Calibration
 from model_core.processing.postprocess import PostprocessConfig
-from model_core.processing.preprocess import PreprocessConfig
 from model_core.registry.registry import LoadedVersion, Registry
-from model_core.registry.storage import file_sha256
 from trainer.config import TrainConfig, dump_config
 from trainer.data.drawn import draw_lesion
 from trainer.data.leaks import write_trained
-from trainer.evaluation.calibrate import read_calibrated
 from trainer.evaluation.scores import scores_path
+from trainer.evaluation.subjects import EvaluationSubject, run_subject
 from trainer.release.accept_score import read_accept_score
 from trainer.training.run import (
     EXPORTS,
@@ -84,11 +79,9 @@ def publish(
             f"{run} was kept from fold {record['fold']} of a cross-validation: `train` a run on "
             "all of the data, and publish that"
         )
-    scored = file_sha256(run / WEIGHTS)
-    chosen = read_calibrated(run, scored)
-    rules = chosen.postprocess if chosen else config.postprocess
-    calibration = chosen.calibration if chosen else None
-    scores = _held_out_scores(run, config, scored, rules, calibration)
+    subject = run_subject(run)
+    rules = subject.predictor.postprocess_config
+    scores = _held_out_scores(run, config, subject)
     card = Card(
         name=config.name,
         version=version,
@@ -97,12 +90,12 @@ def publish(
         architecture=config.model,
         preprocess=config.preprocess,
         postprocess=rules,
-        calibration=calibration,
-        accept_score=read_accept_score(run, scored, rules, calibration),
+        calibration=subject.predictor.calibration,
+        accept_score=read_accept_score(run, subject),
         training=_training(config, record),
         data=DataRecord(**record["data"]),
         scores=scores,
-        engines=_engines(run, scored, rules, calibration),
+        engines=_engines(run, subject),
         licence=licence,
         intended_use=INTENDED_USE,
         limits=_limits(config, rules),
@@ -122,7 +115,7 @@ def publish(
             first,
             more_golden_images=further,
             exports=more,
-            weights_sha256=scored,
+            weights_sha256=subject.weights_sha256,
         )
 
 
@@ -142,11 +135,7 @@ def _png(image: Image) -> bytes:
 
 
 def _held_out_scores(
-    run: Path,
-    config: TrainConfig,
-    weights_sha256: str,
-    rules: PostprocessConfig,
-    calibration: Calibration | None,
+    run: Path, config: TrainConfig, subject: EvaluationSubject
 ) -> list[ScoreRecord]:
     """The scores, once it is sure that they are of what will be published."""
     path = scores_path(run, "test")
@@ -154,7 +143,6 @@ def _held_out_scores(
         raise GateError(f"{run} has no {path.name}: run `python -m trainer evaluate {run}` first")
     stored = read_json(path)
     try:
-        scored: str = stored["weights_sha256"]
         scores = [ScoreRecord(**entry) for entry in stored["sets"]]
         seen_none: bool = stored["leak_checked"]
     except (KeyError, TypeError) as exc:
@@ -164,19 +152,7 @@ def _held_out_scores(
             f"{path} is not of test or external images that these weights are known not to have "
             "seen: evaluate again"
         )
-    if scored != weights_sha256:
-        raise GateError(f"{run}: the weights changed after they were scored; evaluate again")
-    for part, value in (
-        ("preprocess", config.preprocess),
-        ("postprocess", rules),
-        ("calibration", calibration),
-    ):
-        wanted = _plain(value)
-        if stored.get(part) != wanted:
-            raise GateError(
-                f"{run}: scored with {part} {stored.get(part)}, the run has {wanted}; "
-                "evaluate again"
-            )
+    subject.require_current(path, stored, again="evaluate")
     for entry in scores:
         dice = entry.summary["per_image"]["dice"]["mean"]
         if dice < config.gate_dice:
@@ -187,29 +163,14 @@ def _held_out_scores(
     return scores
 
 
-def _engines(
-    run: Path, weights_sha256: str, rules: PostprocessConfig, calibration: Calibration | None
-) -> list[EngineRecord]:
+def _engines(run: Path, subject: EvaluationSubject) -> list[EngineRecord]:
     """What `export` measured of other precisions; nothing where it did not run."""
     path = run / PRECISION
     if not path.is_file():
         return []
     report = read_json(path)
-    if report.get("weights_sha256") != weights_sha256:
-        raise GateError(f"{path} is of other weights: export again")
-    for name, value in (("postprocess", rules), ("calibration", calibration)):
-        if report.get(name) != _plain(value):
-            raise GateError(f"{path} was measured with another {name}: export again")
-    part: str = report["part"]
-    return [EngineRecord(part=part, **entry) for entry in report["engines"]]
-
-
-def _plain(
-    value: PreprocessConfig | PostprocessConfig | Calibration | None,
-) -> dict[str, Any] | None:
-    """As JSON gives it back."""
-    plain: dict[str, Any] | None = json.loads(json.dumps(asdict(value))) if value else None
-    return plain
+    subject.require_current(path, report, again="export")
+    return [EngineRecord(part=report["part"], **entry) for entry in report["engines"]]
 
 
 def _limits(config: TrainConfig, rules: PostprocessConfig) -> list[str]:

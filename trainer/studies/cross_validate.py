@@ -25,11 +25,11 @@ from typing import Any
 from model_core.card import ScoreRecord
 from model_core.errors import ConfigError
 from trainer.config import TrainConfig
-from trainer.data.folds import deal, without
+from trainer.data.folds import assign_folds, without
 from trainer.data.leaks import fingerprint, require_unseen
 from trainer.data.samples import Sample, digest, write_samples
 from trainer.data.tables import read_table, write_table
-from trainer.evaluation.evaluate import Scored, Target, run_target, score
+from trainer.evaluation.evaluate import Scored, score
 from trainer.evaluation.scores import (
     format_table,
     score_row,
@@ -37,8 +37,9 @@ from trainer.evaluation.scores import (
     write_rows,
     write_scores,
 )
+from trainer.evaluation.subjects import EvaluationSubject, run_subject
 from trainer.studies.run_report import write_report
-from trainer.training.distributed import ALONE, Team
+from trainer.training.distributed import SINGLE_PROCESS, Team
 from trainer.training.loop import train
 from trainer.training.run import CONFIG, RUN, held, load_record, own_samples, trained_on, write_json
 
@@ -89,13 +90,13 @@ class Result:
     """What a fold's run is worth on its fold."""
 
     fold: Fold
-    target: Target
+    subject: EvaluationSubject
     scored: list[Scored]
     records: list[ScoreRecord]
 
 
 def cross_validate(
-    config: TrainConfig, count: int, out: Path, *, resume: bool = False, team: Team = ALONE
+    config: TrainConfig, count: int, out: Path, *, resume: bool = False, team: Team = SINGLE_PROCESS
 ) -> list[ScoreRecord]:
     """Train a run for each fold, and score every image by the run that was kept from it.
 
@@ -118,18 +119,18 @@ def cross_validate(
         RunStoppedError: a run could not go on.
     """
     samples = [sample for sample in own_samples(config) if sample.part != "test"]
-    dealt = deal(samples, count)
+    dealt = assign_folds(samples, count)
     folds = [
         Fold(number, count, out / f"fold-{number}", without(samples, dealt, number))
         for number in range(1, count + 1)
     ]
     _require_apart(config, folds)
     with ExitStack() as stack:
-        if team.leads:
+        if team.is_main:
             stack.enter_context(held(out))
             _open(samples, dealt, out, resume=resume)
         results = [_run_fold(config, fold, folds[0], team) for fold in folds]
-        return _write(results, samples, out) if team.leads else []
+        return _write(results, samples, out) if team.is_main else []
 
 
 def _require_apart(config: TrainConfig, folds: Sequence[Fold]) -> None:
@@ -163,7 +164,7 @@ def _open(samples: Sequence[Sample], dealt: dict[str, int], out: Path, *, resume
 
 def _run_fold(config: TrainConfig, fold: Fold, first: Fold, team: Team) -> Result:
     """Train the run that is kept from a fold, to its end, and score it on the fold."""
-    if team.leads:
+    if team.is_main:
         write_samples(fold.samples, fold.data)
         counts = Counter(sample.part for sample in fold.samples)
         print(f"{fold}: {counts['train']} train, {counts['val']} val, {counts['test']} kept out")
@@ -174,17 +175,17 @@ def _run_fold(config: TrainConfig, fold: Fold, first: Fold, team: Team) -> Resul
         raise ConfigError(
             f"{config.initial} changed between {first.run} and {fold.run}: choose another --out"
         )
-    kept_out, target = fold.kept_out, run_target(fold.run, calibrated=False)
-    scored = team.gather(score(target.predictor, kept_out[team.share(len(kept_out))]))
-    return Result(fold, target, scored, _write_fold(fold, target, scored) if team.leads else [])
+    kept_out, subject = fold.kept_out, run_subject(fold.run, calibrated=False)
+    scored = team.gather(score(subject.predictor, kept_out[team.shard(len(kept_out))]))
+    return Result(fold, subject, scored, _write_fold(fold, subject, scored) if team.is_main else [])
 
 
-def _write_fold(fold: Fold, target: Target, scored: list[Scored]) -> list[ScoreRecord]:
+def _write_fold(fold: Fold, subject: EvaluationSubject, scored: list[Scored]) -> list[ScoreRecord]:
     write_json(fold.run / RUN, load_record(fold.run) | {"fold": f"{fold.number} of {fold.of}"})
     shutil.rmtree(fold.data / "cache", ignore_errors=True)  # gigabytes, which no other run can use
     records = write_scores(
         scored,
-        target,
+        subject,
         fold.run,
         part="test",
         data_sha256=digest(fold.samples),
@@ -197,7 +198,7 @@ def _write_fold(fold: Fold, target: Target, scored: list[Scored]) -> list[ScoreR
 
 
 def _write(results: list[Result], samples: Sequence[Sample], out: Path) -> list[ScoreRecord]:
-    count, predictor = len(results), results[0].target.predictor
+    count, predictor = len(results), results[0].subject.predictor
     rows = [
         score_row(entry) | {"part": _PART, "fold": result.fold.number}
         for result in results
@@ -226,7 +227,7 @@ def _write(results: list[Result], samples: Sequence[Sample], out: Path) -> list[
 
 def _fold_entry(result: Result) -> dict[str, Any]:
     means = {record.dataset: _means(record) for record in result.records}
-    return {"weights_sha256": result.target.weights_sha256, "sets": means}
+    return {"weights_sha256": result.subject.weights_sha256, "sets": means}
 
 
 def _means(record: ScoreRecord) -> dict[str, float]:

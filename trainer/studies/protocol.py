@@ -6,7 +6,6 @@ docs/evaluation.md is the protocol in words. Nothing can be chosen here: whateve
 test part makes its scores too good.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -23,7 +22,7 @@ from trainer.data.tables import replace_text
 from trainer.evaluation import strata
 from trainer.evaluation.evaluate import held_out, score
 from trainer.evaluation.scores import scores_path, write_scores
-from trainer.evaluation.subjects import Opened
+from trainer.evaluation.subjects import OpenedSubject
 from trainer.training.run import read_json, write_json
 
 SETS = (("isic", "test"), ("isic_fullframe", "test"), ("ham10000", "test"), ("ph2", "external"))
@@ -114,57 +113,57 @@ def samples_of_record(everything: Sequence[Sample]) -> HeldOut:
     return HeldOut(samples, strata.measure_all(samples), digest(everything), notes)
 
 
-def homes(targets: Sequence[Opened], out: Path | None) -> list[Path]:
+def homes(targets: Sequence[OpenedSubject], out: Path | None) -> list[Path]:
     """Folder for the scores of each target: its own, or one below `out` where there are several.
 
     Raises:
         ConfigError: two targets would have the same folder.
     """
     if out is None:
-        folders = [opened.home for opened in targets]
+        folders = [subject.home for subject in targets]
     else:
-        folders = [out / opened.label for opened in targets] if len(targets) > 1 else [out]
+        folders = [out / subject.label for subject in targets] if len(targets) > 1 else [out]
     twice = [str(path) for path, count in Counter(map(Path.resolve, folders)).items() if count > 1]
     if twice:
         raise ConfigError(f"several targets would be scored into {', '.join(twice)}: rename a run")
     return folders
 
 
-def require_fit(opened: Opened, data: HeldOut) -> None:
+def require_fit(subject: OpenedSubject, data: HeldOut) -> None:
     """Pass where a target may be scored.
 
     Raises:
         DatasetError: it has seen one of the photographs, or it is not known what it has seen.
     """
-    if opened.seen is None:
+    if subject.seen is None:
         raise DatasetError(
-            f"{opened.label} does not list the photographs it was trained on: whether it has seen "
+            f"{subject.label} does not list the photographs it was trained on: whether it has seen "
             "the test part is not known; score the run that it was published from"
         )
-    require_unseen(data.samples, opened.seen)
+    require_unseen(data.samples, subject.seen)
 
 
-def evaluate_of_record(opened: Opened, data: HeldOut, out: Path) -> tuple[Result, bool]:
+def evaluate_of_record(subject: OpenedSubject, data: HeldOut, out: Path) -> tuple[Result, bool]:
     """Scores of one target, read from `out` where they are there already.
 
     Args:
-        opened: The target; `require_fit` first.
+        subject: The target; `require_fit` first.
         data: What it is scored on.
         out: Its folder; scores_test.json and the rest that `write_scores` writes are left there.
 
     Returns:
         The scores, and whether they were read: the test part is looked at once.
     """
-    found = _stored(opened, data, out)
+    found = _stored(subject, data, out)
     if not found:
         # No threshold sweep: its best cut would be one chosen on the test part.
-        scored = score(opened.target.predictor, data.samples)
-        write_scores(scored, opened.target, out, part=_PART, data_sha256=data.data_sha256,
+        scored = score(subject.predictor, data.samples)
+        write_scores(scored, subject, out, part=_PART, data_sha256=data.data_sha256,
                      leak_checked=True)  # fmt: skip
     stored = found or read_json(scores_path(out, _PART))
     sets = [ScoreRecord(**entry) for entry in stored["sets"]]
     tables = strata.tabulate(stored["items"], data.traits)
-    return Result(opened.label, opened.target.weights_sha256, sets, tables), bool(found)
+    return Result(subject.label, subject.weights_sha256, sets, tables), bool(found)
 
 
 def write_protocol(results: Sequence[Result], data: HeldOut, out: Path) -> None:
@@ -189,24 +188,16 @@ def format_results(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
-def _stored(opened: Opened, data: HeldOut, out: Path) -> dict[str, Any]:
+def _stored(subject: OpenedSubject, data: HeldOut, out: Path) -> dict[str, Any]:
     """Scores in `out` of these very weights, rules and images; empty where there are none."""
-    path, predictor = scores_path(out, _PART), opened.target.predictor
+    path = scores_path(out, _PART)
     if not path.is_file():
         return {}
-    stored, calibration = read_json(path), predictor.calibration
-    wanted = {
-        "weights_sha256": opened.target.weights_sha256,
-        "data_sha256": data.data_sha256,
-        "leak_checked": True,
-        "preprocess": asdict(predictor.preprocess_config),
-        "postprocess": asdict(predictor.postprocess_config),
-        "calibration": asdict(calibration) if calibration else None,
-    }
+    stored = read_json(path)
+    wanted = {**subject.conditions(), "data_sha256": data.data_sha256, "leak_checked": True}
     images = [(item["dataset"], item["part"], item["id"]) for item in stored.get("items", [])]
     ours = [(sample.dataset, sample.part, sample.id) for sample in data.samples]
-    # Through JSON, which makes lists of tuples.
-    same = all(stored.get(name) == value for name, value in json.loads(json.dumps(wanted)).items())
+    same = all(stored.get(name) == value for name, value in wanted.items())
     return stored if same and images == ours else {}
 
 

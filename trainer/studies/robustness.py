@@ -7,7 +7,6 @@ scores each of `perturb.PERTURBATIONS` on the same images, and pictures without 
 """
 
 import hashlib
-import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,9 +24,10 @@ from model_core.images.decode import decode_image
 from model_core.predictor import Prediction, Predictor
 from model_core.scores.metrics import CUTOFF, Confusion
 from model_core.scores.summary import bootstrap
+from trainer.data.drawn import as_bmp
+from trainer.data.no_lesion import COUNT, KINDS
 from trainer.data.samples import Sample, read_photo, read_truth
 from trainer.data.tables import replace_text
-from trainer.studies.no_lesion import COUNT, KINDS
 from trainer.studies.perturb import PERTURBATIONS, UNCHANGED
 from trainer.training.run import write_json
 
@@ -176,13 +176,6 @@ def _inventions(kind: str, predict: Callable[[bytes], Prediction]) -> dict[str, 
 
 def _names(samples: Sequence[Sample]) -> list[str]:
     return list(dict.fromkeys(sample.dataset for sample in samples))
-
-
-def as_bmp(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """A picture's file, as a client could send it."""
-    out = io.BytesIO()
-    Pillow.fromarray(pixels).save(out, format="BMP")
-    return out.getvalue()
 
 
 def _outlined(data: bytes, mask: Mask) -> Pillow.Image:

@@ -21,14 +21,14 @@ _FINE = 2
 """Layers are drawn this many times larger and then reduced, which smooths their edges."""
 
 
-class Clutter:
+class Artefacts:
     """Draws over some of the images; all randomness comes from torch's global generator."""
 
     def __init__(self, config: AugmentConfig) -> None:
         self._config = config
 
     def __call__(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """The batch with clutter.
+        """The batch with artefacts.
 
         Args:
             images: float32 (N, 3, S, S), 0 to 1.

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainer.config import AugmentConfig
-from trainer.training.artefacts import Clutter
-from trainer.training.rare_cases import Rare
+from trainer.training.artefacts import Artefacts
+from trainer.training.rare_cases import RareCases
 
 _LUMA = (0.299, 0.587, 0.114)
 """Weights of R, G and B in grey, as in ITU-R BT.601."""
@@ -21,15 +21,15 @@ _NOISE_STD = 0.03
 
 
 class Augment:
-    """Random geometry for image and mask alike, random colour and clutter for the image.
+    """Random geometry for image and mask alike, random colour and artefacts for the image.
 
     All randomness comes from torch's global generator, so that a seed or a checkpoint repeats it.
     """
 
     def __init__(self, config: AugmentConfig) -> None:
         self._config = config
-        self._rare = Rare(config)
-        self._clutter = Clutter(config)
+        self._rare_cases = RareCases(config)
+        self._artefacts = Artefacts(config)
         self._moves = any(
             (config.hflip, config.vflip, config.rotate_deg, config.translate, config.shear_deg,
              config.elastic, config.aspect != 1.0, config.scale != (1.0, 1.0))
@@ -52,14 +52,14 @@ class Augment:
         config = self._config
         if self._moves:
             images, masks = _move(images, masks, config)
-        images, masks = self._rare(images, masks)
+        images, masks = self._rare_cases(images, masks)
         if self._colours:
             images = _recolour(images, config)
         images = images.clamp(0, 1)
         if config.gamma:
             exponents = 1 + config.gamma * _symmetric(len(images), images.device)
             images = images ** exponents[:, None, None, None]
-        images, masks = self._clutter(images, masks)
+        images, masks = self._artefacts(images, masks)
         if config.coarse:
             images = _coarsen(images, config.coarse)
         if config.blur:

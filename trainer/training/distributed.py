@@ -11,10 +11,11 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
 from model_core.backends.pytorch import computes_in_bf16
@@ -32,16 +33,16 @@ class Team:
 
     Attributes:
         rank: Place of this process, from 0.
-        count: Number of processes.
+        world_size: Number of processes.
         local_rank: Place of this process on its machine, which is the number of its GPU.
     """
 
     rank: int = 0
-    count: int = 1
+    world_size: int = 1
     local_rank: int = 0
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process is the one that writes and prints."""
         return self.rank == 0
 
@@ -50,28 +51,32 @@ class Team:
         """Where this process trains."""
         if not torch.cuda.is_available():
             return torch.device("cpu")
-        return torch.device("cuda", self.local_rank) if self.count > 1 else torch.device("cuda")
+        return (
+            torch.device("cuda", self.local_rank) if self.world_size > 1 else torch.device("cuda")
+        )
 
     @property
     def label(self) -> str:
         """The device for the run's record, such as `cpu`, or `cuda x 8`."""
         kind = self.device.type
-        return kind if self.count == 1 else f"{kind} x {self.count}"
+        return kind if self.world_size == 1 else f"{kind} x {self.world_size}"
 
-    def share(self, total: int) -> slice:
+    def shard(self, total: int) -> slice:
         """This process's rows of `total`: in rank order they are all rows, each once."""
-        return slice(total * self.rank // self.count, total * (self.rank + 1) // self.count)
+        return slice(
+            total * self.rank // self.world_size, total * (self.rank + 1) // self.world_size
+        )
 
     def weight(self, total: int) -> float:
         """What to scale the mean over this process's rows with, so that the team's mean is of all.
 
         Exactly 1 where the rows divide evenly.
         """
-        return len(range(total)[self.share(total)]) * self.count / total
+        return len(range(total)[self.shard(total)]) * self.world_size / total
 
     def network(self, model: UNet) -> Network:
         """The model's `forward_all`; its gradients become the team's mean."""
-        if self.count == 1:
+        if self.world_size == 1:
             return model.forward_all
         _share_statistics(model, self.device)
         ids = [self.local_rank] if self.device.type == "cuda" else None
@@ -80,17 +85,17 @@ class Team:
 
     def mean(self, value: Tensor) -> float:
         """Mean of a scalar over the processes; it has no gradient."""
-        if self.count == 1:
+        if self.world_size == 1:
             return float(value.item())
         total = value.detach().clone()
         distributed.all_reduce(total)
-        return float(total.item()) / self.count
+        return float(total.item()) / self.world_size
 
     def gather(self, part: list[T]) -> list[T]:
         """The lists of all processes, one after the other in rank order."""
-        if self.count == 1:
+        if self.world_size == 1:
             return part
-        parts: list[list[T]] = [[]] * self.count
+        parts: list[list[T]] = [[]] * self.world_size
         distributed.all_gather_object(parts, part)
         return [entry for each in parts for entry in each]
 
@@ -103,24 +108,24 @@ class Team:
 
     def wait(self) -> None:
         """Go on when every process has come here."""
-        if self.count > 1:
+        if self.world_size > 1:
             distributed.barrier()
 
 
-ALONE = Team()
-"""One process, which needs nobody."""
+SINGLE_PROCESS = Team()
+"""What a run without `torchrun` is."""
 
 
 @contextmanager
 def joined() -> Iterator[Team]:
-    """The team that `torchrun` started this process in, or `ALONE`.
+    """The team that `torchrun` started this process in, or `SINGLE_PROCESS`.
 
     Raises:
         ConfigError: there are more processes on this machine than GPUs.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     team = Team(int(os.environ["RANK"]), count, int(os.environ["LOCAL_RANK"]))
     on_gpu = torch.cuda.is_available()
@@ -148,27 +153,6 @@ class _Heads(nn.Module):
         return self.model.forward_all(images)
 
 
-class _Sum(torch.autograd.Function):
-    """The sum over all processes; each one's gradient is the sum of all of theirs."""
-
-    @staticmethod
-    def forward(_: Any, value: Tensor) -> Tensor:
-        total = value.clone()
-        distributed.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(_: Any, gradient: Tensor) -> Tensor:
-        total = gradient.clone()
-        distributed.all_reduce(total)
-        return total
-
-
-def _summed(value: Tensor) -> Tensor:
-    total: Tensor = _Sum.apply(value)  # type: ignore[no-untyped-call]
-    return total
-
-
 class TeamBatchNorm(nn.BatchNorm2d):
     """Batch normalisation over the team's whole batch, on any device.
 
@@ -182,14 +166,14 @@ class TeamBatchNorm(nn.BatchNorm2d):
         exact = features.float()
         channels = exact.shape[1]
         own = torch.cat([exact.sum((0, 2, 3)), exact.new_tensor([exact.numel() / channels])])
-        sums = _summed(own)
+        sums = all_reduce(own)  # differentiable, unlike `distributed.all_reduce`
         count = sums[-1].detach()
         mean = sums[:-1] / count
         apart = exact - mean[:, None, None]
-        variance = _summed(apart.square().sum((0, 2, 3))) / count
+        variance = all_reduce(apart.square().sum((0, 2, 3))) / count
         self._follow(mean.detach(), variance.detach() * count / (count - 1))
         scale = self.weight * (variance + self.eps).rsqrt()
-        out = apart * scale[:, None, None] + self.bias[:, None, None]
+        out: Tensor = apart * scale[:, None, None] + self.bias[:, None, None]
         return out.to(features.dtype)
 
     @torch.no_grad()

@@ -30,7 +30,7 @@ from trainer.data.samples import Sample
 from trainer.plots.pictures import draw_curves
 from trainer.training.augment import Augment
 from trainer.training.checkpoint import Progress, TrainState, load_checkpoint, save_checkpoint
-from trainer.training.distributed import ALONE, Network, Team
+from trainer.training.distributed import SINGLE_PROCESS, Network, Team
 from trainer.training.ema import Ema
 from trainer.training.run import (
     CHECKPOINT,
@@ -69,7 +69,9 @@ class Job:
     total: int
 
 
-def train(config: TrainConfig, run: Path, *, resume: bool = False, team: Team = ALONE) -> None:
+def train(
+    config: TrainConfig, run: Path, *, resume: bool = False, team: Team = SINGLE_PROCESS
+) -> None:
     """Train to the end of the config's stages, or from the last checkpoint on.
 
     Args:
@@ -91,7 +93,7 @@ def train(config: TrainConfig, run: Path, *, resume: bool = False, team: Team = 
     state = new_state(config, team.device, initial=not (run / CHECKPOINT).exists())
     bf16 = team.in_bf16(config.optim.bf16)
     with ExitStack() as stack:
-        if team.leads:
+        if team.is_main:
             stack.enter_context(held(run))
             precision = "bf16" if bf16 else "fp32"
             open_run(config, samples, run, resume=resume, device=team.label, precision=precision)
@@ -104,9 +106,9 @@ def train(config: TrainConfig, run: Path, *, resume: bool = False, team: Team = 
         total = sum(stage.epochs * _steps(stage, count) for stage in config.stages)
         job = Job(config, run, state, team, team.network(state.model), bf16, total)
         try:
-            board = stack.enter_context(Board(run, state.progress.epoch)) if team.leads else None
+            board = stack.enter_context(Board(run, state.progress.epoch)) if team.is_main else None
             _run_epochs(job, samples, board)
-            if team.leads and read_log(run):
+            if team.is_main and read_log(run):
                 draw_curves(read_log(run), run / "curves.png")
         except (OSError, SafetensorError, MemoryError, torch.OutOfMemoryError) as exc:
             raise RunStoppedError(
@@ -117,10 +119,10 @@ def train(config: TrainConfig, run: Path, *, resume: bool = False, team: Team = 
 
 def _require_enough(config: TrainConfig, samples: int, team: Team) -> None:
     least = min(min(stage.batch, samples) for stage in config.stages)
-    if least < team.count:
+    if least < team.world_size:
         raise ConfigError(
-            f"{team.count} processes share a batch of {least} images: take fewer processes, or "
-            "larger batches"
+            f"{team.world_size} processes share a batch of {least} images: take fewer processes, "
+            "or larger batches"
         )
 
 
@@ -166,7 +168,7 @@ def _run_epochs(job: Job, samples: list[Sample], board: Board | None) -> None:
         if epoch < progress.epoch:
             continue
         if config.patience and progress.stale_epochs >= config.patience:
-            if team.leads:
+            if team.is_main:
                 print(f"stopped early: no better validation Dice for {config.patience} epochs")
             return
         began = time.monotonic()
@@ -186,7 +188,7 @@ def _train_epoch(job: Job, cache: Cache, epoch: int, stage: Stage) -> None:
         total=_steps(stage, len(cache)),
         initial=progress.step,
         desc=f"epoch {epoch + 1}",
-        disable=None if team.leads else True,
+        disable=None if team.is_main else True,
     )
     with bar:
         for images, masks in batches(cache, stage, config, epoch, progress.step, team.device):
@@ -195,7 +197,7 @@ def _train_epoch(job: Job, cache: Cache, epoch: int, stage: Stage) -> None:
             rate = seen / (time.monotonic() - began)
             bar.set_postfix(loss=f"{value:.4f}", images_per_s=f"{rate:.1f}", refresh=False)
             bar.update()
-            if team.leads and progress.total_steps % config.checkpoint_steps == 0:
+            if team.is_main and progress.total_steps % config.checkpoint_steps == 0:
                 save_checkpoint(job.run / CHECKPOINT, job.state)
 
 
@@ -218,7 +220,7 @@ def train_step(job: Job, augment: Augment, images: Tensor, masks: Tensor) -> flo
     progress, optimiser = state.progress, state.optimiser
     _set_rate(optimiser, config.optim, progress.total_steps, job.total)
     images, masks = augment(images, masks)
-    whole, mine = len(images), team.share(len(images))
+    whole, mine = len(images), team.shard(len(images))
     images, masks = images[mine], masks[mine]
     with torch.autocast(team.device.type, torch.bfloat16, enabled=job.bf16):
         inputs = normalise(images.permute(0, 2, 3, 1) * 255, config.preprocess)

@@ -19,7 +19,7 @@ _EDGE = 0.02
 """How far a fade's border reaches, as a share of the side."""
 
 
-class Rare:
+class RareCases:
     """Changes some of the images of a batch; all randomness from torch's global generator."""
 
     def __init__(self, config: AugmentConfig) -> None:

@@ -15,7 +15,7 @@ from model_core.scores.metrics import Confusion
 from trainer.config import TrainConfig
 from trainer.data.cache import open_cache
 from trainer.data.samples import Sample
-from trainer.training.distributed import ALONE, Team
+from trainer.training.distributed import SINGLE_PROCESS, Team
 
 _BATCH = 16
 
@@ -47,7 +47,7 @@ def validate(
     config: TrainConfig,
     samples: list[Sample],
     weights: Mapping[str, Tensor],
-    team: Team = ALONE,
+    team: Team = SINGLE_PROCESS,
     *,
     bf16: bool = False,
     shown: int = 4,
@@ -63,7 +63,7 @@ def validate(
         shown: Number of images to give back.
     """
     cache = open_cache(samples, config.preprocess, config.data / "cache")
-    device, mine = team.device, team.share(len(samples))
+    device, mine = team.device, team.shard(len(samples))
     model = channels_last(UNet(config.model), device).eval()
     model.load_state_dict(weights)
     dices: list[float] = []

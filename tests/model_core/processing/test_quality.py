@@ -10,7 +10,7 @@ from model_core.arrays import Image as Pixels
 from model_core.arrays import Logits, Mask
 from model_core.processing.quality import Quality, assess
 from trainer.data.drawn import draw_lesion, draw_skin
-from trainer.studies.no_lesion import noise, something_else
+from trainer.data.no_lesion import noise, something_else
 
 SIDE = 256
 

@@ -13,12 +13,11 @@ from trainer.evaluation.reliability import (
     Certainty,
     calibration_error,
     count_pixels,
-    draw_coverage,
-    draw_reliability,
     rank_correlation,
     risk_coverage,
     summarise_certainty,
 )
+from trainer.plots.pictures import draw_coverage, draw_reliability
 
 
 def certainty(predicted: float | None) -> Certainty:
@@ -83,8 +82,8 @@ def test_a_summary_compares_predicted_and_true() -> None:
 
 
 def test_both_pictures_are_drawn(tmp_path: Path) -> None:
-    draw_reliability(certainty(None).pixels, tmp_path / "a.png", title="a set")
-    draw_coverage({"a": [0.9] * len(COVERAGES)}, tmp_path / "b.png")
+    draw_reliability(certainty(None).pixels, 0.1, tmp_path / "a.png", title="a set")
+    draw_coverage(COVERAGES, {"a": [0.9] * len(COVERAGES)}, tmp_path / "b.png")
     for name in ("a.png", "b.png"):
         with Image.open(tmp_path / name) as picture:
             assert min(picture.size) > 200

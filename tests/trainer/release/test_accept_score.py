@@ -9,6 +9,7 @@ from model_core.processing.calibration import Calibration
 from model_core.processing.postprocess import PostprocessConfig
 from tests.fixtures.models import CARD, tiny_registry
 from trainer.commands.main import main
+from trainer.evaluation.subjects import EvaluationSubject
 from trainer.release.accept_score import (
     Judged,
     choose,
@@ -81,12 +82,13 @@ def test_what_a_version_accepts_is_counted_on_the_engine_asked_for(
 
 
 def test_a_choice_for_other_weights_or_rules_is_not_published(tmp_path: Path) -> None:
-    rules = PostprocessConfig()
-    assert read_accept_score(tmp_path, "a", rules, None) is None
-    of = {"weights_sha256": "a", "postprocess": vars(rules), "calibration": None}
-    (tmp_path / "quality.json").write_text(json.dumps(of | {"accept_score": 0.8}))
-    assert read_accept_score(tmp_path, "a", rules, None) == 0.8
+    predictor = tiny_registry(tmp_path / "models").load(CARD.name, "1.0.0").predictor
+    subject = EvaluationSubject(predictor, "a")
+    assert read_accept_score(tmp_path, subject) is None
+    (tmp_path / "quality.json").write_text(json.dumps(subject.conditions() | {"accept_score": 0.8}))
+    assert read_accept_score(tmp_path, subject) == 0.8
     with pytest.raises(GateError, match="another weights_sha256"):
-        read_accept_score(tmp_path, "b", rules, None)
+        read_accept_score(tmp_path, EvaluationSubject(predictor, "b"))
+    predictor.postprocess_config = PostprocessConfig(threshold=0.4)
     with pytest.raises(GateError, match="another postprocess"):
-        read_accept_score(tmp_path, "a", PostprocessConfig(threshold=0.4), None)
+        read_accept_score(tmp_path, subject)

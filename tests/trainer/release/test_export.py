@@ -18,7 +18,7 @@ from model_core.processing.preprocess import PreprocessConfig
 from model_core.registry.registry import Registry
 from trainer.data.leaks import TRAINED_CSV
 from trainer.data.samples import read_samples
-from trainer.evaluation.evaluate import run_target
+from trainer.evaluation.subjects import run_subject
 from trainer.release.export import compare, export, export_version
 from trainer.training.run import WEIGHTS, load_run
 
@@ -107,7 +107,7 @@ def test_every_precision_is_scored_on_the_same_validation_images(run: Path, disc
 
 def test_an_engine_that_loses_too_much_is_not_admitted(run: Path, discs: Path) -> None:
     model, config = network(run)
-    target = run_target(run)
+    target = run_subject(run)
     blind = PyTorchBackend(UNet(UNetConfig(width=4, depth=2, norm="batch", patch=2)), config)
     good, bad = compare(
         [PyTorchBackend(model, config), blind], target.predictor, read_samples(discs)[:8]

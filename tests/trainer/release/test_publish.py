@@ -10,9 +10,9 @@ from model_core.backends.choice import INT8_FILE, ONNX_FILE
 from model_core.errors import ConfigError, DatasetError, GateError, VersionExistsError
 from model_core.registry.golden import parse_golden
 from model_core.registry.registry import GOLDEN, Registry
-from trainer.commands.registry import seen_by
+from trainer.data.leaks import read_trained
 from trainer.data.samples import read_samples
-from trainer.evaluation import evaluate, scores
+from trainer.evaluation import evaluate, scores, subjects
 from trainer.release import publish
 from trainer.training.run import WEIGHTS, load_run, trained_on
 
@@ -26,7 +26,7 @@ def run(scored: Path) -> Path:
 
 
 def score_run(run: Path, data: Path, part: str = "test") -> None:
-    target = evaluate.run_target(run)
+    target = subjects.run_subject(run)
     scored = evaluate.score(target.predictor, evaluate.held_out(read_samples(data), part))
     scores.write_scores(scored, target, run, part=part, data_sha256="0" * 64, leak_checked=True)
 
@@ -57,7 +57,7 @@ def test_scores_name_the_set_the_size_and_the_means(run: Path) -> None:
 
 
 def test_the_table_has_a_line_for_every_set(run: Path) -> None:
-    predictor, config = evaluate.run_target(run).predictor, load_run(run)
+    predictor, config = subjects.run_subject(run).predictor, load_run(run)
     scored = evaluate.score(predictor, evaluate.held_out(read_samples(config.data), "val"))
     lines = scores.format_table(scores.summarise_sets(scored, predictor)).splitlines()
     assert len(lines) == 2
@@ -98,7 +98,7 @@ def test_exports_and_what_the_run_has_seen_are_frozen_with_it(run: Path, tmp_pat
     assert {INT8_FILE, "trained_on.csv"} <= set(card.files)
     loaded = registry.load("disc-unet", "0.1.0")
     assert (loaded.folder / INT8_FILE).read_bytes() == b"exported"
-    assert seen_by(loaded) == trained_on(run)
+    assert read_trained(loaded.folder) == trained_on(run)
 
 
 def test_a_version_is_never_rewritten(run: Path, tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_version_is_checked_on_every_golden_image(run: Path, tmp_path: Path) -
 
 def test_a_folder_that_is_no_run_says_so(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="not a run with a finished epoch"):
-        evaluate.run_target(tmp_path)
+        subjects.run_subject(tmp_path)
 
 
 def test_a_version_holds_the_onnx_network_only_where_that_is_asked_for(

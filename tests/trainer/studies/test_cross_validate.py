@@ -21,7 +21,7 @@ from model_core.errors import DatasetError
 from tests.conftest import REPOSITORY
 from tests.fixtures.undrawn import without_charts
 from trainer.commands.main import main
-from trainer.data.folds import deal, without
+from trainer.data.folds import assign_folds, without
 from trainer.data.samples import Sample, read_samples, write_samples
 from trainer.training.run import load_record
 
@@ -63,12 +63,12 @@ def test_folds_are_even_and_the_same_for_any_order_of_rows(
     sizes: list[int], count: int, order: random.Random
 ) -> None:
     samples = samples_in_groups(sizes)
-    folds = deal(samples, count)
+    folds = assign_folds(samples, count)
     images = Counter(folds[sample.group] for sample in samples)
     assert sorted(images) == list(range(1, count + 1))
     assert max(images.values()) - min(images.values()) <= max(sizes)
     order.shuffle(samples)
-    assert deal(samples, count) == folds
+    assert assign_folds(samples, count) == folds
 
 
 @given(sizes_of_groups, st.integers(2, 6))
@@ -76,7 +76,7 @@ def test_a_run_is_kept_from_its_fold_and_near_duplicates_stay_on_one_side(
     sizes: list[int], count: int
 ) -> None:
     samples = samples_in_groups(sizes)
-    folds = deal(samples, count)
+    folds = assign_folds(samples, count)
     for fold in range(1, count + 1):
         parts = defaultdict(set)
         for sample in without(samples, folds, fold):
@@ -95,19 +95,19 @@ def test_a_run_is_kept_from_its_fold_and_near_duplicates_stay_on_one_side(
 
 def test_fewer_groups_than_folds_are_refused() -> None:
     with pytest.raises(DatasetError, match=r"6 images in 2 groups .* too few for 3 folds"):
-        deal(samples_in_groups([4, 2]), 3)
+        assign_folds(samples_in_groups([4, 2]), 3)
 
 
 def test_a_run_needs_two_groups_beside_its_fold() -> None:
     samples = samples_in_groups([5, 1, 1])
-    folds = deal(samples, 2)
+    folds = assign_folds(samples, 2)
     with pytest.raises(DatasetError, match="beside fold 2 there is one group"):
         without(samples, folds, 2)
 
 
 def test_one_large_group_is_trained_on_and_does_not_validate() -> None:
     samples = samples_in_groups([50, *[1] * 50])
-    folds = deal(samples, 5)
+    folds = assign_folds(samples, 5)
     for fold in range(2, 6):
         parts = Counter(sample.part for sample in without(samples, folds, fold))
         assert parts["train"] > 70

@@ -12,8 +12,8 @@ from tests.fixtures.models import dark_predictor
 from trainer.commands.main import main
 from trainer.config import parse_config
 from trainer.data.drawn import draw_lesion, draw_skin
+from trainer.data.no_lesion import KINDS
 from trainer.data.samples import read_samples
-from trainer.studies.no_lesion import KINDS
 from trainer.studies.perturb import PERTURBATIONS, UNCHANGED, Perturbation
 from trainer.studies.robustness import measure, sampled
 from trainer.training.loop import train

@@ -18,8 +18,9 @@ from tests.fixtures.undrawn import undrawn, without_charts
 from trainer.commands.main import main
 from trainer.config import parse_config
 from trainer.data.samples import read_samples
-from trainer.evaluation.evaluate import held_out, run_target, score
+from trainer.evaluation.evaluate import held_out, score
 from trainer.evaluation.scores import write_scores
+from trainer.evaluation.subjects import run_subject
 from trainer.studies.run_report import write_report
 from trainer.training.loop import train
 
@@ -88,7 +89,7 @@ def run(discs: Path, built_once: BuiltOnce) -> Path:
         }
         with undrawn():
             train(parse_config(table, "test"), folder / "run")
-        target = run_target(folder / "run")
+        target = run_subject(folder / "run")
         scored = score(target.predictor, held_out(read_samples(discs), "test"), sweep=True)
         where = folder / "run"
         write_scores(scored, target, where, part="test", data_sha256="0" * 64, leak_checked=True)

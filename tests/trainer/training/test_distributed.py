@@ -61,13 +61,13 @@ class Apart(Team):
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 @pytest.mark.parametrize("total", [0, 1, 5, 14])
 def test_the_shares_of_a_team_are_all_rows_each_once(count: int, total: int) -> None:
-    rows = [list(range(total))[Team(rank, count).share(total)] for rank in range(count)]
+    rows = [list(range(total))[Team(rank, count).shard(total)] for rank in range(count)]
     assert [row for share in rows for row in share] == list(range(total))
 
 
 def test_the_weighted_mean_of_the_shares_is_the_mean_of_all() -> None:
     values, team = [3.0, 1.0, 4.0, 1.0, 5.0], [Team(rank, 2) for rank in range(2)]
-    means = [sum(values[one.share(5)]) / len(values[one.share(5)]) for one in team]
+    means = [sum(values[one.shard(5)]) / len(values[one.shard(5)]) for one in team]
     weighed = [one.weight(5) * mean for one, mean in zip(team, means, strict=True)]
     assert sum(weighed) / 2 == pytest.approx(sum(values) / 5)
     assert Team(1, 2).weight(8) == 1

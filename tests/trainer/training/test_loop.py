@@ -14,7 +14,7 @@ from model_core.network.losses import LOSSES
 from model_core.registry.storage import file_sha256
 from trainer.config import TrainConfig
 from trainer.data.samples import read_photo, read_samples, write_samples
-from trainer.evaluation.evaluate import run_target
+from trainer.evaluation.subjects import run_subject
 from trainer.training import checkpoint, loop, run, validate
 
 
@@ -197,7 +197,7 @@ def test_deep_supervision_and_residual_blocks_train_and_are_published_whole(
 ) -> None:
     model = replace(config.model, deep_supervision=True, residual=True)
     loop.train(replace(config, model=model, loss="lovasz"), tmp_path / "run")
-    predictor = run_target(tmp_path / "run").predictor
+    predictor = run_subject(tmp_path / "run").predictor
     assert predictor.predict(read_photo(read_samples(config.data)[0])).mask.shape == (48, 64)
 
 
