@@ -1,58 +1,30 @@
-"""Pieces of an HTML page from plain values, all escaped."""
+"""HTML pages with everything in them, from the Jinja templates in `templates/`."""
 
-import base64
-from collections.abc import Iterable
-from html import escape
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-def table(caption: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table whose first column names the rows; a line break in a cell is kept."""
-    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
-    body = "".join(f"<tr>{_cells(cells)}</tr>" for cells in rows)
-    return (
-        f'<div class="scroll" tabindex="0"><table><caption>{escape(caption)}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
-def terms(pairs: Iterable[tuple[str, str]]) -> str:
-    """A list of names and values."""
-    rows = (f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in pairs)
-    return f"<dl>{''.join(rows)}</dl>"
+_PAGES = Environment(
+    loader=FileSystemLoader(Path(__file__).with_name("templates")),
+    autoescape=True,  # names of sets and files come from others
+    undefined=StrictUndefined,
+    trim_blocks=True,
+)
 
 
-def figure(images: Iterable[str], caption: str) -> str:
-    """Images (`image`) side by side where there is room, over one caption."""
-    shown = "".join(images)
-    return (
-        f'<figure><div class="charts">{shown}</div>'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+def render(template: str, **values: Any) -> str:
+    """Render a page from a template's name and the values that it uses, all escaped."""
+    return _PAGES.get_template(template).render(values)
 
 
-def image(data: bytes, kind: str, *, alt: str) -> str:
-    """An image that the page carries itself.
+def image(data: bytes, kind: str, *, alt: str) -> dict[str, str]:
+    """Embed an image for the macro `figure`.
 
     Args:
         data: The file's bytes.
         kind: `png`, `jpeg` or `svg+xml`.
         alt: What it shows, for who cannot see it.
     """
-    encoded = base64.b64encode(data).decode()
-    return f'<img alt="{escape(alt)}" src="data:image/{kind};base64,{encoded}">'
-
-
-def note(text: str, *, kind: str = "note") -> str:
-    """A paragraph of a CSS class."""
-    return f'<p class="{kind}">{escape(text)}</p>'
-
-
-def missing(what: str, command: str) -> str:
-    """What is not there, and the command that makes it."""
-    return f'<p class="missing">{escape(what)} To make it: <code>{escape(command)}</code></p>'
-
-
-def _cells(cells: Iterable[str]) -> str:
-    first, *others = cells
-    shown = "".join(f"<td>{escape(cell)}</td>" for cell in others)
-    return f'<th scope="row">{escape(first)}</th>{shown}'
+    return {"alt": alt, "src": f"data:image/{kind};base64,{b64encode(data).decode()}"}

@@ -9,7 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image as Pillow
+from scipy import ndimage
 
+from model_core.arrays import Mask
 from model_core.images.decode import decode_image
 from model_core.predictor import Predictor
 from trainer.data.samples import Sample, read_photo, read_truth
@@ -90,6 +93,27 @@ def draw_coverage(
     axes.legend(frameon=False)
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
+
+
+def outlined(
+    photograph: Pillow.Image,
+    outlines: Sequence[tuple[Mask, tuple[int, int, int]]],
+    *,
+    side_px: int,
+    width_px: int,
+) -> Pillow.Image:
+    """Draw the outlines of masks, each in its colour, over a photograph scaled to `side_px`.
+
+    Scaled first, so that lines are as wide on small photographs as on large ones.
+    """
+    scale = side_px / max(photograph.size)
+    size = (max(1, round(photograph.width * scale)), max(1, round(photograph.height * scale)))
+    pixels = np.array(photograph.convert("RGB").resize(size, Pillow.Resampling.BICUBIC))
+    for mask, colour in outlines:
+        small = np.asarray(Pillow.fromarray(mask).resize(size, Pillow.Resampling.NEAREST))
+        # Beyond the frame is skin: where the frame cuts a lesion the outline goes along it.
+        pixels[small & ~ndimage.binary_erosion(small, iterations=width_px)] = colour
+    return Pillow.fromarray(pixels)
 
 
 def _show(axes: Axes, picture: Any, title: str) -> None:

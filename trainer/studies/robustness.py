@@ -16,10 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
 from PIL import ImageDraw
-from scipy import ndimage
 from tqdm import tqdm
 
-from model_core.arrays import Mask
 from model_core.images.decode import decode_image
 from model_core.predictor import Prediction, Predictor
 from model_core.scores.metrics import CUTOFF, Confusion
@@ -28,6 +26,7 @@ from trainer.data.drawn import as_bmp
 from trainer.data.no_lesion import COUNT, KINDS
 from trainer.data.samples import Sample, read_photo, read_truth
 from trainer.data.tables import replace_text
+from trainer.plots.pictures import outlined
 from trainer.studies.perturb import PERTURBATIONS, UNCHANGED
 from trainer.training.run import write_json
 
@@ -142,7 +141,9 @@ def draw_sheet(predictor: Predictor, sample: Sample, path: Path, *, seed: int = 
     sheet = Pillow.new("RGB", (columns * _TILE_PX, -(-len(named) // columns) * _TILE_PX), "white")
     pen = ImageDraw.Draw(sheet)
     for place, (name, data) in enumerate(named):
-        tile = _outlined(data, predictor.predict(data).mask)
+        outline = (predictor.predict(data).mask, _OUTLINE)
+        picture = decode_image(data).picture
+        tile = outlined(picture, [outline], side_px=_TILE_PX - 16, width_px=2)
         left, top = place % columns * _TILE_PX, place // columns * _TILE_PX
         sheet.paste(tile, (left, top + 14))
         pen.text((left + 2, top + 1), name, "black")
@@ -176,13 +177,3 @@ def _inventions(kind: str, predict: Callable[[bytes], Prediction]) -> dict[str, 
 
 def _names(samples: Sequence[Sample]) -> list[str]:
     return list(dict.fromkeys(sample.dataset for sample in samples))
-
-
-def _outlined(data: bytes, mask: Mask) -> Pillow.Image:
-    picture = decode_image(data).picture.convert("RGB")
-    scale = (_TILE_PX - 16) / max(picture.size)
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    pixels = np.array(picture.resize(size))
-    small = np.asarray(Pillow.fromarray(mask).resize(size, Pillow.Resampling.NEAREST))
-    pixels[small & ~ndimage.binary_erosion(small, iterations=2)] = _OUTLINE
-    return Pillow.fromarray(pixels)

@@ -5,26 +5,26 @@ It shows photographs of patients where it has triptychs, so it stays in the run 
 
 import json
 import shlex
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from model_core.registry.storage import file_sha256
 from model_core.scores.metrics import CUTOFF, METRICS
-from trainer.data.tables import read_table, replace_text
+from trainer.data.tables import Row, read_table, replace_text
 from trainer.evaluation.strata import SIZE_NAMES, size_name
 from trainer.plots import charts
-from trainer.plots.html import figure, image, missing, note, table, terms
+from trainer.plots.html import image, render
 from trainer.training.run import CONFIG, RUN, WEIGHTS, read_json, read_log, starts
 
 REPORT = "report.html"
 PARTS = ("test", "val", "external", "all", "train")
+SIDES = ("train", "val", "test", "external")
 _EXPECTED = ("test", "val")  # a run without their scores is told so
 _COLUMNS = ("dataset", "part", "dice", "jaccard", "threshold_jaccard")
+_MEANS = ("dice", "jaccard", "threshold_jaccard")
 _DISTANCES = ("hausdorff_95_px", "assd_px")
-_TEMPLATE = Path(__file__).with_name("report.html")
+_CURVES = {"loss": "training loss", "val_dice": "validation Dice", "lr": "learning rate"}
 
 
 def write_report(run: Path) -> Path:
@@ -45,15 +45,26 @@ def write_report(run: Path) -> Path:
     name = run.resolve().name
     if "fold" in record:
         name += f", kept from fold {record['fold']}"
-    page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
-        name=escape(f"{config['name']} – {name}" if config else name),
+    samples: dict[str, dict[str, int]] = record["data"]["samples"] if record else {}
+    sides = [side for side in SIDES if any(side in counts for counts in samples.values())]
+    noted = starts(record) if record else []
+    page = render(
+        "report.html",
+        title=f"{config['name']} – {name}" if config else name,
         facts=_facts(run, config, record, log),
-        scores="".join(_scores(run, part, config) for part in PARTS),
-        curves=_curves(run, log),
-        starts=_starts(record),
-        data=_data(run, record),
-        config=_config(run, config),
-    )
+        parts=[part for part in (_part(run, part, config) for part in PARTS) if part],
+        cutoff=CUTOFF,
+        curves=[_curve(log, name, title) for name, title in _CURVES.items()] if log else [],
+        best=max(log, key=lambda entry: entry["val_dice"], default=None),
+        epochs=len(log),
+        train=f"python -m trainer train CONFIG.toml --out {shlex.quote(str(run))} --resume",
+        starts=[[s.get(k) or "–" for k in ("time", "git_commit", "torch", "device")]
+                for s in noted],
+        sides=sides,
+        samples=[[name, *(counts.get(side, 0) for side in sides)]
+                 for name, counts in samples.items()] if record else None,
+        config=json.dumps(config, indent=2, ensure_ascii=False) if config else "",
+    )  # fmt: skip
     replace_text(run / REPORT, page)
     return run / REPORT
 
@@ -65,13 +76,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _facts(
     run: Path, config: dict[str, Any], record: dict[str, Any], log: Sequence[dict[str, Any]]
-) -> str:
+) -> dict[str, str | None]:
     last = starts(record)[-1] if record else {}
-    initial = record.get("initial") or {}
     weights = run / WEIGHTS
     seconds = sum(entry["seconds"] for entry in log)
     took = f"{len(log)}, in {seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min" if log else ""
-    facts = {
+    return {
         "Last start": last.get("time"),
         "Commit": last.get("git_commit"),
         "torch": last.get("torch"),
@@ -80,112 +90,99 @@ def _facts(
         "Epochs": took,
         "Loss": config.get("loss"),
         "Weights, SHA-256": file_sha256(weights) if weights.is_file() else None,
-        "Began with weights": initial.get("weights_sha256"),
+        "Began with weights": (record.get("initial") or {}).get("weights_sha256"),
         "Training data, SHA-256": record.get("data", {}).get("sha256"),
     }
-    return terms((name, str(value)) for name, value in facts.items() if value)
 
 
-def _scores(run: Path, part: str, config: dict[str, Any]) -> str:
-    stored, command = _read(run / f"scores_{part}.json"), _evaluate(run, part, config)
-    if not stored and (part not in _EXPECTED or not config):
-        return ""
-    if not stored:
-        not_yet = missing(f"There are no scores of the part {part} yet.", command)
-        return f"<section><h2>Scores: {part}</h2>{not_yet}</section>"
-    path = run / f"scores_{part}.csv"
-    images = read_table(path, _COLUMNS) if path.is_file() else []
-    body = [
-        _stale(run, stored),
-        _score_tables(stored),
-        f"<h3>Threshold sweep</h3>{_sweep(stored, config, command)}",
-        f"<h3>Dice of the images</h3>{_histogram(images, command)}",
-        f"<h3>Scores by lesion size</h3>{_by_size(images, command)}",
-        f"<h3>Best, median and worst</h3>{_triptychs(run, part, command)}",
-    ]
-    return f"<section><h2>Scores: {part}</h2>{''.join(body)}</section>"
-
-
-def _evaluate(run: Path, part: str, config: dict[str, Any]) -> str:
-    """The command that scores a part; a folder without config was scored from a version."""
-    data = shlex.quote(config["data"]) if config else "DATA"
+def _part(run: Path, part: str, config: dict[str, Any]) -> dict[str, Any] | None:
+    """What the page says of one part; None of a part that nobody expects scores of."""
+    stored = _read(run / f"scores_{part}.json")
+    # A folder without config was scored from a version.
     target = shlex.quote(str(run)) if config else f"VERSION --out {shlex.quote(str(run))}"
-    return f"python -m trainer evaluate {target} --data {data} --part {part}"
+    data = shlex.quote(config["data"]) if config else "DATA"
+    command = f"python -m trainer evaluate {target} --data {data} --part {part}"
+    if not stored:
+        wanted = config and part in _EXPECTED
+        return {"name": part, "stored": {}, "command": command} if wanted else None
+    table, pictures = run / f"scores_{part}.csv", run / f"triptychs_{part}.png"
+    images = read_table(table, _COLUMNS) if table.is_file() else []
+    alt = "Rows of photograph, expert's mask and prediction, with the Dice of each"
+    return {
+        "name": part,
+        "stored": stored,
+        "command": command,
+        "weights": _weights(run / WEIGHTS, stored["weights_sha256"]),
+        "tables": _tables(stored["sets"]),
+        "sweep": _sweep(stored, config),
+        "histograms": _histograms(images),
+        "sizes": _by_size(images),
+        "triptychs": [image(pictures.read_bytes(), "png", alt=alt)] if pictures.is_file() else [],
+    }
 
 
-def _stale(run: Path, stored: dict[str, Any]) -> str:
-    scored, weights = stored["weights_sha256"], run / WEIGHTS
-    if not weights.is_file():
-        return note(f"Scores of the weights with SHA-256 {scored}.")
-    if file_sha256(weights) == scored:
-        return ""
-    return note("These are scores of other weights than the run has now.", kind="warning")
+def _weights(path: Path, scored: str) -> str:
+    if not path.is_file():
+        return "gone"
+    return "same" if file_sha256(path) == scored else "other"
 
 
-def _score_tables(stored: dict[str, Any]) -> str:
-    sets = stored["sets"]
-
-    def row(entry: dict[str, Any]) -> list[str]:
-        summary = entry["summary"]
-        means = [_interval(summary["per_image"].get(name)) for name in METRICS]
-        failures = f"{summary['failure_rate']:.1%}"
-        return [_set_name(entry), str(summary["n"]), failures, *means]
-
-    names = [name.replace("_", " ") for name in METRICS]
-    per_image = table(
-        "Mean per image, with its 95 % bootstrap interval",
-        ("set", "images", "failures", *names),
-        map(row, sets),
-    )
-    means = (("pooled", "Pooled: one count of all pixels"), ("batch_of_4", "Mean of batches of 4"))
-    others = [
-        table(
-            f"{title}, with its 95 % bootstrap interval where it was noted",
-            ("set", *names),
-            [[_set_name(e), *(_other_mean(e["summary"], mean, m) for m in METRICS)] for e in sets],
-        )
-        for mean, title in means
+def _tables(sets: Sequence[dict[str, Any]]) -> list[tuple[str, list[str], list[list[str]]]]:
+    """Caption, columns and rows of each table of scores."""
+    titles = [name.replace("_", " ") for name in METRICS]
+    summaries = [(_set_name(entry), entry["summary"]) for entry in sets]
+    per_image = [
+        [
+            name,
+            str(s["n"]),
+            f"{s['failure_rate']:.1%}",
+            *(_mean(s, "per_image", m) for m in METRICS),
+        ]
+        for name, s in summaries
     ]
-    conditions = "; ".join(dict.fromkeys(entry["conditions"] for entry in sets))
-    said = note(f"A failure is an image with a Jaccard below {CUTOFF}. Conditions: {conditions}.")
-    return "".join((per_image, _distances(sets), *others, said))
+    # Not every image has distances, nor had the first runs.
+    far = [
+        [name, str(s.get("n_distances", "–")), *(_mean(s, "per_image", m, 1) for m in _DISTANCES)]
+        for name, s in summaries
+        if set(_DISTANCES) & set(s["per_image"])
+    ]
+    noted = "with its 95 % bootstrap interval where it was noted"
+    columns = ["set", "images with both outlines", "Hausdorff 95, px", "average surface, px"]
+    return [
+        ("Mean per image, with its 95 % bootstrap interval",
+         ["set", "images", "failures", *titles], per_image),
+        ("Distance between outlines, mean per image", columns, far),
+        *(
+            (f"{title}, {noted}", ["set", *titles],
+             [[name, *(_mean(s, kind, m) for m in METRICS)] for name, s in summaries])
+            for kind, title in (("pooled", "Pooled: one count of all pixels"),
+                                ("batch_of_4", "Mean of batches of 4"))
+        ),
+    ]  # fmt: skip
 
 
-def _distances(sets: Sequence[dict[str, Any]]) -> str:
-    """Apart from the other scores: not every image has them, nor had the first runs."""
-    rows = []
-    for entry in sets:
-        means = entry["summary"]["per_image"]
-        if set(_DISTANCES) & set(means):
-            count = str(entry["summary"].get("n_distances", "–"))
-            far = [_interval(means.get(name), digits=1) for name in _DISTANCES]
-            rows.append([_set_name(entry), count, *far])
-    columns = ("set", "images with both outlines", "Hausdorff 95, px", "average surface, px")
-    return table("Distance between outlines, mean per image", columns, rows) if rows else ""
-
-
-def _set_name(entry: dict[str, Any]) -> str:
+def _set_name(entry: Mapping[str, Any]) -> str:
     return f"{entry['dataset']} {entry['part']}"
 
 
-def _other_mean(summary: dict[str, Any], mean: str, metric: str) -> str:
-    """With its interval, which the first runs did not note."""
-    if "intervals" in summary:
-        return _interval(summary["intervals"][mean][metric])
-    return f"{summary[mean][metric]:.4f}"
-
-
-def _interval(value: dict[str, float] | None, *, digits: int = 4) -> str:
+def _mean(summary: dict[str, Any], kind: str, metric: str, digits: int = 4) -> str:
+    """A mean, and below it its interval where it was noted."""
+    if kind == "per_image":
+        value = summary[kind].get(metric)
+    else:
+        value = summary.get("intervals", {}).get(kind, {}).get(metric, summary[kind][metric])
     if value is None:
         return "–"
+    if isinstance(value, float):
+        return f"{value:.{digits}f}"
     low, high = (f"{value[side]:.{max(1, digits - 1)}f}" for side in ("low", "high"))
     return f"{value['mean']:.{digits}f}\n({low}–{high})"
 
 
-def _sweep(stored: dict[str, Any], config: dict[str, Any], command: str) -> str:
+def _sweep(stored: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     sweep = stored.get("sweep", {})
     if not sweep.get("sets"):
-        return missing("There is no threshold sweep with these scores.", command)
+        return {}
     thresholds, sets = sweep["thresholds"], sweep["sets"]
     # Scores say what they were made with; those that do not are of the run's own config.
     used = (stored.get("postprocess") or config.get("postprocess", {})).get("threshold")
@@ -194,32 +191,24 @@ def _sweep(stored: dict[str, Any], config: dict[str, Any], command: str) -> str:
         value, at = max(zip(entry[metric], thresholds, strict=True))
         return f"{value:.4f} at {at:g}"
 
-    metrics = ("dice", "jaccard", "threshold_jaccard")
-    images = [
+    drawn = [
         image(
             charts.sweep(thresholds, sets, metric, used=used).encode(),
             "svg+xml",
             alt=f"Mean {metric.replace('_', ' ')} of each set over the threshold: "
             + "; ".join(f"{_set_name(entry)} is best with {best(entry, metric)}" for entry in sets),
         )
-        for metric in metrics
+        for metric in _MEANS
     ]
-    rows = [[_set_name(entry), *(best(entry, metric) for metric in metrics)] for entry in sets]
-    dotted = "" if used is None else f"; {used} is in use (dotted)"
-    return figure(images, f"Mean per image at each threshold{dotted}.") + table(
-        "Highest mean of the sweep; a threshold chosen on a part makes that part's scores too good",
-        ("set", *(metric.replace("_", " ") for metric in metrics)),
-        rows,
-    )
+    rows = [[_set_name(entry), *(best(entry, metric) for metric in _MEANS)] for entry in sets]
+    return {"charts": drawn, "best": rows, "used": used}
 
 
-def _histogram(images: Sequence[dict[str, str]], command: str) -> str:
-    if not images:
-        return missing("There is no table of the images' scores.", command)
+def _histograms(images: Sequence[Row]) -> list[dict[str, str]]:
     dices: dict[str, list[float]] = {}
     for row in images:
         dices.setdefault(_set_name(row), []).append(float(row["dice"]))
-    drawn = [
+    return [
         image(
             charts.histogram(values, title=name).encode(),
             "svg+xml",
@@ -229,79 +218,27 @@ def _histogram(images: Sequence[dict[str, str]], command: str) -> str:
         )
         for name, values in dices.items()
     ]
-    return figure(drawn, "Dice of each image, by set; the median is dotted.")
 
 
-def _by_size(images: Sequence[dict[str, str]], command: str) -> str:
-    if not images or not all(row.get("lesion_fraction") for row in images):
-        return missing("There is no note of the lesions' sizes with these scores.", command)
-    groups: dict[str, list[dict[str, str]]] = {name: [] for name in SIZE_NAMES}
-    for row in images:
-        groups[size_name(float(row["lesion_fraction"]))].append(row)
+def _by_size(images: Sequence[Row]) -> list[list[str]]:
+    """Means by size of the lesion; nothing where the sizes were not noted."""
+    if not all(row.get("lesion_fraction") for row in images):
+        return []
     rows = []
-    for name, within in groups.items():
+    for name in SIZE_NAMES:
+        within = [row for row in images if size_name(float(row["lesion_fraction"])) == name]
         if within:
+            count = len(within)
             failed = sum(float(row["threshold_jaccard"]) == 0 for row in within)
-            means = [_mean(within, metric) for metric in ("dice", "jaccard", "threshold_jaccard")]
-            failures = f"{failed} ({failed / len(within):.1%})"
-            rows.append([name, str(len(within)), *means, failures])
-    columns = ("lesion's share", "images", "dice", "jaccard", "threshold jaccard", "failures")
-    return table("Mean per image over all sets, by the lesion's share of the photograph", columns,
-                 rows)  # fmt: skip
+            means = (f"{sum(float(row[m]) for row in within) / count:.4f}" for m in _MEANS)
+            rows.append([name, str(count), *means, f"{failed} ({failed / count:.1%})"])
+    return rows
 
 
-def _mean(rows: Sequence[dict[str, str]], name: str) -> str:
-    return f"{sum(float(row[name]) for row in rows) / len(rows):.4f}"
-
-
-def _triptychs(run: Path, part: str, command: str) -> str:
-    path = run / f"triptychs_{part}.png"
-    if not path.is_file():
-        return missing("There are no pictures.", command)
-    alt = "Rows of photograph, expert's mask and prediction, with the Dice of each"
-    caption = "Best, median and worst images by Dice: photograph, expert's mask, prediction."
-    return figure([image(path.read_bytes(), "png", alt=alt)], caption)
-
-
-def _curves(run: Path, log: Sequence[dict[str, Any]]) -> str:
-    if not log:
-        out = shlex.quote(str(run))
-        command = f"python -m trainer train CONFIG.toml --out {out} --resume"
-        return missing("There is no finished epoch.", command)
-    best = max(log, key=lambda entry: entry["val_dice"])
-    titles = {"loss": "training loss", "val_dice": "validation Dice", "lr": "learning rate"}
-    images = [
-        image(
-            charts.curve(log, name, title=title, best=name == "val_dice").encode(),
-            "svg+xml",
-            alt=f"{title.capitalize()} over {len(log)} epochs: {log[0][name]:.4g} in the first, "
-            f"{log[-1][name]:.4g} in the last",
-        )
-        for name, title in titles.items()
-    ]
-    found = f"Best validation Dice {best['val_dice']:.4f} in epoch {best['epoch']} of {len(log)}"
-    return figure(images, f"{found} (ringed). Dotted: another image size begins.")
-
-
-def _starts(record: dict[str, Any]) -> str:
-    if not record:
-        return ""
-    keys = ("time", "git_commit", "torch", "device")
-    rows = [[start.get(key) or "–" for key in keys] for start in starts(record)]
-    return table("Starts of the run", ("time", "commit", "torch", "device"), rows)
-
-
-def _data(run: Path, record: dict[str, Any]) -> str:
-    if not record:
-        return note(f"Not noted: the folder has no {RUN}.")
-    counts: dict[str, dict[str, int]] = record["data"]["samples"]
-    known = ("train", "val", "test", "external")
-    parts = [part for part in known if any(part in found for found in counts.values())]
-    rows = [[name, *(str(found.get(part, 0)) for part in parts)] for name, found in counts.items()]
-    return table("Images of each dataset", ("set", *parts), rows)
-
-
-def _config(run: Path, config: dict[str, Any]) -> str:
-    if not config:
-        return note(f"Not noted: the folder has no {CONFIG}.")
-    return f'<pre tabindex="0">{escape(json.dumps(config, indent=2, ensure_ascii=False))}</pre>'
+def _curve(log: Sequence[dict[str, Any]], name: str, title: str) -> dict[str, str]:
+    drawn = charts.curve(log, name, title=title, best=name == "val_dice")
+    alt = (
+        f"{title.capitalize()} over {len(log)} epochs: {log[0][name]:.4g} in the first, "
+        f"{log[-1][name]:.4g} in the last"
+    )
+    return image(drawn.encode(), "svg+xml", alt=alt)

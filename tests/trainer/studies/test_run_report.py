@@ -3,7 +3,7 @@ import csv
 import json
 import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from trainer.data.samples import read_samples
 from trainer.evaluation.evaluate import held_out, score
 from trainer.evaluation.scores import write_scores
 from trainer.evaluation.subjects import run_subject
+from trainer.plots import charts
 from trainer.studies.run_report import write_report
 from trainer.training.loop import train
 
@@ -96,6 +97,28 @@ def run(discs: Path, built_once: BuiltOnce) -> Path:
         write_report(where)
 
     return built_once("report", fill) / "run"
+
+
+DRAWN: dict[str, str] = {}
+"""Charts by what they show: most pages of these tests have the same ones."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _each_chart_is_drawn_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("curve", "sweep", "histogram"):
+            patch.setattr(charts, name, remembered(name, getattr(charts, name)))
+        yield
+
+
+def remembered(name: str, draw: Callable[..., str]) -> Callable[..., str]:
+    def drawn(*values: Any, **options: Any) -> str:
+        key = json.dumps([name, values, options])
+        if key not in DRAWN:
+            DRAWN[key] = draw(*values, **options)
+        return DRAWN[key]
+
+    return drawn
 
 
 def page_of(run: Path) -> Page:
@@ -268,6 +291,7 @@ def test_charts_have_the_colour_of_the_page_they_stand_on(page: Page) -> None:
 @pytest.mark.usefixtures("pictures")
 def test_the_same_run_gives_the_same_page(run: Path, tmp_path: Path) -> None:
     again = shutil.copytree(run, tmp_path / "run")
+    DRAWN.clear()
     page = write_report(again).read_text().replace(str(again), str(run))  # in its commands
     assert page == (run / "report.html").read_text()
     assert not list(again.glob("*.part"))
