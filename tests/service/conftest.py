@@ -31,7 +31,7 @@ def _no_settings_from_outside() -> Iterator[None]:
 def registry_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A registry of 0.8.0, 0.9.0 and 1.0.0, the last in production; only to be read."""
     return tiny_registry(
-        tmp_path_factory.mktemp("registry"), "0.8.0", "0.9.0", "1.0.0", onnx=True
+        tmp_path_factory.mktemp("registry"), "0.8.0", "0.9.0", "1.0.0", light=True
     ).root
 
 

@@ -126,7 +126,7 @@ def test_rolling_restarts_under_load_lose_no_request(registry_root: Path, tmp_pa
 @pytest.mark.slow
 def test_hot_reloads_under_load_lose_no_request(tmp_path: Path) -> None:
     port = free_port()
-    registry = tiny_registry(tmp_path / "registry", "1.0.0", "1.1.0", onnx=True)
+    registry = tiny_registry(tmp_path / "registry", "1.0.0", "1.1.0", light=True)
     often = {"LESION_RELOAD_SECONDS": "0.1"}
     serving = service(port, registry.root, tmp_path / "log", often)
     with serving, load(port) as seen, httpx2.Client() as client:
