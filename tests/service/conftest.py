@@ -8,6 +8,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from model_core.backends.protocol import Choice
 from service.app import create_app
 from service.settings import PREFIX, Settings
 from tests.fixtures.models import tiny_registry
@@ -15,6 +16,8 @@ from tests.fixtures.service.process import free_port, service
 
 MAX_BODY_BYTES = 8_000_000
 MAX_PAIRS = 3
+IN_PROCESS: Choice = "pytorch-fp32"
+"""Engine of the applications in the tests' own process, which has PyTorch anyway."""
 PATIENT_S = 120
 """Time for an answer, so that none is refused because the machine of the tests is busy."""
 
@@ -40,7 +43,8 @@ def make(registry_root: Path) -> Callable[..., FastAPI]:
     """Applications with settings of the test's own, by keyword."""
 
     def app_of(**changes: float) -> FastAPI:
-        settings = {"model_registry": registry_root, "io_threads": 4, **changes}
+        settings: dict[str, object] = {"model_registry": registry_root, "backend": IN_PROCESS}
+        settings |= {"io_threads": 4, **changes}
         return create_app(Settings.model_validate(settings))
 
     return app_of
@@ -50,6 +54,7 @@ def make(registry_root: Path) -> Callable[..., FastAPI]:
 def settings(registry_root: Path) -> Settings:
     return Settings(
         model_registry=registry_root,
+        backend=IN_PROCESS,
         max_body_bytes=MAX_BODY_BYTES,
         max_pairs=MAX_PAIRS,
         deadline_seconds=PATIENT_S,
