@@ -9,6 +9,7 @@ from model_core.errors import DatasetError
 from trainer.data.layouts import LAYOUTS, Listing, read_manifest
 from trainer.data.leaks import find_leaks, fingerprint
 from trainer.data.samples import count_parts, write_samples
+from trainer.data.sources import read_sources
 from trainer.data.split import read_split, write_split
 from trainer.data.tables import replace_text
 
@@ -18,7 +19,9 @@ Commands = argparse._SubParsersAction  # what add_subparsers gives, which has no
 def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the commands of this file to the program's."""
     prepare = commands.add_parser("prepare", help="check a dataset folder and split it")
-    prepare.add_argument("source", type=Path, nargs="?", help="dataset folder; none for drawn")
+    prepare.add_argument(
+        "source", type=Path, nargs="*", help="dataset folder, or several; none for drawn"
+    )
     prepare.add_argument("--layout", choices=[*LAYOUTS, "drawn"], default="manifest")
     prepare.add_argument(
         "--download",
@@ -32,6 +35,13 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     sides = prepare.add_mutually_exclusive_group()
     sides.add_argument("--split", type=Path, help="split file to follow, not the committed one")
     sides.add_argument(
+        "--extend-split",
+        type=Path,
+        metavar="SPLIT",
+        help="make a new split of this file: groups that it parts go whole to its test side, else "
+        "to train, and what it lacks to train",
+    )
+    sides.add_argument(
         "--official-split", action="store_true", help="follow the edition's own train/val/test"
     )
     prepare.add_argument("--write-split", type=Path, help="split file to write")
@@ -41,7 +51,8 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     prepare.add_argument(
         "--no-groups",
         action="store_true",
-        help="go on where nothing says which photographs show one lesion or patient",
+        help="go on where nothing says which photographs show one lesion or patient; with --split, "
+        "keep to the groups of that file",
     )
     prepare.add_argument("--count", type=_count, default=200, help="drawn: lesions (200)")
     prepare.add_argument("--seed", type=_seed, default=0, help="drawn: seed of the first (0)")
@@ -56,12 +67,17 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
 def _prepare(options: argparse.Namespace) -> None:
     from trainer.data import prepare
 
-    split = read_split(options.split) if options.split else None  # before hours of downloading
+    followed = options.split or options.extend_split
+    split = read_split(followed) if followed else None  # before hours of downloading
     listing = _listing(options)
     for line in [*listing.notes, *(listing.ungrouped if options.no_groups else [])]:
         print(f"note: {line}", file=sys.stderr)
     prepared = prepare.prepare(
-        listing, split=split, official=options.official_split, ungrouped=options.no_groups
+        listing,
+        split=split,
+        official=options.official_split,
+        ungrouped=options.no_groups,
+        extend=options.extend_split is not None,
     )
     if options.skip_bad:
         for problem in prepared.problems:
@@ -86,21 +102,24 @@ def _skipped(count: int) -> str:
 
 
 def _listing(options: argparse.Namespace) -> Listing:
-    source, layout = options.source, options.layout
+    sources, layout = options.source, options.layout
     if options.download:
         from trainer.data.download.isic import ISIC_STORAGE, download
 
-        folder, storage = source or options.out / options.download, options.storage or ISIC_STORAGE
-        source, layout = download(options.download, folder, base_url=storage), options.download
+        if len(sources) > 1:
+            raise DatasetError(f"--download fetches into one SOURCE folder, found {len(sources)}")
+        folder = sources[0] if sources else options.out / options.download
+        storage = options.storage or ISIC_STORAGE
+        sources, layout = [download(options.download, folder, base_url=storage)], options.download
     if layout == "drawn":
         from trainer.data.drawn import write_drawn
 
         source = options.out / "drawn"
         write_drawn(source, count=options.count, seed=options.seed)
         return replace(read_manifest(source), notes=[])  # each drawn lesion is one of its own
-    if source is None:
+    if not sources:
         raise DatasetError(f"layout {layout} needs a SOURCE folder")
-    return LAYOUTS[layout](source)
+    return read_sources(sources, layout)
 
 
 def _leaks(options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from model_core.decimals import integer
 from model_core.errors import ConfigError
 from model_core.registry.registry import Registry
 from trainer.commands.registry import add_registry
-from trainer.data.leaks import require_unseen
+from trainer.data.leaks import SKIP_HELP, require_unseen, scorable
 from trainer.data.samples import read_samples
 from trainer.training.run import CALIBRATION, CONFIG, EXPORTS, PRECISION, load_run, trained_on
 
@@ -44,6 +44,7 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
         default="pytorch-fp32",
         help="engine of a version: auto is the one that serves (pytorch-fp32)",
     )
+    trusting.add_argument("--skip-bad", action="store_true", help=SKIP_HELP)
     add_registry(trusting)
     trusting.set_defaults(command=_quality)
 
@@ -61,6 +62,7 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--seed", type=integer, default=0, help="of the sample and what is drawn (0)"
     )
     robust.add_argument("--out", type=Path, help="folder for the results (default: the run)")
+    robust.add_argument("--skip-bad", action="store_true", help=SKIP_HELP)
     add_registry(robust)
     robust.set_defaults(command=_robustness)
 
@@ -113,8 +115,8 @@ def _quality(options: argparse.Namespace) -> None:
     opened = open_subject(options.target, options.registry, options.name, backend=options.backend)
     everything, predictor = read_samples(options.data), opened.predictor
     parts = {part: held_out(everything, part, datasets=opened.datasets) for part in ("val", "test")}
-    for samples in parts.values():
-        require_unseen(samples, opened.seen or [])
+    for part, samples in parts.items():
+        parts[part] = scorable(samples, opened.seen or [], skip_bad=options.skip_bad)
     judged = {part: accept_score.judge(predictor, samples) for part, samples in parts.items()}
     # What a version accepts is frozen: then only what that lets through is counted.
     chosen = opened.accept_score
@@ -140,7 +142,7 @@ def _robustness(options: argparse.Namespace) -> None:
 
     opened = open_subject(options.target, options.registry, options.name)
     samples = held_out(read_samples(options.data), options.part, datasets=opened.datasets)
-    require_unseen(samples, opened.seen or [])
+    samples = scorable(samples, opened.seen or [], skip_bad=options.skip_bad)
     chosen = sampled(samples, options.limit, seed=options.seed)
     predictor, out = opened.predictor, options.out or opened.home
     report = measure(predictor, chosen, seed=options.seed)

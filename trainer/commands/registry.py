@@ -167,6 +167,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _reproduce(options: argparse.Namespace) -> int:
+    from trainer.data.leaks import read_trained
     from trainer.data.prepare import samples_of
     from trainer.release.reproduce import describe, differences
 
@@ -181,7 +182,8 @@ def _reproduce(options: argparse.Namespace) -> int:
     if not options.data:
         return 0
     loaded = registry.load(name, version)
-    found = differences(loaded.card, loaded.predictor, samples_of(options.data))
+    samples, seen = samples_of(options.data), read_trained(loaded.folder) or []
+    found = differences(loaded.card, loaded.predictor, samples, seen=seen)
     for line in found:
         print(f"differs: {line}")
     if not found:

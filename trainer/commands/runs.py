@@ -2,15 +2,14 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_core.decimals import parse_spacing
-from model_core.errors import ConfigError, DatasetError
+from model_core.errors import ConfigError
 from trainer.commands import registry
 from trainer.config import load_config
-from trainer.data.leaks import Fingerprint, describe, require_unseen, seen_among
+from trainer.data.leaks import SKIP_HELP, require_unseen, scorable
 from trainer.data.samples import SAMPLES_CSV, Sample, digest, read_samples
 from trainer.training.run import read_json, trained_on
 
@@ -61,9 +60,7 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     evaluate.add_argument(
         "--spacing-mm", type=_spacing, help="height,width of a pixel in mm, the same for all"
     )
-    evaluate.add_argument(
-        "--skip-bad", action="store_true", help="leave out images that were seen in training"
-    )
+    evaluate.add_argument("--skip-bad", action="store_true", help=SKIP_HELP)
     registry.add_registry(evaluate)
     evaluate.set_defaults(command=_evaluate)
 
@@ -125,10 +122,11 @@ def _evaluate(options: argparse.Namespace) -> None:
     part = options.part or ("test" if (options.data / SAMPLES_CSV).is_file() else "all")
     datasets = tuple(options.datasets.split(",")) if options.datasets else opened.datasets
     samples = held_out(everything, part, datasets=datasets)
+    wanted = len(samples)
     if opened.seen is None:
         _warn_unless(opened.trained_with, everything)
     elif part != "train":
-        samples = _unseen(samples, opened.seen, skip_bad=options.skip_bad)
+        samples = scorable(samples, opened.seen, skip_bad=options.skip_bad)
     _write_scores(
         opened,
         samples,
@@ -137,6 +135,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         digest(everything),
         spacing_mm=options.spacing_mm,
         leak_checked=opened.seen is not None and part != "train",
+        left_out=wanted - len(samples),
     )
     return None
 
@@ -146,7 +145,7 @@ def _evaluate_of_record(options: argparse.Namespace) -> None:
     from trainer.evaluation.subjects import open_subject
     from trainer.studies import protocol
 
-    for option in ("part", "datasets", "spacing_mm", "skip_bad"):
+    for option in ("part", "datasets", "spacing_mm"):
         if getattr(options, option):
             raise ConfigError(
                 f"--{option.replace('_', '-')} does not go with --protocol, which leaves no choice"
@@ -156,18 +155,18 @@ def _evaluate_of_record(options: argparse.Namespace) -> None:
     data = protocol.samples_of_record(samples_of(options.data))
     for note in data.notes:
         print(f"note: {note}", file=sys.stderr)
-    for opened in targets:
-        protocol.require_fit(opened, data)  # of all of them, before hours of scoring
+    # Of all of them, before hours of scoring.
+    fit = [protocol.fit_for(opened, data, skip_bad=options.skip_bad) for opened in targets]
     results = []
-    for opened, home in zip(targets, homes, strict=True):
-        result, was_there = protocol.evaluate_of_record(opened, data, home)
-        protocol.write_protocol([result], data, home)
+    for opened, own, home in zip(targets, fit, homes, strict=True):
+        result, was_there = protocol.evaluate_of_record(opened, own, home)
+        protocol.write_protocol([result], own, home)
         found = "already scored, read from" if was_there else "scored, written to"
         print(f"{opened.label}: {found} {home}: protocol.md, protocol.json, scores_test.json")
         results.append(result)
     print(protocol.format_results(results))
     if options.out and len(results) > 1:
-        protocol.write_protocol(results, data, options.out)
+        protocol.write_protocol(results, protocol.together(fit), options.out)
         print(f"side by side: {options.out / 'protocol.md'}, {options.out / 'protocol.json'}")
 
 
@@ -182,20 +181,6 @@ def _warn_unless(trained_with: str, everything: list[Sample]) -> None:
         )
 
 
-def _unseen(samples: list[Sample], seen: Sequence[Fingerprint], *, skip_bad: bool) -> list[Sample]:
-    if not skip_bad:
-        require_unseen(samples, seen)
-        return samples
-    leaks = seen_among(samples, seen)
-    for line in describe(leaks, samples):
-        print(f"left out, seen in training: {line}", file=sys.stderr)
-    left_out = {leak.index for leak in leaks}
-    kept = [sample for index, sample in enumerate(samples) if index not in left_out]
-    if not kept:
-        raise DatasetError("every image to be scored was seen in training")
-    return kept
-
-
 def _write_scores(
     subject: "EvaluationSubject",
     samples: list[Sample],
@@ -204,6 +189,7 @@ def _write_scores(
     data_sha256: str,
     *,
     leak_checked: bool,
+    left_out: int = 0,
     spacing_mm: tuple[float, float] | None = None,
 ) -> None:
     from trainer.evaluation.evaluate import score
@@ -212,7 +198,13 @@ def _write_scores(
 
     scored = score(subject.predictor, samples, spacing_mm=spacing_mm, sweep=True)
     records = write_scores(
-        scored, subject, out, part=part, data_sha256=data_sha256, leak_checked=leak_checked
+        scored,
+        subject,
+        out,
+        part=part,
+        data_sha256=data_sha256,
+        leak_checked=leak_checked,
+        left_out=left_out,
     )
     print(format_table(records))
     print(f"written to {out}: scores_{part}.json, scores_{part}.csv, triptychs_{part}.png")

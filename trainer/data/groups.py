@@ -63,12 +63,14 @@ class Ties:
         of_image: Names of all that ties a photograph, by `image_key` of its ID.
         tables: Names of the tables that were understood, with their columns.
         faults: One line each on a table that has such names and was not understood.
+        keyless: The same on a table that has such names and no image IDs beside them.
         unread: The same on a file that may be such a table, and is no text.
     """
 
     of_image: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     tables: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    keyless: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
 
 
@@ -122,10 +124,17 @@ def image_key(text: str) -> str:
     )
 
 
-def read_ties(folder: Path) -> Ties:
-    """What all tables below a folder tie together; a table may have any name."""
+def read_ties(folder: Path, *, but: Path | None = None) -> Ties:
+    """What all tables below a folder tie together; a table may have any name.
+
+    Args:
+        folder: Where they are.
+        but: A manifest, for the tables in its own folder other than itself.
+    """
     ties = Ties()
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(folder.glob("*") if but else folder.rglob("*")):
+        if path == but:
+            continue
         name, suffix = str(path.relative_to(folder)), path.suffix.lower()
         speaks = _SPEAKING.search(path.name) is not None
         if is_litter(name) or not (suffix in _TABLES and (suffix or speaks)) or not path.is_file():
@@ -149,19 +158,20 @@ def lacking(ties: Ties, images: Iterable[str], *, required: bool) -> list[str]:
         required: Whether each of them has to be tied by something, as in HAM10000.
     """
     keys = {image_key(image): image for image in images}
+    faults = [*ties.faults, *ties.keyless]
     if ties.of_image and not any(key in ties.of_image for key in keys):
         others = sorted(ties.of_image)
         # The lists of another challenge may lie beside: photographs that are not here are no fault.
         if required or not any(ISIC_ID.fullmatch(key) for key in others):
             found = f"{', '.join(ties.tables)} names none of the photographs, but {others[0]!r}"
-            return [*ties.faults, *ties.unread, found]
+            return [*faults, *ties.unread, found]
     untied = [image for key, image in keys.items() if not ties.of_image.get(key)]
     if not required or not untied:
-        return ties.faults
+        return faults
     where = ", ".join(ties.tables) or "no table"
     some = ", ".join(untied[:_SHOWN]) + (", …" if len(untied) > _SHOWN else "")
     found = f"{where} names the lesion of {len(untied)} photographs ({some})"
-    return [*ties.faults, *ties.unread, found]
+    return [*faults, *ties.unread, found]
 
 
 def _read_into(ties: Ties, name: str, rows: list[Row]) -> None:
@@ -176,11 +186,25 @@ def _read_into(ties: Ties, name: str, rows: list[Row]) -> None:
     by_name = {squeezed(column): column for column in reversed(header)}
     image = next((by_name[known] for known in _IMAGE_COLUMNS if known in by_name), None)
     if image is None:
-        ties.faults.append(f"{name} has {', '.join(columns)}, but no column image_id: {header}")
+        ties.keyless.append(f"{name} has {', '.join(columns)}, but no column image_id: {header}")
         return
     ties.tables.append(f"{name} ({', '.join(columns)})")
     for row in rows:
-        ties.of_image[image_key(row[image])].update(ties_of(row, columns))
+        found = ties_of(row, columns)
+        ties.of_image[image_key(row[image])].update(own_groups(found, name))
+
+
+def own_groups(ties: Iterable[str], owner: str) -> tuple[str, ...]:
+    """Ties whose group names hold within one table or folder alone.
+
+    Lesion and patient IDs name the same lesion and patient everywhere; groups are numbered from 1
+    in many tables.
+
+    Example:
+        >>> own_groups(["lesion L1", "group 1"], "METADATA.csv")
+        ('lesion L1', 'group 1 of METADATA.csv')
+    """
+    return tuple(f"{tie} of {owner}" if tie.startswith("group ") else tie for tie in ties)
 
 
 def _is_slip(one: str, other: str) -> bool:

@@ -4,7 +4,7 @@ A reader lists what it finds and opens nothing but tables; `trainer.data.prepare
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import translate
 from pathlib import Path
@@ -15,6 +15,7 @@ from model_core.images.file_names import canonical, is_beside, is_litter
 from trainer.data.groups import (
     ISIC_ID,
     SPELLINGS,
+    Ties,
     image_key,
     lacking,
     misspelt_columns,
@@ -23,7 +24,7 @@ from trainer.data.groups import (
     ties_of,
 )
 from trainer.data.split import Part
-from trainer.data.tables import named_file, numbered_rows, read_table
+from trainer.data.tables import named_file, numbered_rows
 
 _OPTIONAL = ("split", "geometry", "orig_width", "orig_height")
 
@@ -53,12 +54,15 @@ class Listing:
         problems: One line each on what cannot be a pair, such as a mask without photograph.
         ungrouped: One line each on why photographs may lack what ties them together.
         notes: One line each on what a user may want to know.
+        ties: What the folder's tables tie together, by `image_key`, for the photographs of other
+            folders too.
     """
 
     pairs: list[Pair] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     ungrouped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    ties: Mapping[str, set[str]] = field(default_factory=dict)
 
 
 def read_manifest(folder: Path) -> Listing:
@@ -67,7 +71,8 @@ def read_manifest(folder: Path) -> Listing:
     Columns are `dataset, id, image, mask` and, where known, those that tie photographs together
     (`near_dup_group`, `lesion_id`, `patient_id`; `groups` has more spellings), `split` (the
     edition's own: train, val or test) and `geometry`: `full_frame_squashed` gets the aspect of
-    `orig_width` and `orig_height` back.
+    `orig_width` and `orig_height` back. Tables beside it, such as `METADATA.csv`, tie photographs
+    by their ID.
 
     Raises:
         DatasetError: no manifest, or one without those columns.
@@ -77,16 +82,25 @@ def read_manifest(folder: Path) -> Listing:
     header = list(rows[0][1]) if rows else []
     columns = tie_columns(header)
     slips = [f"{path.name}: {slip}: is that {SPELLINGS}?" for slip in misspelt_columns(header)]
-    found = Listing(ungrouped=slips, notes=_ties_beside(path, set(columns.values())))
+    beside = read_ties(path.parent, but=path)
+    found = Listing(
+        ungrouped=[*slips, *beside.faults],
+        notes=[*beside.keyless, *beside.unread],
+        ties=beside.of_image,
+    )
     for number, row in rows:
         try:
             pair = _pair_of_row({name: cell.strip() for name, cell in row.items()}, path.parent)
-            found.pairs.append(replace(pair, ties=ties_of(row, columns)))
+            ties = {*ties_of(row, columns), *beside.of_image.get(image_key(pair.id), ())}
+            found.pairs.append(replace(pair, ties=tuple(sorted(ties))))
         except DatasetError as exc:
             found.problems.append(f"line {number}: {exc}")
+    silent = sum(not beside.of_image.get(image_key(pair.id)) for pair in found.pairs)
+    found.notes.extend(_silence(beside, silent, len(found.pairs)))
     if found.pairs and not any(pair.ties for pair in found.pairs):
         found.notes.append(
-            f"{path.name} has no {SPELLINGS}: only IDs and pixels tell what belongs together"
+            f"{path.name} and the tables beside it have no {SPELLINGS}: only IDs and pixels tell "
+            "what belongs together"
         )
     return found
 
@@ -230,29 +244,15 @@ def _tied(folder: Path, listing: Listing, *, required: bool = False) -> Listing:
     ]
     ungrouped = lacking(ties, (pair.id for pair in pairs), required=required)
     untied = sum(not pair.ties for pair in pairs)
-    notes = list(ties.unread)
-    if 0 < untied < len(pairs):
-        notes.append(f"{', '.join(ties.tables)}: nothing for {untied} of {len(pairs)} photographs")
-    return replace(listing, pairs=pairs, ungrouped=ungrouped, notes=notes)
+    notes = [*ties.unread, *(_silence(ties, untied, len(pairs)) if untied < len(pairs) else [])]
+    return replace(listing, pairs=pairs, ungrouped=ungrouped, notes=notes, ties=ties.of_image)
 
 
-def _ties_beside(manifest: Path, known: set[str]) -> list[str]:
-    """Notes on tables beside a manifest that name what it does not."""
-    notes = []
-    for path in sorted(manifest.parent.glob("*.csv")):
-        try:
-            rows = [] if path == manifest or is_litter(path.name) else read_table(path, ())
-        except DatasetError:
-            continue
-        more = [
-            name for name, kind in tie_columns(rows[0] if rows else []).items() if kind not in known
-        ]
-        if more:
-            notes.append(
-                f"{path.name} has {', '.join(more)}, which tie nothing together: a manifest's "
-                "own columns do"
-            )
-    return notes
+def _silence(ties: Ties, silent: int, count: int) -> list[str]:
+    """A note on tables that tie only some of the photographs; none where there is no table."""
+    if not ties.tables or not silent:
+        return []
+    return [f"{', '.join(ties.tables)}: nothing for {silent} of {count} photographs"]
 
 
 def _folders(folder: Path, pattern: str) -> list[Path]:

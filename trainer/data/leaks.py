@@ -6,6 +6,8 @@ A photograph is shared where its ID, its file's hash or nearly its pixels are.
 """
 
 import hashlib
+import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -17,6 +19,8 @@ from trainer.data.split import Part, parse_part
 from trainer.data.tables import read_table, write_table
 
 TRAINED_CSV = "trained_on.csv"
+SKIP_HELP = "leave out images that were seen in training, and those grouped with them"
+"""Of `--skip-bad`, of all commands that score."""
 _SHOWN = 10
 
 
@@ -117,6 +121,31 @@ def seen_among(samples: Sequence[Sample], trained: Sequence[Fingerprint]) -> lis
     return sorted(found, key=lambda leak: leak.index)
 
 
+def drop_seen(
+    samples: Sequence[Sample], trained: Sequence[Fingerprint]
+) -> tuple[list[Sample], list[Leak]]:
+    """The samples that a model may be scored on, and a leak for each of the others.
+
+    Another photograph of a lesion or patient that it has seen tells too much as well: a group of
+    the split is left out whole.
+    """
+    leaks = seen_among(samples, trained)
+    groups = {samples[leak.index].group: leak for leak in reversed(leaks)}
+    seen = {leak.index for leak in leaks}
+    leaks += [
+        Leak(
+            i,
+            groups[sample.group].other,
+            f"same group as {samples[groups[sample.group].index].key}",
+        )
+        for i, sample in enumerate(samples)
+        if i not in seen and sample.group in groups
+    ]
+    out = {leak.index for leak in leaks}
+    kept = [sample for i, sample in enumerate(samples) if i not in out]
+    return kept, sorted(leaks, key=lambda leak: leak.index)
+
+
 def require_unseen(
     samples: Sequence[Sample],
     trained: Sequence[Fingerprint],
@@ -146,3 +175,41 @@ def describe(leaks: Sequence[Leak], samples: Sequence[Sample]) -> list[str]:
     lines = [f"{samples[leak.index].key}: {leak.why}" for leak in leaks[:_SHOWN]]
     more = len(leaks) - _SHOWN
     return [*lines, f"and {more} more"] if more > 0 else lines
+
+
+def scorable(
+    samples: Sequence[Sample], seen: Sequence[Fingerprint], *, skip_bad: bool
+) -> list[Sample]:
+    """The samples that a model may be scored on; which ones are left out goes to stderr.
+
+    Args:
+        samples: Those wanted.
+        seen: What the model has seen.
+        skip_bad: Whether some may be left out.
+
+    Raises:
+        DatasetError: some were seen and none may be left out, or all were.
+    """
+    if not skip_bad:
+        require_unseen(samples, seen)
+        return list(samples)
+    kept, leaks = drop_seen(samples, seen)
+    for line in describe(leaks, samples):
+        print(f"left out, seen in training: {line}", file=sys.stderr)
+    if not kept:
+        raise DatasetError("every image to be scored was seen in training")
+    if leaks:
+        out = [samples[leak.index] for leak in leaks]
+        print(f"left out: {count_left_out(samples, out)}", file=sys.stderr)
+    return kept
+
+
+def count_left_out(samples: Sequence[Sample], out: Sequence[Sample]) -> str:
+    """How many of how many are left out, in all and of each set.
+
+    Example: `22 of 823 images (isic test 9 of 254, ham10000 test 13 of 341)`.
+    """
+    wanted = Counter(f"{sample.dataset} {sample.part}" for sample in samples)
+    gone = Counter(f"{sample.dataset} {sample.part}" for sample in out)
+    sets = ", ".join(f"{name} {count} of {wanted[name]}" for name, count in gone.items())
+    return f"{len(out)} of {len(samples)} images ({sets})"

@@ -7,7 +7,7 @@ writes `samples.csv`: one row an image+mask pair, every file opened and checked 
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +24,9 @@ from trainer.data.split import COMMITTED_SPLIT, EXTERNAL, Part, Place, part_of, 
 from trainer.data.tables import other_case
 
 _HELD_OUT_FIRST: tuple[Part, ...] = ("external", "test", "val", "train")
+_TEST_STAYS: tuple[Part, ...] = ("external", "test", "train", "val")
+"""Where a group goes whole that an older split parts: no test image leaves the test part, and the
+validation part gets none that an older version was trained on."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ def prepare(
     split: dict[str, Place] | None = None,
     official: bool = False,
     ungrouped: bool = False,
+    extend: bool = False,
 ) -> Prepared:
     """Open and check every pair, and give each its side of the split.
 
@@ -58,10 +62,14 @@ def prepare(
         split: Place of each ID (`split.read_split`), instead of the committed split; an ID
             that it lacks is a problem.
         official: Follow the edition's own split.
-        ungrouped: Go on where what ties photographs together is not found or not understood.
+        ungrouped: Go on where what ties photographs together is not found or not understood; where
+            `split` is followed, also tie the IDs that it has by its own groups alone.
+        extend: Make a new split of `split`: a group that it parts goes whole to its test side, else
+            to training, and a group that it lacks to training.
 
     Raises:
-        DatasetError: it is not, and `ungrouped` is not set.
+        DatasetError: it is not, and `ungrouped` is not set; or photographs of the split that is to
+            be extended are not here, or cannot be used.
     """
     if listing.ungrouped and not ungrouped:
         raise DatasetError(
@@ -71,14 +79,20 @@ def prepare(
     checked, problems = _check_all(listing.pairs)
     problems = [*listing.problems, *problems]
     known = read_split(COMMITTED_SPLIT) if split is None else split
+    if split is not None and ungrouped and not extend:
+        checked = [(replace(p, ties=()) if p.id in split else p, sample) for p, sample in checked]
+    if extend:
+        _require_all(known, checked, problems)
     groups = _groups(checked, known)
-    sides = _sides(groups, known)
+    sides = _sides(groups, known, _TEST_STAYS if extend else _HELD_OUT_FIRST)
     samples: list[Sample] = []
     for pair, sample in checked:
         try:
             group = groups[sample.id]
             if official:
                 part = _official_part(pair)
+            elif extend:
+                part = "external" if _is_external(pair) else sides.get(group, "train")
             elif split is None or pair.id in split:
                 part = _part(pair, group, known, sides)
             else:
@@ -169,6 +183,19 @@ def _true_aspect(size: tuple[int, int], aspect: tuple[int, int]) -> tuple[int, i
     return round(aspect[0] * scale), round(aspect[1] * scale)
 
 
+def _require_all(
+    split: Mapping[str, Place], checked: Sequence[tuple[Pair, Sample]], problems: Sequence[str]
+) -> None:
+    missing = sorted(set(split) - {sample.id for _, sample in checked})
+    if missing:
+        why = "".join(f"\n  {line}" for line in problems)
+        raise DatasetError(
+            f"{len(missing)} of the {len(split)} photographs of the split to extend, such as "
+            f"{missing[0]}, are not here or cannot be used: name every folder that it was made of"
+            f"{why}"
+        )
+
+
 def _groups(checked: Iterable[tuple[Pair, Sample]], split: Mapping[str, Place]) -> dict[str, str]:
     """The first ID of each ID's group, through all that ties two photographs together."""
     checked = list(checked)
@@ -196,25 +223,31 @@ def _groups(checked: Iterable[tuple[Pair, Sample]], split: Mapping[str, Place]) 
     return {name: root(name) for name in parent}
 
 
-def _sides(groups: Mapping[str, str], split: Mapping[str, Place]) -> dict[str, Part]:
-    """Side of each group that a split knows a member of; of two sides the more held out."""
+def _sides(
+    groups: Mapping[str, str], split: Mapping[str, Place], order: Sequence[Part]
+) -> dict[str, Part]:
+    """Side of each group that a split knows a member of; of two sides the first in `order`."""
     parts: dict[str, set[Part]] = defaultdict(set)
     for name, group in groups.items():
         if name in split:
             parts[group].add(split[name].part)
-    return {group: min(found, key=_HELD_OUT_FIRST.index) for group, found in parts.items()}
+    return {group: min(found, key=order.index) for group, found in parts.items()}
 
 
 def _part(pair: Pair, group: str, split: Mapping[str, Place], sides: Mapping[str, Part]) -> Part:
-    if pair.dataset.lower() in EXTERNAL:
+    if _is_external(pair):
         return "external"
     if pair.id in split:
         return split[pair.id].part
     return sides.get(group) or part_of(group, pair.dataset)
 
 
+def _is_external(pair: Pair) -> bool:
+    return pair.dataset.lower() in EXTERNAL
+
+
 def _official_part(pair: Pair) -> Part:
-    if pair.dataset.lower() in EXTERNAL:
+    if _is_external(pair):
         return "external"
     if pair.official is None:
         raise DatasetError("its edition has no official split")

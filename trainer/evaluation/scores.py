@@ -26,7 +26,7 @@ from trainer.training.run import write_json
 
 
 def summarise_sets(
-    scored: list[Scored], predictor: Predictor, *, called: str = ""
+    scored: list[Scored], predictor: Predictor, *, called: str = "", left_out: int = 0
 ) -> list[ScoreRecord]:
     """One record for each dataset and part, with the conditions its scores hold under.
 
@@ -34,6 +34,7 @@ def summarise_sets(
         scored: What `score` gave.
         predictor: What it was given, for the conditions.
         called: The part's name in the records, where it is not the samples' own.
+        left_out: Images of all sets together that were not scored, since the weights had seen them.
     """
     fitted = predictor.preprocess_config
     conditions = (
@@ -42,6 +43,10 @@ def summarise_sets(
         f"{predictor.backend.name}, no test-time augmentation; per_image: mean over images with "
         "95 % bootstrap interval"
     )
+    if left_out:
+        conditions += (
+            f"; {left_out} images left out that training had seen, or that are grouped with such"
+        )
     return [
         ScoreRecord(
             dataset=dataset,
@@ -63,6 +68,7 @@ def write_scores(
     data_sha256: str,
     leak_checked: bool,
     called: str = "",
+    left_out: int = 0,
 ) -> list[ScoreRecord]:
     """Write scores and pictures of one part into `out`, and return the records.
 
@@ -74,9 +80,10 @@ def write_scores(
         data_sha256: Digest of the set that they were taken from.
         leak_checked: Whether it is known that the weights have seen none of them.
         called: As `summarise_sets`.
+        left_out: As `summarise_sets`.
     """
     predictor = subject.predictor
-    records = summarise_sets(scored, predictor, called=called)
+    records = summarise_sets(scored, predictor, called=called, left_out=left_out)
     out.mkdir(parents=True, exist_ok=True)
     rows = [score_row(entry) for entry in scored]
     write_rows(rows, out / f"scores_{part}.csv")
@@ -86,6 +93,7 @@ def write_scores(
         **subject.conditions(),
         "data_sha256": data_sha256,
         "leak_checked": leak_checked,
+        "left_out": left_out,
         "sets": [asdict(record) for record in records],
         "sweep": {"thresholds": THRESHOLDS, "sets": _sweep(scored)},
         "items": rows,

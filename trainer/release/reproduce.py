@@ -11,6 +11,7 @@ from typing import Any
 from model_core.card import Card, ScoreRecord
 from model_core.errors import DatasetError
 from model_core.predictor import Predictor
+from trainer.data.leaks import Fingerprint, drop_seen
 from trainer.data.samples import Sample, count_parts, digest
 from trainer.evaluation.evaluate import score
 from trainer.evaluation.scores import summarise_sets
@@ -54,13 +55,21 @@ def describe(card: Card, sha256: str, place: str) -> str:
     return "\n".join([*lines, "to make it again:", "", *_commands(card, commits, place)])
 
 
-def differences(card: Card, predictor: Predictor, everything: Sequence[Sample]) -> list[str]:
+def differences(
+    card: Card,
+    predictor: Predictor,
+    everything: Sequence[Sample],
+    *,
+    seen: Sequence[Fingerprint] = (),
+) -> list[str]:
     """Where a version's scores, taken again, are not those of its card; empty where they are.
 
     Args:
         card: The version's card.
         predictor: Of the version as it was loaded.
         everything: All samples of a prepared folder.
+        seen: What the version has seen: its initial weights may have been trained on another split,
+            and its scores are without that.
 
     Returns:
         One line each. Where the training data is not the card's, only that is said, and nothing is
@@ -76,7 +85,7 @@ def differences(card: Card, predictor: Predictor, everything: Sequence[Sample]) 
         return ["\n".join([f"data SHA-256: {card.data.sha256} in the card, {digest(own)} here",
                            *counts])]  # fmt: skip
     sets = {(record.dataset, record.part) for record in card.scores}
-    samples = [sample for sample in everything if (sample.dataset, sample.part) in sets]
+    samples, _ = drop_seen([s for s in everything if (s.dataset, s.part) in sets], seen)
     if not samples:
         raise DatasetError(f"none of {sorted(sets)}, which the card has scores of, is in the data")
     again = {

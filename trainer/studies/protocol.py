@@ -8,14 +8,14 @@ test part makes its scores too good.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from model_core.card import ScoreRecord
 from model_core.errors import ConfigError, DatasetError
 from model_core.registry.storage import file_sha256
-from trainer.data.leaks import require_unseen
+from trainer.data.leaks import count_left_out, scorable
 from trainer.data.samples import Sample, digest
 from trainer.data.split import COMMITTED_SPLIT, read_split
 from trainer.data.tables import replace_text
@@ -52,12 +52,14 @@ class HeldOut:
         traits: What their lesions are like.
         data_sha256: Digest of the whole folder.
         notes: What of the protocol the folder lacks, or has beyond it, one line each.
+        left_out: Images that a target is not scored on, since it has seen them.
     """
 
     samples: list[Sample]
     traits: list[strata.Traits]
     data_sha256: str
     notes: list[str]
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,14 @@ class Result:
         weights_sha256: Of its weights.
         sets: One record for each set.
         strata: As `trainer.evaluation.strata.tabulate` gives them.
+        left_out: As of `HeldOut`.
     """
 
     label: str
     weights_sha256: str
     sets: list[ScoreRecord]
     strata: dict[str, list[dict[str, Any]]]
+    left_out: int = 0
 
 
 def samples_of_record(everything: Sequence[Sample]) -> HeldOut:
@@ -129,26 +133,52 @@ def homes(targets: Sequence[OpenedSubject], out: Path | None) -> list[Path]:
     return folders
 
 
-def require_fit(subject: OpenedSubject, data: HeldOut) -> None:
-    """Pass where a target may be scored.
+def fit_for(subject: OpenedSubject, data: HeldOut, *, skip_bad: bool = False) -> HeldOut:
+    """What a target is scored on.
+
+    Args:
+        subject: The target.
+        data: What the protocol holds out.
+        skip_bad: Leave out what it has seen, as an older version may have of a newer split.
 
     Raises:
-        DatasetError: it has seen one of the photographs, or it is not known what it has seen.
+        DatasetError: it is not known what it has seen; or it has seen some of the photographs and
+            none may be left out, or all of them.
     """
     if subject.seen is None:
         raise DatasetError(
             f"{subject.label} does not list the photographs it was trained on: whether it has seen "
             "the test part is not known; score the run that it was published from"
         )
-    require_unseen(data.samples, subject.seen)
+    kept = {sample.key for sample in scorable(data.samples, subject.seen, skip_bad=skip_bad)}
+    rows = list(zip(data.samples, data.traits, strict=True))
+    out = [sample for sample, _ in rows if sample.key not in kept]
+    if not out:
+        return data
+    left = (
+        f"{subject.label} is scored without {count_left_out(data.samples, out)}, which it has seen"
+    )
+    return replace(
+        data,
+        samples=[sample for sample, _ in rows if sample.key in kept],
+        traits=[traits for sample, traits in rows if sample.key in kept],
+        notes=[*data.notes, f"{left} in training or which are grouped with such"],
+        left_out=len(out),
+    )
+
+
+def together(fit: Sequence[HeldOut]) -> HeldOut:
+    """What several targets were scored on, for the table of all: with the notes of all."""
+    notes = dict.fromkeys(note for data in fit for note in data.notes)
+    return replace(fit[0], notes=list(notes))
 
 
 def evaluate_of_record(subject: OpenedSubject, data: HeldOut, out: Path) -> tuple[Result, bool]:
     """Scores of one target, read from `out` where they are there already.
 
     Args:
-        subject: The target; `require_fit` first.
-        data: What it is scored on.
+        subject: The target.
+        data: What it is scored on, from `fit_for`.
         out: Its folder; scores_test.json and the rest that `write_scores` writes are left there.
 
     Returns:
@@ -159,11 +189,12 @@ def evaluate_of_record(subject: OpenedSubject, data: HeldOut, out: Path) -> tupl
         # No threshold sweep: its best cut would be one chosen on the test part.
         scored = score(subject.predictor, data.samples)
         write_scores(scored, subject, out, part=_PART, data_sha256=data.data_sha256,
-                     leak_checked=True)  # fmt: skip
+                     leak_checked=True, left_out=data.left_out)  # fmt: skip
     stored = found or read_json(scores_path(out, _PART))
     sets = [ScoreRecord(**entry) for entry in stored["sets"]]
     tables = strata.tabulate(stored["items"], data.traits)
-    return Result(subject.label, subject.weights_sha256, sets, tables), bool(found)
+    sha256 = subject.weights_sha256
+    return Result(subject.label, sha256, sets, tables, data.left_out), bool(found)
 
 
 def write_protocol(results: Sequence[Result], data: HeldOut, out: Path) -> None:
@@ -203,18 +234,22 @@ def _stored(subject: OpenedSubject, data: HeldOut, out: Path) -> dict[str, Any]:
 
 def _rows(results: Sequence[Result]) -> Iterator[tuple[str, list[tuple[str, list[str]]]]]:
     """For each set its name, and for each measure its name and the cell of each target."""
-    for records in zip(*(result.sets for result in results), strict=True):
-        heading = f"{records[0].dataset} {records[0].part}, {records[0].summary['n']} images"
+    found = [{(r.dataset, r.part): r.summary for r in result.sets} for result in results]
+    for dataset, part in dict.fromkeys(name for sets in found for name in sets):
+        summaries = [sets.get((dataset, part)) for sets in found]
+        counts = dict.fromkeys(str(summary["n"] if summary else 0) for summary in summaries)
         yield (
-            heading,
+            f"{dataset} {part}, {' and '.join(counts)} images",
             [
-                (name, [_cell(record.summary, mean, metric) for record in records])
+                (name, [_cell(summary, mean, metric) for summary in summaries])
                 for name, mean, metric in _MEASURES
             ],
         )
 
 
-def _cell(summary: dict[str, Any], mean: str, metric: str) -> str:
+def _cell(summary: dict[str, Any] | None, mean: str, metric: str) -> str:
+    if summary is None:
+        return "–"
     if mean == "failure_rate":
         return f"{summary[mean]:.1%}"
     value = summary[mean].get(metric) if mean == "per_image" else summary["intervals"][mean][metric]

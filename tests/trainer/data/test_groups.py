@@ -110,10 +110,31 @@ def test_a_lesion_and_a_patient_tie_a_chain(tmp_path: Path) -> None:
 
 def test_a_manifest_that_names_no_group_is_taken_and_says_so(tmp_path: Path) -> None:
     write_manifest(tmp_path, [manifest_row("a")])
-    (tmp_path / "METADATA.csv").write_text("id,lesion_id\na,1\n")
     found = layouts.read_manifest(tmp_path)
     assert (len(found.pairs), found.ungrouped) == (1, [])
-    assert [note.partition(" has ")[0] for note in found.notes] == ["METADATA.csv", "MANIFEST.csv"]
+    (note,) = found.notes
+    assert note.startswith("MANIFEST.csv and the tables beside it have no lesion_id, patient_id")
+
+
+def test_tables_beside_a_manifest_tie_its_photographs(tmp_path: Path) -> None:
+    for seed, name in enumerate("abcd"):
+        write_pair(tmp_path, name, seed=seed)
+    write_manifest(tmp_path, [manifest_row(name) for name in "abcd"])
+    (tmp_path / "METADATA.csv").write_text("id,age,lesion_id,patient_id\nB,9,1,\nc.png,9,1,x\n")
+    (tmp_path / "more.tab").write_text("photo\tsubject\na\tx\nd\tn/a\n")
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "METADATA.csv").write_text("id,lesion_id\na,7\nd,7\n")
+    assert groups(layouts.read_manifest(tmp_path)) == ["a", "a", "a", "d"]
+
+
+def test_tables_beside_a_manifest_without_such_columns_tie_nothing(tmp_path: Path) -> None:
+    for seed, name in enumerate("ab"):
+        write_pair(tmp_path, name, seed=seed)
+    write_manifest(tmp_path, [manifest_row(name, near_dup_group=name) for name in "ab"])
+    (tmp_path / "READERS.csv").write_text("id,annotator,tool\na,A04,T3\nb,A04,T3\n")
+    (tmp_path / "METADATA.csv").write_text("id,age_approx,sex\na,55,male\nb,55,male\n")
+    found = layouts.read_manifest(tmp_path)
+    assert (groups(found), found.notes) == (["a", "b"], [])
 
 
 def test_an_id_of_isic_is_the_split_s_however_it_is_written(tmp_path: Path) -> None:

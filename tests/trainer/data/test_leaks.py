@@ -51,6 +51,17 @@ def test_images_that_were_trained_on_cannot_be_scored(samples: list[Sample]) -> 
     leaks.require_unseen(scored[1:], trained)
 
 
+def test_the_whole_group_of_what_was_seen_is_left_out(samples: list[Sample]) -> None:
+    trained = prints([replace(samples[1], part="train")])
+    groups = ("x", "x", "y", "x", "z", "z")
+    scored = [replace(s, part="test", group=g) for s, g in zip(samples, groups, strict=True)]
+    kept, found = leaks.drop_seen(scored, trained)
+    assert [sample.id for sample in kept] == [samples[place].id for place in (2, 4, 5)]
+    same = f"same group as {samples[1].key}"
+    assert [(leak.index, leak.why) for leak in found] == [(0, same), (1, "same ID"), (3, same)]
+    assert leaks.drop_seen(scored[4:], trained) == (scored[4:], [])
+
+
 def test_one_validation_image_does_not_excuse_the_others(samples: list[Sample]) -> None:
     steered = prints([replace(sample, part="val") for sample in samples[:2]])
     scored = [replace(samples[0], part="test"), replace(samples[1], part="val")]

@@ -1,11 +1,11 @@
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
 
 from model_core.errors import DatasetError
 from trainer.data.layouts import read_manifest
-from trainer.data.split import COMMITTED_SPLIT, Place, part_of, read_split, write_split
+from trainer.data.split import COMMITTED_SPLIT, FIRST_SPLIT, Place, part_of, read_split, write_split
 
 
 def test_a_split_survives_writing_and_reading(tmp_path: Path) -> None:
@@ -30,8 +30,8 @@ def test_a_split_that_tears_a_group_apart_is_refused(tmp_path: Path) -> None:
         read_split(path)
 
 
-def test_the_committed_split_is_the_hash_but_for_twins_that_went_to_training() -> None:
-    places = read_split(COMMITTED_SPLIT)
+def test_the_first_split_is_the_hash_but_for_twins_that_went_to_training() -> None:
+    places = read_split(FIRST_SPLIT)
     hashed = {name: part_of(place.group, "") for name, place in places.items()}
     own = {name: part_of(name, "") for name in places}
     for name, place in places.items():
@@ -41,6 +41,30 @@ def test_the_committed_split_is_the_hash_but_for_twins_that_went_to_training() -
             assert place.part in (hashed[name], "train")
     moved = [name for name, place in places.items() if place.part != hashed[name] != own[name]]
     assert len(moved) < 20
+
+
+def test_no_test_image_of_the_first_split_moved_and_few_of_the_others() -> None:
+    old, new = read_split(FIRST_SPLIT), read_split(COMMITTED_SPLIT)
+    moved = Counter(
+        (place.part, new[name].part) for name, place in old.items() if place.part != new[name].part
+    )
+    assert {was for was, _ in moved} == {"train", "val"}
+    assert sum(moved.values()) < 50
+    # A version that goes on from an older one may be validated on all of the validation part.
+    assert ("train", "val") not in moved
+
+
+def test_what_the_first_split_held_together_still_is() -> None:
+    old, new = read_split(FIRST_SPLIT), read_split(COMMITTED_SPLIT)
+    assert all(new[name].group == new[place.group].group for name, place in old.items())
+
+
+def test_what_the_first_split_lacked_is_in_training_unless_its_group_is_held_out() -> None:
+    old, new = read_split(FIRST_SPLIT), read_split(COMMITTED_SPLIT)
+    known = {new[name].group for name in old}
+    more = {name: place for name, place in new.items() if name not in old}
+    assert len(more) == 6905
+    assert all(place.part == "train" for place in more.values() if place.group not in known)
 
 
 def test_known_twins_are_on_one_side() -> None:

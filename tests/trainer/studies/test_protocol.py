@@ -15,7 +15,7 @@ from tests.fixtures.undrawn import undrawn
 from trainer.commands.main import main
 from trainer.config import TrainConfig, parse_config
 from trainer.data.samples import read_samples, write_samples
-from trainer.data.split import Part
+from trainer.data.split import COMMITTED_SPLIT, Part
 from trainer.training.loop import train
 
 
@@ -169,7 +169,7 @@ def test_another_split_is_refused_by_the_first_ids_that_differ(
     write_samples(moved, tmp_path / "moved")
     assert main(of_record(tmp_path / "moved", run)) == 2
     said = capsys.readouterr().err
-    assert "photographs are on another side than isic-ham10000-ph2.csv puts them" in said
+    assert f"photographs are on another side than {COMMITTED_SPLIT.name} puts them" in said
     assert f"isic/{first.id} is in val, not test" in said
     assert not (run / "protocol.json").exists()
 
@@ -186,6 +186,36 @@ def test_what_was_seen_in_training_is_refused(
     assert not (tmp_path / "old" / "scores_test.json").exists()
 
 
+def test_what_was_seen_is_left_out_where_that_is_asked_for_and_counted(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where a newer split tests on what an older version was trained on."""
+    samples = read_samples(data)
+    first = next(sample for sample in samples if sample.part == "test")
+    older = [replace(s, part="train") if s.id == first.id else s for s in samples]
+    write_samples(older, tmp_path / "older")
+    train(config_of(tmp_path / "older"), tmp_path / "old")
+    out = tmp_path / "out"
+    both = of_record(data, tmp_path / "old", run, out=out)
+    assert main(both) == 2
+    assert "1 of 6 images to be scored were seen in training" in capsys.readouterr().err
+    assert main([*both, "--skip-bad"]) == 0
+    said = capsys.readouterr()
+    assert "left out: 1 of 6 images (isic test 1 of 3)" in said.err
+    assert "isic test, 2 and 3 images" in said.out
+    assert "ph2 external, 3 images" in said.out
+    old, new = json.loads((out / "protocol.json").read_text())["targets"]
+    assert (old["left_out"], new["left_out"]) == (1, 0)
+    note = "old is scored without 1 of 6 images (isic test 1 of 3), which it has seen in training"
+    assert note in json.loads((out / "protocol.json").read_text())["notes"][-1]
+    scores = json.loads((out / "old" / "scores_test.json").read_text())
+    assert (scores["left_out"], scores["leak_checked"]) == (1, True)
+    assert first.id not in {item["id"] for item in scores["items"]}
+    assert "1 images left out" in scores["sets"][0]["conditions"]
+    assert main([*both, "--skip-bad"]) == 0
+    assert "old: already scored" in capsys.readouterr().out
+
+
 def test_a_version_that_does_not_list_what_it_has_seen_is_refused(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -197,7 +227,6 @@ def test_a_version_that_does_not_list_what_it_has_seen_is_refused(
     ("change", "said"),
     [
         pytest.param(lambda a: [*a, "--datasets", "isic"], "--datasets does not go", id="datasets"),
-        pytest.param(lambda a: [*a, "--skip-bad"], "--skip-bad does not go with", id="skip"),
         pytest.param(lambda a: [*a, "--part", "val"], "--part does not go with", id="part"),
         pytest.param(lambda a: [*a, "--spacing-mm", "1,1"], "--spacing-mm does not", id="spacing"),
         pytest.param(lambda a: [*a[:1], *a], "would be scored into", id="twice"),
