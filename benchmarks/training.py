@@ -35,8 +35,9 @@ from trainer.data.layouts import read_manifest
 from trainer.data.prepare import prepare
 from trainer.data.samples import Sample, write_samples
 from trainer.training.augment import Augment
+from trainer.training.batches import batches
 from trainer.training.distributed import SINGLE_PROCESS
-from trainer.training.loop import Job, batches, new_state, train_step
+from trainer.training.loop import Job, new_state, train_step
 from trainer.training.run import training_samples
 
 CONFIGS = Path(__file__).parent.parent / "trainer" / "configs"

@@ -55,6 +55,8 @@ class OptimConfig(_Strict):
         bf16: Forward and backward pass in bfloat16 where the device has arithmetic for it, else in
             float32.
         clip_norm: Longest gradient, as the norm over all weights; 0 leaves gradients as they are.
+        encoder_lr: Highest learning rate of an EfficientNet encoder, which begins with weights that
+            a rate fit for a new decoder would destroy; 0 takes `lr`.
     """
 
     name: Literal["adam", "adamw"] = "adamw"
@@ -65,6 +67,7 @@ class OptimConfig(_Strict):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     bf16: bool = False
     clip_norm: NotNegative = 0.0
+    encoder_lr: Annotated[float, Field(ge=0, le=10)] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +146,11 @@ class TrainConfig(_Strict):
         seed: Seed of weights, order and augmentation.
         loss: A key of `model_core.network.losses.LOSSES`.
         initial: Folder of a run or of a published version whose weights are the starting point;
-            empty starts anew.
+            empty starts with random ones.
+        pretrained: Whether an EfficientNet encoder starts with ImageNet weights, which the extra
+            `pretrained` installs.
+        shares: Share of a dataset in what an epoch sees, by name; the other datasets fill the rest
+            in proportion to their images. Empty shows every image once.
         gate_dice: Lowest mean Dice on every held-out set at which `publish` takes the run.
         limits: What the card must say of the training data's limits, one sentence each.
         checkpoint_steps: Steps between two checkpoints.
@@ -164,6 +171,8 @@ class TrainConfig(_Strict):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     loss: str = "bce"
     initial: str = ""
+    pretrained: bool = False
+    shares: dict[str, Share] = field(default_factory=dict)
     gate_dice: Share = 0.8
     limits: tuple[str, ...] = ()
     checkpoint_steps: Count = 200
@@ -180,6 +189,12 @@ class TrainConfig(_Strict):
             raise ConfigError(f"loss is {self.loss!r}, expected one of {sorted(LOSSES)}")
         if not self.stages:
             raise ConfigError("stages is empty, expected at least one [[stages]] table")
+        if self.pretrained and self.model.encoder == "plain":
+            raise ConfigError("pretrained is true, and there are weights for EfficientNet encoders")
+        if self.pretrained and self.initial:
+            raise ConfigError("pretrained and initial are both set, expected one of them")
+        if sum(self.shares.values()) > 1:
+            raise ConfigError(f"shares add up to {sum(self.shares.values())}, expected at most 1")
         check_name(self.name)
 
 

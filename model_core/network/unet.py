@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from model_core.network.efficientnet import EfficientNetLite
 from model_core.network.unet_config import CLASSIC, Norm, UNetConfig, Up
 
 
@@ -27,21 +28,31 @@ class UNet(nn.Module):
     def __init__(self, config: UNetConfig = CLASSIC) -> None:
         super().__init__()
         self.config = config
-        widths = [config.width * 2**level for level in range(config.depth + 1)]
-        self.down = nn.ModuleList(
-            _block(before, after, config)
-            for before, after in zip([3 * config.patch**2, *widths], widths, strict=False)
-        )
+        # Channels by level, finest first; the deepest level has an encoder alone.
+        if config.encoder == "plain":
+            encoded = [config.width * 2**level for level in range(config.depth + 1)]
+            widths = encoded[:-1]
+            self.down = nn.ModuleList(
+                _block(before, after, config)
+                for before, after in zip([3 * config.patch**2, *encoded], encoded, strict=False)
+            )
+        else:
+            self.encoder = EfficientNetLite(config.encoder)
+            encoded = self.encoder.channels
+            widths = [config.width * times for times in range(1, config.depth + 1)]
         self.up = nn.ModuleList(
             _double(below, above, config.up)
-            for below, above in zip(widths[:0:-1], widths[-2::-1], strict=True)
+            for below, above in zip([encoded[-1], *widths[:0:-1]], widths[::-1], strict=True)
         )
-        self.merge = nn.ModuleList(_block(2 * above, above, config) for above in widths[-2::-1])
+        self.merge = nn.ModuleList(
+            _block(skip + above, above, config)
+            for skip, above in zip(encoded[-2::-1], widths[::-1], strict=True)
+        )
         self.head = nn.Conv2d(config.width, config.patch**2, kernel_size=1)
         # Only training asks them; stored with the rest, so that weights and config always agree.
         self.coarse_heads = nn.ModuleList(
             nn.Conv2d(above, config.patch**2, kernel_size=1)
-            for above in (widths[1:-1] if config.deep_supervision else [])
+            for above in (widths[1:] if config.deep_supervision else [])
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -70,14 +81,8 @@ class UNet(nn.Module):
         least = 1 if self.config.norm == "none" else 2
         patch = self.config.patch
         padded = _pad_to_stride(images, patch * 2**self.config.depth, least)
-        features = functional.pixel_unshuffle(padded, patch)
-        skips: list[Tensor] = []
-        for level, block in enumerate(self.down):
-            if level:
-                features = functional.max_pool2d(features, 2)
-            features = block(features)
-            skips.append(features)
-        skips.pop()
+        skips = self._encode(padded)
+        features = skips.pop()
         heads = [self.head, *self.coarse_heads] if self.training else [self.head]
         outputs: list[Tensor] = []
         for double, block in zip(self.up, self.merge, strict=True):
@@ -88,6 +93,20 @@ class UNet(nn.Module):
                 stride = 2**level
                 outputs.append(logits[..., : -(-height // stride), : -(-width // stride)])
         return outputs[::-1]
+
+    def _encode(self, images: Tensor) -> list[Tensor]:
+        """Features of every level, finest first, of images whose sides are whole levels."""
+        if self.config.encoder != "plain":
+            encoded: list[Tensor] = self.encoder(images)
+            return encoded
+        features = functional.pixel_unshuffle(images, self.config.patch)
+        levels: list[Tensor] = []
+        for level, block in enumerate(self.down):
+            if level:
+                features = functional.max_pool2d(features, 2)
+            features = block(features)
+            levels.append(features)
+        return levels
 
 
 class ResidualBlock(nn.Module):

@@ -7,6 +7,7 @@ from model_core.errors import ConfigError
 
 Norm = Literal["none", "batch", "group", "instance"]
 Up = Literal["transposed", "bilinear"]
+Encoder = Literal["plain", "efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,9 @@ class UNetConfig:
             its work at the same width.
         residual: Add a shortcut past each pair of 3x3 convolutions.
         deep_supervision: Let every level of the decoder give logits while training.
+        encoder: `plain` is the U-Net's own. The others are EfficientNet-Lite, which can begin with
+            ImageNet weights: its features at strides 2 to 32 are the levels, and the decoder has
+            width, 2, 3 and 4 times width channels.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -36,6 +40,7 @@ class UNetConfig:
     patch: int = 1
     residual: bool = False
     deep_supervision: bool = False
+    encoder: Encoder = "plain"
 
     def __post_init__(self) -> None:
         if not 1 <= self.width <= 256:
@@ -50,6 +55,16 @@ class UNetConfig:
             raise ConfigError(f"U-Net patch is {self.patch}, expected 1 to 8")
         if self.deep_supervision and self.depth == 1:
             raise ConfigError("U-Net depth is 1, expected 2 to 6 with deep_supervision")
+        if self.encoder not in get_args(Encoder):
+            raise ConfigError(
+                f"U-Net encoder is {self.encoder!r}, expected one of {get_args(Encoder)}"
+            )
+        fixed = (self.patch, self.depth, self.norm)
+        if self.encoder != "plain" and fixed != (2, 4, "batch"):
+            raise ConfigError(
+                f"U-Net patch, depth and norm are {fixed}, expected (2, 4, 'batch') with encoder "
+                f"{self.encoder}: its features have strides 2 to 32"
+            )
 
 
 CLASSIC = UNetConfig()

@@ -40,6 +40,11 @@ def test_the_notebook_config_is_the_notebook_to_the_letter() -> None:
         pytest.param({"optim": {"ema": 1.0}}, "ema", id="average that never moves"),
         pytest.param({"postprocess": {"threshold": 1.0}}, "threshold", id="threshold of one"),
         pytest.param({"seed": "many"}, "seed", id="text for a number"),
+        pytest.param({"pretrained": True}, "EfficientNet", id="ImageNet weights of no encoder"),
+        pytest.param({"shares": {"isic": 0.6, "ph2": 0.6}}, "shares", id="shares over one"),
+        pytest.param(
+            {"model": {"encoder": "efficientnet-lite0"}}, "strides 2 to 32", id="another depth"
+        ),
     ],
 )
 def test_a_bad_config_is_refused_by_name(table: dict[str, object], named: str) -> None:

@@ -28,10 +28,12 @@ class Cache:
     Attributes:
         images: uint8 (N, S, S, 3), RGB.
         masks: uint8 (N, S, S), 0 or 1.
+        datasets: Name of each sample's dataset.
     """
 
     images: npt.NDArray[np.uint8]
     masks: npt.NDArray[np.uint8]
+    datasets: list[str]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -56,7 +58,9 @@ def open_cache(samples: list[Sample], config: PreprocessConfig, folder: Path) ->
             if not path.is_dir():
                 _build(samples, config, path)
     return Cache(
-        np.load(path / "images.npy", mmap_mode="r"), np.load(path / "masks.npy", mmap_mode="r")
+        np.load(path / "images.npy", mmap_mode="r"),
+        np.load(path / "masks.npy", mmap_mode="r"),
+        [sample.dataset for sample in samples],
     )
 
 

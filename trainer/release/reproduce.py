@@ -46,7 +46,12 @@ def describe(card: Card, sha256: str, place: str) -> str:
         *(f"  {name}: {_counts(parts)}" for name, parts in card.data.samples.items()),
     ]
     initial = card.training.get("initial")
-    if initial:
+    if initial and "package" in initial:
+        lines.append(
+            f"encoder began with ImageNet weights of {initial['package']} ({initial['licence']}), "
+            f"SHA-256 {initial['weights_sha256']}"
+        )
+    elif initial:
         lines.append(
             f"began with weights of SHA-256 {initial['weights_sha256']}, trained on data "
             f"{initial['data_sha256']}"
@@ -136,11 +141,15 @@ def _commands(card: Card, commits: str, place: str) -> Iterator[str]:
     yield f"git checkout {commit}" if commit else "# the commit is not recorded: any that fits"
     if commits.endswith("-dirty"):
         yield "# files differed from that commit; the differences are not recorded"
-    yield f"pip install -c constraints.txt -e '.[{'export' if card.engines else 'train'}]'"
+    extras = ["export" if card.engines else "train"]
+    initial = card.training.get("initial") or {}
+    if "package" in initial:
+        extras.append("pretrained")
+    yield f"pip install -c constraints.txt -e '.[{','.join(extras)}]'"
     yield "python -m trainer prepare SOURCE --out data/skin  # to the same data SHA-256"
     yield "# write the config above to again.toml"
-    initial = " --initial RUN" if card.training.get("initial") else ""
-    yield f"python -m trainer train again.toml --data data/skin --out runs/again{initial}"
+    begin = " --initial RUN" if "data_sha256" in initial else ""
+    yield f"python -m trainer train again.toml --data data/skin --out runs/again{begin}"
     if card.calibration:
         yield "python -m trainer calibrate runs/again --data data/skin"
     if card.accept_score is not None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from model_core.errors import ConfigError, CorruptVersionError
@@ -24,14 +24,17 @@ from model_core.network.losses import LOSSES, deep_supervised
 from model_core.network.normalise import normalise
 from model_core.network.unet import UNet, channels_last
 from model_core.network.weights import load_weights, save_weights
-from trainer.config import OptimConfig, Stage, TrainConfig
+from trainer.config import Stage, TrainConfig
 from trainer.data.cache import Cache, open_cache
 from trainer.data.samples import Sample
 from trainer.plots.pictures import draw_curves
 from trainer.training.augment import Augment
+from trainer.training.batches import batches, steps
 from trainer.training.checkpoint import Progress, TrainState, load_checkpoint, save_checkpoint
 from trainer.training.distributed import SINGLE_PROCESS, Network, Team
 from trainer.training.ema import Ema
+from trainer.training.optimiser import clip_gradient, new_optimiser, set_rate
+from trainer.training.pretrained import load_pretrained
 from trainer.training.run import (
     CHECKPOINT,
     WEIGHTS,
@@ -103,7 +106,7 @@ def train(
         if (run / CHECKPOINT).exists():
             load_checkpoint(run / CHECKPOINT, state)
         _require_same(state.progress, run, team)
-        total = sum(stage.epochs * _steps(stage, count) for stage in config.stages)
+        total = sum(stage.epochs * steps(stage, count) for stage in config.stages)
         job = Job(config, run, state, team, team.network(state.model), bf16, total)
         try:
             board = stack.enter_context(Board(run, state.progress.epoch)) if team.is_main else None
@@ -155,9 +158,11 @@ def new_state(config: TrainConfig, device: torch.device, *, initial: bool) -> Tr
             load_weights(weights, model)
         except CorruptVersionError as exc:
             raise ConfigError(f"initial is {config.initial!r}: {exc}") from exc
+    if config.pretrained and initial:
+        load_pretrained(model)
     channels_last(model, device)
     ema = Ema(model, config.optim.ema)
-    return TrainState(model, ema, _optimiser(model, config.optim), Progress())
+    return TrainState(model, ema, new_optimiser(model, config.optim), Progress())
 
 
 def _run_epochs(job: Job, samples: list[Sample], board: Board | None) -> None:
@@ -185,7 +190,7 @@ def _train_epoch(job: Job, cache: Cache, epoch: int, stage: Stage) -> None:
     began, seen = time.monotonic(), 0
     job.state.model.train()
     bar = tqdm(
-        total=_steps(stage, len(cache)),
+        total=steps(stage, len(cache)),
         initial=progress.step,
         desc=f"epoch {epoch + 1}",
         disable=None if team.is_main else True,
@@ -218,7 +223,7 @@ def train_step(job: Job, augment: Augment, images: Tensor, masks: Tensor) -> flo
     """
     config, state, team = job.config, job.state, job.team
     progress, optimiser = state.progress, state.optimiser
-    _set_rate(optimiser, config.optim, progress.total_steps, job.total)
+    set_rate(optimiser, config.optim, progress.total_steps, job.total)
     images, masks = augment(images, masks)
     whole, mine = len(images), team.shard(len(images))
     images, masks = images[mine], masks[mine]
@@ -229,7 +234,7 @@ def train_step(job: Job, augment: Augment, images: Tensor, masks: Tensor) -> flo
     loss = deep_supervised(LOSSES[config.loss], logits, masks) * team.weight(whole)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
-    norm = _clip(state.model, config.optim)
+    norm = clip_gradient(state.model, config.optim)
     value = team.mean(loss)
     if not math.isfinite(value) or not math.isfinite(norm):
         raise RunStoppedError(
@@ -281,54 +286,6 @@ def _end_epoch(
         save_checkpoint(job.run / CHECKPOINT, job.state)
 
 
-def _optimiser(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
-    kernels = [weight for weight in model.parameters() if weight.ndim > 1]
-    others = [weight for weight in model.parameters() if weight.ndim <= 1]
-    groups = [
-        {"params": kernels, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
-    return kind(groups, lr=config.lr)
-
-
 def _epochs(config: TrainConfig) -> Iterator[tuple[int, Stage]]:
     stages = (stage for stage in config.stages for _ in range(stage.epochs))
     return enumerate(stages)
-
-
-def _steps(stage: Stage, samples: int) -> int:
-    return max(1, samples // stage.batch)
-
-
-def batches(
-    cache: Cache, stage: Stage, config: TrainConfig, epoch: int, done: int, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of images (N, 3, S, S) and masks (N, 1, S, S), both float32 0 to 1, after `done`.
-
-    The order depends on seed and epoch alone, so that a resumed epoch goes on where it stopped.
-    """
-    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
-    order = torch.randperm(len(cache), generator=generator)
-    for step in range(done, _steps(stage, len(cache))):
-        rows = order[step * stage.batch : (step + 1) * stage.batch].sort().values.numpy()
-        images = torch.from_numpy(cache.images[rows]).to(device)
-        masks = torch.from_numpy(cache.masks[rows]).to(device)
-        yield images.permute(0, 3, 1, 2) / 255, masks[:, None].float()
-
-
-def _set_rate(optimiser: torch.optim.Optimizer, config: OptimConfig, step: int, total: int) -> None:
-    warm = config.warmup * total
-    rate = config.lr
-    if step < warm:
-        rate *= (step + 1) / warm
-    elif config.schedule == "cosine":
-        rate *= 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-
-
-def _clip(model: nn.Module, config: OptimConfig) -> float:
-    """Shorten the gradient where the config asks for it; its length as it was."""
-    longest = config.clip_norm or math.inf
-    return float(nn.utils.clip_grad_norm_(model.parameters(), longest, foreach=True))

@@ -36,6 +36,7 @@ from trainer.config import TrainConfig, dump_config, parse_config
 from trainer.data.leaks import TRAINED_CSV, Fingerprint, fingerprint, read_trained, write_trained
 from trainer.data.samples import Sample, count_parts, digest, read_samples
 from trainer.data.tables import replace_text
+from trainer.training.pretrained import pretrained_record
 
 CHECKPOINT = "checkpoint.safetensors"
 WEIGHTS = "model.safetensors"
@@ -256,7 +257,9 @@ def _check_same(config: TrainConfig, samples: Sequence[Sample], run: Path) -> di
 
 
 def _initial_record(config: TrainConfig) -> dict[str, Any] | None:
-    """What the weights were before the first step: a run's, or a published version's."""
+    """Say what the weights were before the first step: of a run, a version, or ImageNet."""
+    if config.pretrained:
+        return pretrained_record(config.model.encoder)
     if not config.initial:
         return None
     folder = Path(config.initial)
