@@ -88,4 +88,4 @@ def test_the_annotation_that_is_printed_is_the_one_that_comes(
 
 def test_the_scores_that_are_printed_are_those_that_come(shipped: TestClient) -> None:
     answer = send(shipped, "/evaluate", image="example.png", truth="example_truth.png").json()
-    check(printed(README, '{"items"'), answer)
+    check(printed(API, '{"items"'), answer)
