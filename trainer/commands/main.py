@@ -1,6 +1,7 @@
-"""`python -m trainer`: one command a step, from a dataset folder to a published version.
+"""Run a command of `python -m trainer`: one a step, from a dataset folder to a published version.
 
-Each command imports what it alone needs: `promote` works without the extra `train`.
+Each command imports what it alone needs, so that `promote` works without the extra `train` and
+`--help` does not wait for PyTorch.
 """
 
 import argparse
@@ -10,6 +11,27 @@ from collections.abc import Sequence
 from model_core.errors import SegmentationError
 from trainer.commands import data, finish, predict, registry, runs
 
+COMMANDS = (
+    data.prepare,
+    data.leaks,
+    runs.train,
+    runs.cross_validate,
+    runs.evaluate,
+    predict.predict,
+    finish.calibrate,
+    finish.export,
+    finish.quality,
+    finish.robustness,
+    registry.publish,
+    registry.promote,
+    registry.rollback,
+    registry.list_,
+    registry.show,
+    registry.verify,
+    registry.reproduce,
+)
+"""In the order of the help."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it succeeded, 1 when a check found something, 2 on bad input."""
@@ -17,17 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m trainer",
         description="From a dataset folder to a published version, one step a command.",
     )
-    parser.set_defaults(after_interrupt="nothing half-written is left")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (data, runs, predict, finish, registry):
-        group.add_commands(commands)
+    for command in COMMANDS:
+        command.add_to(commands)
     options = parser.parse_args(arguments)
     try:
-        found: int | None = options.command(options)
+        return options.command.run(options) or 0
     except (SegmentationError, OSError, UnicodeError) as exc:
         print(f"trainer: {exc}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"trainer: interrupted; {options.after_interrupt}", file=sys.stderr)
+        print(f"trainer: interrupted; {options.command.after_interrupt}", file=sys.stderr)
         return 130
-    return found or 0

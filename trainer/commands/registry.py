@@ -1,80 +1,29 @@
 """The commands on published versions: publish, promote, rollback, list, show, verify, reproduce."""
 
-import argparse
 import sys
+from argparse import Namespace
 from pathlib import Path
-from typing import Any
 
 from model_core.card import Card, check_name, dump_card
 from model_core.errors import ConfigError, CorruptVersionError, ModelError
 from model_core.registry.registry import PRODUCTION, Registry, split_reference
+from trainer.commands.declare import REGISTRY, REGISTRY_AND_NAME, command, option
 
-Commands = argparse._SubParsersAction  # what add_subparsers gives, which has no public name
-REGISTRY = "models"
-NAME = "lesion-unet"
-
-
-def add_registry(parser: argparse.ArgumentParser, *, name: str | None = NAME) -> None:
-    """Give a command the options that say which registry and which model are meant."""
-    parser.add_argument(
-        "--registry", default=REGISTRY, help=f"folder or URL, as s3://bucket/models ({REGISTRY})"
-    )
-    if name:
-        parser.add_argument("--name", default=name, help=f"model name ({name})")
+_ALIAS = option("--alias", default=PRODUCTION, help=f"({PRODUCTION})")
 
 
-def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
-    """Add the commands of this file to the program's."""
-    publishing = commands.add_parser("publish", help="freeze a scored run as a version")
-    publishing.add_argument("run", type=Path)
-    publishing.add_argument("--version", required=True, help="semantic version, such as 0.1.0")
-    publishing.add_argument(
-        "--licence", required=True, help="terms of the weights, which follow from the data's"
-    )
-    publishing.add_argument(
+@command(
+    option("run", type=Path),
+    option("--version", required=True, help="semantic version, such as 0.1.0"),
+    option("--licence", required=True, help="terms of the weights, which follow from the data's"),
+    option(
         "--onnx", action="store_true", help="put the exported ONNX network into the version too"
-    )
-    publishing.add_argument("--alias", help="let this alias point to it at once")
-    add_registry(publishing, name=None)
-    publishing.set_defaults(command=_publish)
-
-    promoting = commands.add_parser("promote", help="let an alias point to a version")
-    promoting.add_argument("version", help="version, or name@version")
-    promoting.add_argument("--alias", default=PRODUCTION, help=f"({PRODUCTION})")
-    add_registry(promoting)
-    promoting.set_defaults(command=_promote)
-
-    rolling = commands.add_parser("rollback", help="let an alias point to where it did before")
-    rolling.add_argument("--alias", default=PRODUCTION, help=f"({PRODUCTION})")
-    add_registry(rolling)
-    rolling.set_defaults(command=_rollback)
-
-    listing = commands.add_parser("list", help="list all versions with their scores")
-    add_registry(listing, name=None)
-    listing.set_defaults(command=_list)
-
-    showing = commands.add_parser("show", help="print a version's card")
-    showing.add_argument("version", help="version, alias, or name@version")
-    add_registry(showing)
-    showing.set_defaults(command=_show)
-
-    verifying = commands.add_parser("verify", help="check a version, or the whole registry")
-    verifying.add_argument(
-        "version", nargs="?", help="version, alias, or name@version (default: everything)"
-    )
-    add_registry(verifying)
-    verifying.set_defaults(command=_verify)
-
-    again = commands.add_parser("reproduce", help="what made a version, and its scores again")
-    again.add_argument("version", help="REGISTRY/NAME/VERSION, version, alias, or name@version")
-    again.add_argument(
-        "--data", type=Path, help="prepared folder: take the scores again, 1 where they differ"
-    )
-    add_registry(again)
-    again.set_defaults(command=_reproduce)
-
-
-def _publish(options: argparse.Namespace) -> None:
+    ),
+    option("--alias", help="let this alias point to it at once"),
+    REGISTRY,
+)
+def publish(options: Namespace) -> None:
+    """Freeze a scored run as a version."""
     from trainer.release.publish import publish
 
     if options.alias:
@@ -92,7 +41,13 @@ def _publish(options: argparse.Namespace) -> None:
         _point(registry, loaded.card.name, options.alias, loaded.card.version)
 
 
-def _promote(options: argparse.Namespace) -> None:
+@command(
+    option("version", help="version, or name@version"),
+    _ALIAS,
+    *REGISTRY_AND_NAME,
+)
+def promote(options: Namespace) -> None:
+    """Let an alias point to a version."""
     name, version = split_reference(options.version, options.name)
     _point(_existing(options), name, options.alias, version)
 
@@ -102,43 +57,50 @@ def _point(registry: Registry, name: str, alias: str, version: str) -> None:
     print(f"{name}: {alias} is now {version}")
 
 
-def _rollback(options: argparse.Namespace) -> None:
+@command(_ALIAS, *REGISTRY_AND_NAME)
+def rollback(options: Namespace) -> None:
+    """Let an alias point to where it did before."""
     version = _existing(options).rollback(options.name, options.alias)
     print(f"{options.name}: {options.alias} is now {version} again")
 
 
-def _list(options: argparse.Namespace) -> None:
+@command(REGISTRY)
+def list_(options: Namespace) -> None:
+    """List all versions with their scores."""
     registry = _existing(options)
-    rows = [
-        _row(registry, name, version)
+    lines = [
+        _line(registry, name, version)
         for name in registry.names()
         for version in registry.versions(name)
     ]
-    if not rows:
-        print(f"{options.registry} holds no version")
-    for name, version, aliases, created, scores in rows:
-        print(f"{name:<16}{version:<12}{aliases:<22}{created:<12}{scores}".rstrip())
+    print("\n".join(lines) or f"{options.registry} holds no version")
 
 
-def _row(registry: Registry, name: str, version: str) -> tuple[str, str, str, str, str]:
+def _line(registry: Registry, name: str, version: str) -> str:
     aliases = registry.aliases(name)
     pointing = ", ".join(sorted(alias for alias, to in aliases.items() if to == version))
+    created = ""
     try:
         card, _ = registry.card(name, version)
-    except CorruptVersionError as exc:
-        return name, version, pointing, "", f"damaged: {' '.join(str(exc).split())[:80]}"
-    return name, version, pointing, card.created[:10], _scores(card)
+        created, scores = card.created[:10], _scores(card)
+    except CorruptVersionError as exc:  # the other versions are still to be listed
+        scores = f"damaged: {' '.join(str(exc).split())[:80]}"
+    return f"{name:<16}{version:<12}{pointing:<22}{created:<12}{scores}".rstrip()
 
 
 def _scores(card: Card) -> str:
-    def dice(summary: dict[str, Any]) -> float:
-        mean: float = summary["per_image"]["dice"]["mean"]
-        return mean
+    return ", ".join(
+        f"{record.dataset} {record.part} Dice {record.summary['per_image']['dice']['mean']:.4f}"
+        for record in card.scores
+    )
 
-    return ", ".join(f"{e.dataset} {e.part} Dice {dice(e.summary):.4f}" for e in card.scores)
 
-
-def _show(options: argparse.Namespace) -> None:
+@command(
+    option("version", help="version, alias, or name@version"),
+    *REGISTRY_AND_NAME,
+)
+def show(options: Namespace) -> None:
+    """Print a version's card."""
     registry = _existing(options)
     name, reference = split_reference(options.version, options.name)
     card, sha256 = registry.card(name, registry.resolve(name, reference))
@@ -146,7 +108,12 @@ def _show(options: argparse.Namespace) -> None:
     print(f"card SHA-256 {sha256}", file=sys.stderr)
 
 
-def _verify(options: argparse.Namespace) -> int:
+@command(
+    option("version", nargs="?", help="version, alias, or name@version (default: everything)"),
+    *REGISTRY_AND_NAME,
+)
+def verify(options: Namespace) -> int:
+    """Check a version, or the whole registry."""
     registry = _existing(options)
     if options.version:
         name, reference = split_reference(options.version, options.name)
@@ -166,7 +133,13 @@ def _verify(options: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
-def _reproduce(options: argparse.Namespace) -> int:
+@command(
+    option("version", help="REGISTRY/NAME/VERSION, version, alias, or name@version"),
+    option("--data", type=Path, help="prepared folder: take the scores again, 1 where they differ"),
+    *REGISTRY_AND_NAME,
+)
+def reproduce(options: Namespace) -> int:
+    """Tell what made a version, and take its scores again."""
     from trainer.data.leaks import read_trained
     from trainer.data.prepare import samples_of
     from trainer.release.reproduce import describe, differences
@@ -183,15 +156,15 @@ def _reproduce(options: argparse.Namespace) -> int:
         return 0
     loaded = registry.load(name, version)
     samples, seen = samples_of(options.data), read_trained(loaded.folder) or []
-    found = differences(loaded.card, loaded.predictor, samples, seen=seen)
-    for line in found:
+    lines = differences(loaded.card, loaded.predictor, samples, seen=seen)
+    for line in lines:
         print(f"differs: {line}")
-    if not found:
+    if not lines:
         print(f"\n{loaded.label}: scored again, every figure is the card's")
-    return 1 if found else 0
+    return 1 if lines else 0
 
 
-def _existing(options: argparse.Namespace) -> Registry:
+def _existing(options: Namespace) -> Registry:
     registry = Registry(options.registry)
     try:
         registry.check()

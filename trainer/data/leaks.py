@@ -19,8 +19,6 @@ from trainer.data.split import Part, parse_part
 from trainer.data.tables import read_table, write_table
 
 TRAINED_CSV = "trained_on.csv"
-SKIP_HELP = "leave out images that were seen in training, and those grouped with them"
-"""Of `--skip-bad`, of all commands that score."""
 _SHOWN = 10
 
 

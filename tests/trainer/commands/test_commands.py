@@ -203,6 +203,23 @@ def test_a_bad_option_says_what_would_be_right(
     assert said in capsys.readouterr().err
 
 
+def test_help_and_the_list_of_versions_do_not_wait_for_pytorch() -> None:
+    code = """
+import contextlib, sys
+sys.modules |= dict.fromkeys(["torch", "matplotlib", "tqdm", "httpx"])
+from trainer.commands.main import main
+for arguments in ["--help"], ["prepare", "--help"], ["train", "--help"], ["list"]:
+    with contextlib.suppress(SystemExit):
+        main(arguments)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("usage: ") == 3
+    assert "production" in run.stdout
+
+
 def test_without_its_extra_a_command_that_needs_it_says_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "matplotlib.py").write_text(
         "raise ModuleNotFoundError('no matplotlib', name='matplotlib')"
