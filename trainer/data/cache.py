@@ -5,17 +5,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from model_core.processing.preprocess import PreprocessConfig, fit_mask, preprocess
-from trainer.data.samples import Sample, digest, read_photo, read_truth
+from trainer.data.samples import Sample, digest, map_images, read_photo, read_truth
 
 PIXELS = 1
 """Raised with every change of code that gives other pixels for the same files and config."""
@@ -76,7 +73,8 @@ def _build(samples: list[Sample], config: PreprocessConfig, path: Path) -> None:
         images[row], _ = preprocess(read_photo(samples[row]), config)
         masks[row] = fit_mask(read_truth(samples[row]), config)
 
-    _each(fill, len(samples), f"cache {config.size}px")
+    for _ in map_images(fill, range(len(samples)), f"cache {config.size}px", threads=None):
+        continue
     images.flush()
     masks.flush()
     beside.rename(path)
@@ -89,11 +87,3 @@ def _create(path: Path, shape: tuple[int, ...]) -> np.memmap:
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return array
-
-
-def _each(work: Callable[[int], None], count: int, label: str) -> None:
-    with ThreadPoolExecutor() as pool:
-        for _ in tqdm(
-            pool.map(work, range(count)), total=count, desc=label, leave=False, disable=None
-        ):
-            continue

@@ -8,18 +8,15 @@ writes `samples.csv`: one row an image+mask pair, every file opened and checked 
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from tqdm import tqdm
 
 from model_core.errors import DatasetError, SegmentationError
 from model_core.images.decode import MAX_PIXELS, decode_image
 from model_core.masks.png import decode_mask
 from trainer.data.layouts import Listing, Pair, manifest_in, read_manifest
 from trainer.data.near_duplicates import near_pairs, perceptual_hash
-from trainer.data.samples import MASK_FORMATS, Sample, read_samples
+from trainer.data.samples import MASK_FORMATS, Sample, map_images, read_samples
 from trainer.data.split import COMMITTED_SPLIT, EXTERNAL, Part, Place, part_of, read_split
 from trainer.data.tables import other_case
 
@@ -138,12 +135,7 @@ def _check_all(pairs: list[Pair]) -> tuple[list[tuple[Pair, Sample]], list[str]]
         except (SegmentationError, OSError) as exc:
             return f"{pair.dataset}/{pair.id}: {exc}"
 
-    with ThreadPoolExecutor() as pool:
-        results = list(
-            tqdm(
-                pool.map(attempt, pairs), total=len(pairs), desc="check", leave=False, disable=None
-            )
-        )
+    results = list(map_images(attempt, pairs, "check", threads=None))
     checked = [(p, r) for p, r in zip(pairs, results, strict=True) if isinstance(r, Sample)]
     return checked, [result for result in results if isinstance(result, str)]
 

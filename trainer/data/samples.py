@@ -4,12 +4,15 @@ import hashlib
 import io
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image as Pillow
+from tqdm import tqdm
 
 from model_core.arrays import Mask
 from model_core.errors import DatasetError
@@ -19,6 +22,9 @@ from trainer.data.split import Part, parse_part
 from trainer.data.tables import read_table, write_table
 
 SAMPLES_CSV = "samples.csv"
+T = TypeVar("T")
+R = TypeVar("R")
+
 MASK_FORMATS = ("PNG", "BMP")
 """Expert masks are PNG in the ISIC archives and BMP in PH2."""
 
@@ -114,6 +120,11 @@ def read_photo(sample: Sample) -> bytes:
     return out.getvalue()
 
 
+def read_picture(sample: Sample) -> Pillow.Image:
+    """A photograph upright, in RGB, at its true aspect ratio; raises as `read_photo`."""
+    return decode_image(read_photo(sample)).picture.convert("RGB")
+
+
 def read_truth(sample: Sample) -> Mask:
     """The expert mask at the sample's true aspect ratio: bool (height, width).
 
@@ -133,6 +144,23 @@ def count_parts(samples: Iterable[Sample]) -> dict[str, Counter[str]]:
     for sample in samples:
         counts[sample.dataset][sample.part] += 1
     return dict(counts)
+
+
+def map_images(
+    work: Callable[[T], R], images: Sequence[T], label: str, *, threads: int | None = 2
+) -> Iterator[R]:
+    """Do `work` for every image, in threads and below a progress bar; results in their order.
+
+    Args:
+        work: Decodes, infers or scores one.
+        images: What it takes: samples, pairs, rows.
+        label: What the bar is called.
+        threads: Two keep decoding beside the network, which has the cores; None takes all cores,
+            for work that is decoding alone.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        results = pool.map(work, images)
+        yield from tqdm(results, total=len(images), desc=label, leave=False, disable=None)
 
 
 def _read(path: Path, sample: Sample, sha256: str) -> bytes:

@@ -122,7 +122,6 @@ def other_case(path: Path) -> str:
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a header and rows to a CSV file (its folder made where absent), replacing it whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -131,7 +130,11 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a text beside `path`, sync and rename it: a kill leaves the old file or the new."""
+    """Write a text beside `path`, sync and rename it: a kill leaves the old file or the new.
+
+    Its folder is made where absent.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".part")
     with beside.open("w", encoding="utf-8") as file:
         file.write(text)

@@ -7,7 +7,6 @@ rules, and writes `calibration.json` into the run; `evaluate`, `export` and `pub
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -26,7 +25,7 @@ from model_core.processing.calibration import Calibration, expected_jaccard
 from model_core.processing.postprocess import PostprocessConfig, logit, tidy
 from model_core.processing.preprocess import Geometry, fit_mask
 from model_core.scores.metrics import Confusion
-from trainer.data.samples import Sample, read_photo, read_truth
+from trainer.data.samples import Sample, map_images, read_photo, read_truth
 from trainer.evaluation.reliability import calibration_error, count_pixels, rank_correlation
 from trainer.plots.pictures import draw_reliability
 from trainer.training.run import CALIBRATION, write_json
@@ -135,19 +134,11 @@ def _cases(predictor: Predictor, samples: Sequence[Sample]) -> list[_Case]:
         return sample, read_truth(sample), predictor.prepare(read_photo(sample))
 
     cases = []
-    with ThreadPoolExecutor(2) as pool:
-        work = tqdm(
-            pool.map(read, samples),
-            total=len(samples),
-            desc="validation",
-            leave=False,
-            disable=None,
-        )
-        for sample, truth, prepared in work:
-            geometry = prepared.geometry
-            logits = predictor.infer(prepared.pixels[None])[0][geometry.inside]
-            small = fit_mask(truth, predictor.preprocess_config)[geometry.inside]
-            cases.append(_Case(sample.group, geometry, logits, small, truth))
+    for sample, truth, prepared in map_images(read, samples, "validation"):
+        geometry = prepared.geometry
+        logits = predictor.infer(prepared.pixels[None])[0][geometry.inside]
+        small = fit_mask(truth, predictor.preprocess_config)[geometry.inside]
+        cases.append(_Case(sample.group, geometry, logits, small, truth))
     return cases
 
 

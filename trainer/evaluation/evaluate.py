@@ -6,17 +6,14 @@ prints a table and writes what `scores.py` lists; `train` ends with the same on 
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-
-from tqdm import tqdm
 
 from model_core.arrays import Mask, Spacing
 from model_core.errors import DatasetError
 from model_core.predictor import Predictor
 from model_core.processing.preprocess import fit_mask
 from model_core.scores.metrics import Confusion, ImageScores, score_image
-from trainer.data.samples import Sample, read_photo, read_truth
+from trainer.data.samples import Sample, map_images, read_photo, read_truth
 from trainer.evaluation.reliability import Certainty, count_pixels
 
 THRESHOLDS = tuple(round(0.1 * tenth, 1) for tenth in range(1, 10))
@@ -109,6 +106,4 @@ def score(
             tuple((count.dice, count.jaccard) for count in counts),
         )
 
-    with ThreadPoolExecutor(2) as pool:
-        work = pool.map(score_one, samples)
-        return list(tqdm(work, total=len(samples), desc="evaluate", leave=False, disable=None))
+    return list(map_images(score_one, samples, "evaluate"))

@@ -22,6 +22,7 @@ from trainer.evaluation.evaluate import THRESHOLDS, Scored
 from trainer.evaluation.reliability import COVERAGES, calibration_error, summarise_certainty
 from trainer.evaluation.subjects import EvaluationSubject
 from trainer.plots.pictures import draw_coverage, draw_reliability, draw_triptychs
+from trainer.plots.text import MISSING, aligned, interval
 from trainer.training.run import write_json
 
 
@@ -84,7 +85,6 @@ def write_scores(
     """
     predictor = subject.predictor
     records = summarise_sets(scored, predictor, called=called, left_out=left_out)
-    out.mkdir(parents=True, exist_ok=True)
     rows = [score_row(entry) for entry in scored]
     write_rows(rows, out / f"scores_{part}.csv")
     draw_triptychs(_chosen(scored), predictor, out / f"triptychs_{part}.png")
@@ -104,22 +104,22 @@ def write_scores(
 
 def format_table(records: list[ScoreRecord]) -> str:
     """Records as a table for the terminal: means per image with 95 % intervals."""
-    columns = ("set", "n", "Dice", "Jaccard", "thr. Jaccard", "failures", "HD95 px")
-    lines = [_line(columns)]
+    rows = [("set", "n", "Dice", "Jaccard", "thr. Jaccard", "failures", "HD95 px")]
     for record in records:
         means: dict[str, Any] = record.summary["per_image"]
         far = means.get("hausdorff_95_px")
-        cells = (
-            f"{record.dataset} {record.part}",
-            str(record.summary["n"]),
-            _span(means["dice"]),
-            _span(means["jaccard"]),
-            f"{means['threshold_jaccard']['mean']:.4f}",
-            f"{record.summary['failure_rate']:.1%}",
-            f"{far['mean']:.1f}" if far else "-",
+        rows.append(
+            (
+                f"{record.dataset} {record.part}",
+                str(record.summary["n"]),
+                interval(means["dice"]),
+                interval(means["jaccard"]),
+                f"{means['threshold_jaccard']['mean']:.4f}",
+                f"{record.summary['failure_rate']:.1%}",
+                f"{far['mean']:.1f}" if far else MISSING,
+            )
         )
-        lines.append(_line(cells))
-    return "\n".join(lines)
+    return "\n".join(aligned(row, (24, 6, 24, 24, 14, 10, 8)) for row in rows)
 
 
 def scores_path(run: Path, part: str) -> Path:
@@ -188,15 +188,6 @@ def _sweep(scored: list[Scored]) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _line(cells: Sequence[str]) -> str:
-    widths = (24, 6, 24, 24, 14, 10, 8)
-    return "".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-
-
-def _span(value: dict[str, float]) -> str:
-    return f"{value['mean']:.4f} ({value['low']:.3f}-{value['high']:.3f})"
 
 
 def _cell(value: str | float | None) -> str:

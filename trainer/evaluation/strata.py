@@ -5,7 +5,6 @@ One mean over all images hides the small and the pale ones, which are where mode
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ from PIL import Image as Pillow
 from scipy import ndimage
 
 from model_core.arrays import Image, Mask
-from model_core.images.decode import decode_image
 from model_core.scores.metrics import CUTOFF
 from model_core.scores.summary import bootstrap
-from trainer.data.samples import Sample, read_photo, read_truth
+from trainer.data.samples import Sample, map_images, read_picture, read_truth
 from trainer.data.tables import replace_text
+from trainer.plots.text import interval, markdown_table
 from trainer.training.run import write_json
 
 SIZES = (0.02, 0.10, 0.30)
@@ -75,12 +74,10 @@ def measure(image: Image, truth: Mask) -> Traits:
 def measure_all(samples: Sequence[Sample]) -> list[Traits]:
     """Traits of every sample, in their order; raises as `trainer.data.samples.read_photo`."""
 
-    def one(sample: Sample) -> Traits:
-        picture = decode_image(read_photo(sample)).picture
-        return measure(np.asarray(picture.convert("RGB")), read_truth(sample))
+    def measure_one(sample: Sample) -> Traits:
+        return measure(np.asarray(read_picture(sample)), read_truth(sample))
 
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(one, samples))
+    return list(map_images(measure_one, samples, "strata"))
 
 
 def size_name(fraction: float) -> str:
@@ -139,13 +136,13 @@ def write_strata(
 def format_markdown(strata: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """Strata as one Markdown table."""
     columns = ("stratum", "n", "Dice", "Jaccard", "threshold Jaccard", "failures")
-    lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
-    for kind, rows in strata.items():
-        for row in rows:
-            means = (_span(row[name]) for name in MEANS)
-            cells = (f"{kind}: {row['stratum']}", str(row["n"]), *means)
-            lines.append(f"| {' | '.join(cells)} | {row['failure_rate']:.1%} |")
-    return "\n".join(lines)
+    cells = [
+        [f"{kind}: {row['stratum']}", str(row["n"]), *(interval(row[name]) for name in MEANS),
+         f"{row['failure_rate']:.1%}"]
+        for kind, rows in strata.items()
+        for row in rows
+    ]  # fmt: skip
+    return markdown_table(columns, cells)
 
 
 def _row(name: str, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -191,7 +188,3 @@ def _lightness(image: Image) -> np.ndarray:
     )
     lightness: np.ndarray = 116 * cube - 16
     return lightness
-
-
-def _span(value: Mapping[str, float]) -> str:
-    return f"{value['mean']:.4f} ({value['low']:.3f}–{value['high']:.3f})"

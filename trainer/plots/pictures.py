@@ -10,6 +10,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image as Pillow
+from PIL import ImageDraw, ImageFont
 from scipy import ndimage
 
 from model_core.arrays import Mask
@@ -17,6 +18,9 @@ from model_core.images.decode import decode_image
 from model_core.predictor import Predictor
 from trainer.data.samples import Sample, read_photo, read_truth
 from trainer.plots.charts import COLOURS, MARKERS
+
+# Okabe and Ito's blue and yellow: apart in colour, to colour-blind readers, and in lightness.
+TRUTH_COLOUR, PRED_COLOUR = (0, 114, 178), (240, 228, 66)
 
 
 def draw_curves(log: list[dict[str, Any]], path: Path) -> None:
@@ -114,6 +118,33 @@ def outlined(
         # Beyond the frame is skin: where the frame cuts a lesion the outline goes along it.
         pixels[small & ~ndimage.binary_erosion(small, iterations=width_px)] = colour
     return Pillow.fromarray(pixels)
+
+
+def contact_sheet(
+    tiles: Sequence[tuple[Pillow.Image, Sequence[str]]],
+    *,
+    columns: int,
+    tile_px: int,
+    title: str = "",
+) -> Pillow.Image:
+    """Draw pictures in rows, each no larger than a tile, below the lines of its caption."""
+    font, line_px = ImageFont.load_default(13), 15
+    caption_px = 4 + line_px * max(len(caption) for _, caption in tiles)
+    head_px = caption_px if title else 0
+    rows = -(-len(tiles) // columns)
+    size = (columns * tile_px, head_px + rows * (tile_px + caption_px))
+    sheet = Pillow.new("RGB", size, "white")
+    pen = ImageDraw.Draw(sheet)
+    pen.text((6, 9), title, "black", font)
+    for place, (picture, caption) in enumerate(tiles):
+        row, column = divmod(place, columns)
+        left, top = column * tile_px, head_px + row * (tile_px + caption_px)
+        small = picture.copy()
+        small.thumbnail((tile_px - 6, tile_px - 2))
+        sheet.paste(small, (left + 3, top + caption_px))
+        for number, line in enumerate(caption):
+            pen.text((left + 4, top + 2 + line_px * number), line, "black", font)
+    return sheet
 
 
 def _show(axes: Axes, picture: Any, title: str) -> None:

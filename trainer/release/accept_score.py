@@ -8,23 +8,22 @@ that show no skin, and writes quality.json and quality.md; `publish` puts it int
 
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import beta
-from tqdm import tqdm
 
 from model_core.predictor import Predictor
 from model_core.processing.advice import NOTES, Advice
 from model_core.scores.metrics import CUTOFF, Confusion
 from trainer.data.drawn import as_bmp
 from trainer.data.no_lesion import COUNT, KINDS
-from trainer.data.samples import Sample, read_photo, read_truth
+from trainer.data.samples import Sample, map_images, read_photo, read_truth
 from trainer.data.tables import replace_text
 from trainer.evaluation.subjects import EvaluationSubject
+from trainer.plots.text import MISSING, markdown_table
 from trainer.training.run import read_json, write_json
 
 QUALITY = "quality.json"
@@ -69,14 +68,12 @@ class Judged:
 def judge(predictor: Predictor, samples: Sequence[Sample]) -> list[Judged]:
     """Every sample's answer, through the predictor that the service uses."""
 
-    def one(sample: Sample) -> Judged:
+    def judge_one(sample: Sample) -> Judged:
         truth = read_truth(sample)
         group = f"{sample.dataset} {sample.part}"
         return _judged(predictor, read_photo(sample), group, truth=truth)
 
-    with ThreadPoolExecutor(2) as pool:
-        work = pool.map(one, samples)
-        return list(tqdm(work, total=len(samples), desc="quality", leave=False, disable=None))
+    return list(map_images(judge_one, samples, "quality"))
 
 
 def judge_no_lesion(predictor: Predictor) -> list[Judged]:
@@ -140,7 +137,6 @@ def write_quality(
     out: Path,
 ) -> str:
     """Write quality.json and quality.md into a folder, made where absent; returns the latter."""
-    out.mkdir(parents=True, exist_ok=True)
     chosen = {"backend": subject.predictor.backend.name, "accept_score": accept_score}
     write_json(out / QUALITY, subject.conditions() | chosen | tables)
     text = f"Accepted from a predicted Jaccard of {accept_score} on.\n\n" + format_markdown(
@@ -152,20 +148,17 @@ def write_quality(
 
 def format_markdown(rows: Sequence[dict[str, Any]]) -> str:
     """Rows of `tabulate` as a Markdown table."""
-    lines = [
-        f"| set | images | Jaccard < {CUTOFF} | accept | of these Jaccard < {CUTOFF} | review "
-        "| reject | reasons |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    low = f"Jaccard < {CUTOFF}"
+    columns = ("set", "images", low, "accept", f"of these {low}", "review", "reject", "reasons")
+    cells = []
     for row in rows:
         rate = row["accepted_failure_rate"]
-        failed = "–" if rate is None else f"{row['accepted_failures']} ({rate:.1%})"
-        reasons = ", ".join(f"{name} {share:.1%}" for name, share in row["reasons"].items()) or "–"
-        lines.append(
-            f"| {row['group']} | {row['n']} | {row['failure_rate']:.1%} | {row['accept']:.1%} | "
-            f"{failed} | {row['review']:.1%} | {row['reject']:.1%} | {reasons} |"
-        )
-    return "\n".join(lines) + "\n"
+        failed = MISSING if rate is None else f"{row['accepted_failures']} ({rate:.1%})"
+        reasons = ", ".join(f"{name} {share:.1%}" for name, share in row["reasons"].items())
+        shares = [f"{row[name]:.1%}" for name in ("failure_rate", "accept", "review", "reject")]
+        cells.append([row["group"], str(row["n"]), *shares[:2], failed, *shares[2:],
+                      reasons or MISSING])  # fmt: skip
+    return markdown_table(columns, cells) + "\n"
 
 
 def read_accept_score(run: Path, subject: EvaluationSubject) -> float | None:

@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from model_core.backends.byte_network import ByteNetwork
 from model_core.backends.choice import INT8_FILE, ONNX_FILE
@@ -37,8 +36,9 @@ from model_core.predictor import Predictor
 from model_core.registry.registry import LoadedVersion, Registry
 from model_core.scores.metrics import Confusion
 from trainer.data.leaks import TRAINED_CSV
-from trainer.data.samples import Sample, read_photo, read_truth
+from trainer.data.samples import Sample, map_images, read_photo, read_truth
 from trainer.evaluation.subjects import run_subject
+from trainer.plots.text import aligned
 from trainer.release.publish import golden_images
 from trainer.training.run import EXPORTS, PRECISION, WEIGHTS, load_run, write_json
 
@@ -257,23 +257,20 @@ def compare(
         )
         for engine in engines
     ]
-    rows: list[list[list[float]]] = []
-    for sample in tqdm(samples, desc="precision", leave=False, disable=None):
+
+    def scores_of(sample: Sample) -> list[list[float]]:
         truth, prepared = read_truth(sample), predictor.prepare(read_photo(sample))
-        masks = [
-            each.finish(each.infer(prepared.pixels[None])[0], prepared.geometry).mask
-            for each in predictors
-        ]
-        counts = [Confusion.of(truth, mask) for mask in masks]
-        rows.append(
-            [
-                [count.dice, count.jaccard, count.threshold_jaccard, same.jaccard]
-                for count, same in zip(
-                    counts, (Confusion.of(masks[0], mask) for mask in masks), strict=True
-                )
-            ]
-        )
-    table = np.array(rows)  # (images, engines, 4)
+        rows, reference = [], None
+        for engine in predictors:
+            logits = engine.infer(prepared.pixels[None])[0]
+            mask = engine.finish(logits, prepared.geometry).mask
+            reference = mask if reference is None else reference
+            count, same = Confusion.of(truth, mask), Confusion.of(reference, mask)
+            rows.append([count.dice, count.jaccard, count.threshold_jaccard, same.jaccard])
+        return rows
+
+    # (images, engines, 4); one thread, since each engine is run with all cores
+    table = np.array(list(map_images(scores_of, samples, "precision", threads=1)))
     return [
         _entry(engine.name, table[:, place], table[:, 0]) for place, engine in enumerate(engines)
     ]
@@ -304,13 +301,10 @@ def _entry(name: str, own: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
 
 def format_engines(engines: Sequence[Mapping[str, Any]]) -> str:
     """Format what `compare` measured as a table for the terminal."""
-    lines = [f"{'engine':<22}{'Dice':<10}{'Jaccard':<10}{'thr. J.':<10}{'agreement':<20}admitted"]
+    rows = [["engine", "Dice", "Jaccard", "thr. J.", "agreement", "admitted"]]
     for entry in engines:
         same = entry["agreement"]
-        lines.append(
-            f"{entry['engine']:<22}{entry['dice']:<10.4f}{entry['jaccard']:<10.4f}"
-            f"{entry['threshold_jaccard']:<10.4f}"
-            f"{same['median']:.4f} / {same['first_percentile']:.4f}     "
-            f"{'yes' if entry['admitted'] else 'no'}"
-        )
-    return "\n".join(lines)
+        means = [f"{entry[name]:.4f}" for name in ("dice", "jaccard", "threshold_jaccard")]
+        agreement = f"{same['median']:.4f} / {same['first_percentile']:.4f}"
+        rows.append([entry["engine"], *means, agreement, "yes" if entry["admitted"] else "no"])
+    return "\n".join(aligned(row, (22, 10, 10, 10, 20, 8)) for row in rows)

@@ -23,6 +23,7 @@ from trainer.evaluation import strata
 from trainer.evaluation.evaluate import held_out, score
 from trainer.evaluation.scores import scores_path, write_scores
 from trainer.evaluation.subjects import OpenedSubject
+from trainer.plots.text import MISSING, aligned, interval, markdown_table
 from trainer.training.run import read_json, write_json
 
 SETS = (("isic", "test"), ("isic_fullframe", "test"), ("ham10000", "test"), ("ph2", "external"))
@@ -199,7 +200,6 @@ def evaluate_of_record(subject: OpenedSubject, data: HeldOut, out: Path) -> tupl
 
 def write_protocol(results: Sequence[Result], data: HeldOut, out: Path) -> None:
     """Write protocol.json and protocol.md, a table fit for documents, into `out`."""
-    out.mkdir(parents=True, exist_ok=True)
     record = {
         "split": {"file": COMMITTED_SPLIT.name, "sha256": file_sha256(COMMITTED_SPLIT)},
         "data_sha256": data.data_sha256,
@@ -213,9 +213,11 @@ def write_protocol(results: Sequence[Result], data: HeldOut, out: Path) -> None:
 
 def format_results(results: Sequence[Result]) -> str:
     """Scores of all targets beside each other, for the terminal."""
-    lines = [_line(("", *(result.label for result in results)))]
+    widths = (28, *(26 for _ in results))
+    lines = [aligned(("", *(result.label for result in results)), widths)]
     for heading, rows in _rows(results):
-        lines += ["", heading, *(_line((f"  {measure}", *cells)) for measure, cells in rows)]
+        lines += ["", heading]
+        lines += [aligned((f"  {measure}", *cells), widths) for measure, cells in rows]
     return "\n".join(lines)
 
 
@@ -249,27 +251,17 @@ def _rows(results: Sequence[Result]) -> Iterator[tuple[str, list[tuple[str, list
 
 def _cell(summary: dict[str, Any] | None, mean: str, metric: str) -> str:
     if summary is None:
-        return "–"
+        return MISSING
     if mean == "failure_rate":
         return f"{summary[mean]:.1%}"
     value = summary[mean].get(metric) if mean == "per_image" else summary["intervals"][mean][metric]
-    if value is None:
-        return "–"
-    digits = 1 if metric.endswith("_px") else 4
-    low, high = (f"{value[side]:.{max(1, digits - 1)}f}" for side in ("low", "high"))
-    return f"{value['mean']:.{digits}f} ({low}–{high})"
-
-
-def _line(cells: Sequence[str]) -> str:
-    first, *others = cells
-    return (first.ljust(28) + "".join(cell.ljust(26) for cell in others)).rstrip()
+    return interval(value, 1 if metric.endswith("_px") else 4)
 
 
 def _markdown(results: Sequence[Result], data: HeldOut) -> str:
     columns = ("set", "measure", *(result.label for result in results))
-    lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
-    for heading, rows in _rows(results):
-        lines += [f"| {heading} | {measure} | {' | '.join(cells)} |" for measure, cells in rows]
+    cells = [(heading, name, *row) for heading, rows in _rows(results) for name, row in rows]
+    lines = [markdown_table(columns, cells)]
     conditions = dict.fromkeys(record.conditions for result in results for record in result.sets)
     lines += [f"\n{note[0].upper()}{note[1:]}." for note in (*data.notes, *conditions)]
     for result in results:

@@ -8,15 +8,11 @@ scores each of `perturb.PERTURBATIONS` on the same images, and pictures without 
 
 import hashlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image as Pillow
-from PIL import ImageDraw
-from tqdm import tqdm
 
 from model_core.images.decode import decode_image
 from model_core.predictor import Prediction, Predictor
@@ -24,14 +20,14 @@ from model_core.scores.metrics import CUTOFF, Confusion
 from model_core.scores.summary import bootstrap
 from trainer.data.drawn import as_bmp
 from trainer.data.no_lesion import COUNT, KINDS
-from trainer.data.samples import Sample, read_photo, read_truth
+from trainer.data.samples import Sample, map_images, read_picture, read_truth
 from trainer.data.tables import replace_text
-from trainer.plots.pictures import outlined
+from trainer.plots.pictures import PRED_COLOUR, contact_sheet, outlined
+from trainer.plots.text import MISSING, interval, markdown_table
 from trainer.studies.perturb import PERTURBATIONS, UNCHANGED
 from trainer.training.run import write_json
 
 _TILE_PX = 220
-_OUTLINE = (240, 228, 66)
 
 
 def sampled(samples: Sequence[Sample], limit: int, *, seed: int = 0) -> list[Sample]:
@@ -41,9 +37,9 @@ def sampled(samples: Sequence[Sample], limit: int, *, seed: int = 0) -> list[Sam
     """
     if not limit or limit >= len(samples):
         return list(samples)
-    sets = {name: [s for s in samples if s.dataset == name] for name in _names(samples)}
     chosen: list[Sample] = []
-    for members in sets.values():
+    for dataset in dict.fromkeys(sample.dataset for sample in samples):
+        members = [sample for sample in samples if sample.dataset == dataset]
         ranked = sorted(
             members, key=lambda s: hashlib.sha256(f"{seed} {s.id}".encode()).hexdigest()
         )
@@ -67,30 +63,24 @@ def measure(predictor: Predictor, samples: Sequence[Sample], *, seed: int = 0) -
         predicted Jaccard, `score`, None where the version is not calibrated).
     """
 
-    def scores_of(numbered: tuple[int, Sample]) -> list[list[float]]:
-        number, sample = numbered
-        photograph = decode_image(read_photo(sample)).picture.convert("RGB")
-        truth = read_truth(sample)
-        plain = predictor.predict(UNCHANGED.apply(photograph, truth, seed)[0]).mask
+    def scores_of(number: int) -> list[list[float]]:
+        picture, truth = read_picture(samples[number]), read_truth(samples[number])
+        plain = predictor.predict(UNCHANGED.apply(picture, truth, seed)[0]).mask
         rows = []
         for perturbation in PERTURBATIONS:
-            data, moved = perturbation.apply(photograph, truth, seed + number)
-            found = predictor.predict(data)
-            count, same = Confusion.of(moved, found.mask), perturbation.move(plain)
-            rows.append(
-                [count.dice, count.jaccard, Confusion.of(same, found.mask).jaccard,
-                 np.nan if found.score is None else found.score]
-            )  # fmt: skip
+            data, moved = perturbation.apply(picture, truth, seed + number)
+            pred = predictor.predict(data)
+            count, same = Confusion.of(moved, pred.mask), perturbation.move(plain)
+            score = np.nan if pred.score is None else pred.score
+            rows.append([count.dice, count.jaccard, Confusion.of(same, pred.mask).jaccard, score])
         return rows
 
-    with ThreadPoolExecutor(2) as pool:
-        work = pool.map(scores_of, enumerate(samples))
-        table = np.array(
-            list(tqdm(work, total=len(samples), desc="robustness", leave=False, disable=None))
-        )
+    # (images, perturbations, 4)
+    table = np.array(list(map_images(scores_of, range(len(samples)), "robustness")))
     perturbed = [
-        {"name": each.name, "what": each.what} | _entry(table[:, place], table[:, 0])
-        for place, each in enumerate(PERTURBATIONS)
+        {"name": perturbation.name, "what": perturbation.what}
+        | _entry(table[:, place], table[:, 0])
+        for place, perturbation in enumerate(PERTURBATIONS)
     ]
     invented = [_inventions(name, predictor.predict) for name in KINDS]
     return {"n": len(samples), "seed": seed, "perturbed": perturbed, "invented": invented}
@@ -98,34 +88,31 @@ def measure(predictor: Predictor, samples: Sequence[Sample], *, seed: int = 0) -
 
 def write_report(report: dict[str, Any], out: Path, *, part: str) -> None:
     """Write robustness_PART.json and robustness_PART.md into a folder, made where absent."""
-    out.mkdir(parents=True, exist_ok=True)
     write_json(out / f"robustness_{part}.json", report)
     replace_text(out / f"robustness_{part}.md", format_markdown(report))
 
 
 def format_markdown(report: dict[str, Any]) -> str:
     """Both tables as Markdown."""
-    lines = [
-        f"| of {report['n']} images | Dice | lost | kept | Jaccard < {CUTOFF} | agreement |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for entry in report["perturbed"]:
-        dice = entry["dice"]
-        lines.append(
-            f"| {entry['name']}: {entry['what']} | {dice['mean']:.4f} "
-            f"({dice['low']:.3f}-{dice['high']:.3f}) | {entry['lost_dice']:+.4f} | "
-            f"{entry['kept_dice']:.1%} | {entry['failure_rate']:.1%} | {entry['agreement']:.3f} |"
-        )
-    lines += [
-        "",
-        f"| no lesion ({COUNT} drawn pictures each) | something found | mean area of it "
-        "| predicted Jaccard |",
-        "| --- | --- | --- | --- |",
-    ]
-    for entry in report["invented"]:
-        score = "–" if entry["score"] is None else f"{entry['score']:.2f}"
-        lines.append(f"| {entry['kind']} | {entry['share']:.0%} | {entry['area']:.1%} | {score} |")
-    return "\n".join(lines) + "\n"
+    perturbed = markdown_table(
+        (f"of {report['n']} images", "Dice", "lost", "kept", f"Jaccard < {CUTOFF}", "agreement"),
+        [
+            (f"{entry['name']}: {entry['what']}", interval(entry["dice"]),
+             f"{entry['lost_dice']:+.4f}", f"{entry['kept_dice']:.1%}",
+             f"{entry['failure_rate']:.1%}", f"{entry['agreement']:.3f}")
+            for entry in report["perturbed"]
+        ],
+    )  # fmt: skip
+    invented = markdown_table(
+        (f"no lesion ({COUNT} drawn pictures each)", "something found", "mean area of it",
+         "predicted Jaccard"),
+        [
+            (entry["kind"], f"{entry['share']:.0%}", f"{entry['area']:.1%}",
+             MISSING if entry["score"] is None else f"{entry['score']:.2f}")
+            for entry in report["invented"]
+        ],
+    )  # fmt: skip
+    return f"{perturbed}\n\n{invented}\n"
 
 
 def draw_sheet(predictor: Predictor, sample: Sample, path: Path, *, seed: int = 0) -> None:
@@ -133,21 +120,15 @@ def draw_sheet(predictor: Predictor, sample: Sample, path: Path, *, seed: int = 
 
     The outline is the prediction's. It shows a photograph: it belongs into the run folder.
     """
-    photograph = decode_image(read_photo(sample)).picture.convert("RGB")
-    truth = read_truth(sample)
-    named = [(each.name, each.apply(photograph, truth, seed)[0]) for each in PERTURBATIONS]
-    named += [(kind, as_bmp(draw(number))) for kind, draw in KINDS.items() for number in (0, 1)]
-    columns = 7
-    sheet = Pillow.new("RGB", (columns * _TILE_PX, -(-len(named) // columns) * _TILE_PX), "white")
-    pen = ImageDraw.Draw(sheet)
-    for place, (name, data) in enumerate(named):
-        outline = (predictor.predict(data).mask, _OUTLINE)
-        picture = decode_image(data).picture
-        tile = outlined(picture, [outline], side_px=_TILE_PX - 16, width_px=2)
-        left, top = place % columns * _TILE_PX, place // columns * _TILE_PX
-        sheet.paste(tile, (left, top + 14))
-        pen.text((left + 2, top + 1), name, "black")
-    sheet.save(path)
+    picture, truth = read_picture(sample), read_truth(sample)
+    files = [(each.name, each.apply(picture, truth, seed)[0]) for each in PERTURBATIONS]
+    files += [(kind, as_bmp(draw(number))) for kind, draw in KINDS.items() for number in (0, 1)]
+    tiles = [
+        (outlined(decode_image(data).picture, [(predictor.predict(data).mask, PRED_COLOUR)],
+                  side_px=_TILE_PX - 6, width_px=2), (name,))
+        for name, data in files
+    ]  # fmt: skip
+    contact_sheet(tiles, columns=7, tile_px=_TILE_PX).save(path)
 
 
 def _entry(own: npt.NDArray[np.float64], plain: npt.NDArray[np.float64]) -> dict[str, Any]:
@@ -173,7 +154,3 @@ def _inventions(kind: str, predict: Callable[[bytes], Prediction]) -> dict[str, 
         "area": float(np.mean([answer.mask.mean() for answer in found])) if found else 0.0,
         "score": float(np.mean(scores)) if scores else None,
     }
-
-
-def _names(samples: Sequence[Sample]) -> list[str]:
-    return list(dict.fromkeys(sample.dataset for sample in samples))

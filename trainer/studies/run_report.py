@@ -15,6 +15,7 @@ from trainer.data.tables import Row, read_table, replace_text
 from trainer.evaluation.strata import SIZE_NAMES, size_name
 from trainer.plots import charts
 from trainer.plots.html import image, render
+from trainer.plots.text import MISSING, interval
 from trainer.training.run import CONFIG, RUN, WEIGHTS, read_json, read_log, starts
 
 REPORT = "report.html"
@@ -58,7 +59,7 @@ def write_report(run: Path) -> Path:
         best=max(log, key=lambda entry: entry["val_dice"], default=None),
         epochs=len(log),
         train=f"python -m trainer train CONFIG.toml --out {shlex.quote(str(run))} --resume",
-        starts=[[s.get(k) or "–" for k in ("time", "git_commit", "torch", "device")]
+        starts=[[s.get(k) or MISSING for k in ("time", "git_commit", "torch", "device")]
                 for s in noted],
         sides=sides,
         samples=[[name, *(counts.get(side, 0) for side in sides)]
@@ -142,7 +143,11 @@ def _tables(sets: Sequence[dict[str, Any]]) -> list[tuple[str, list[str], list[l
     ]
     # Not every image has distances, nor had the first runs.
     far = [
-        [name, str(s.get("n_distances", "–")), *(_mean(s, "per_image", m, 1) for m in _DISTANCES)]
+        [
+            name,
+            str(s.get("n_distances", MISSING)),
+            *(_mean(s, "per_image", m, 1) for m in _DISTANCES),
+        ]
         for name, s in summaries
         if set(_DISTANCES) & set(s["per_image"])
     ]
@@ -171,12 +176,9 @@ def _mean(summary: dict[str, Any], kind: str, metric: str, digits: int = 4) -> s
         value = summary[kind].get(metric)
     else:
         value = summary.get("intervals", {}).get(kind, {}).get(metric, summary[kind][metric])
-    if value is None:
-        return "–"
     if isinstance(value, float):
         return f"{value:.{digits}f}"
-    low, high = (f"{value[side]:.{max(1, digits - 1)}f}" for side in ("low", "high"))
-    return f"{value['mean']:.{digits}f}\n({low}–{high})"
+    return interval(value, digits, between="\n")
 
 
 def _sweep(stored: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:

@@ -10,23 +10,18 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image as Pillow
-from PIL import ImageDraw, ImageFont
 
-from model_core.images.decode import decode_image
 from model_core.predictor import Predictor
-from trainer.data.samples import read_photo, read_truth
+from trainer.data.samples import read_photo, read_picture, read_truth
 from trainer.data.tables import replace_text
 from trainer.evaluation.evaluate import Scored
 from trainer.evaluation.strata import measure
 from trainer.plots.html import image, render
-from trainer.plots.pictures import outlined
+from trainer.plots.pictures import PRED_COLOUR, TRUTH_COLOUR, contact_sheet, outlined
+from trainer.plots.text import MISSING
 
 COUNT = 30
-# Okabe and Ito's blue and yellow: apart in colour, to colour-blind readers, and in lightness.
-TRUTH_COLOUR, PRED_COLOUR = (0, 114, 178), (240, 228, 66)
-
-_COLUMNS = 6
-_TILE_PX, _CAPTION_PX, _LARGE_PX = 300, 34, 640
+_LARGE_PX = 640
 
 
 def write_worst(
@@ -48,8 +43,6 @@ def write_worst(
         _drawn(entry, predictor, number) for number, entry in enumerate(ranked[:COUNT], start=1)
     ]
     sheet, page = out / f"worst_{part}.png", out / f"worst_{part}.html"
-    out.mkdir(parents=True, exist_ok=True)
-    _sheet([(picture, caption) for picture, caption, _ in worst]).save(sheet, compress_level=3)
     text = render(
         "worst.html",
         title=f"The {len(worst)} worst of {len(scored)} images: {part}",
@@ -57,6 +50,9 @@ def write_worst(
         rows=[row for _, _, row in worst],
     )
     replace_text(page, text)
+    title = "Worst first. Blue: expert's outline.  Yellow: prediction."
+    tiles = [(picture, caption) for picture, caption, _ in worst]
+    contact_sheet(tiles, columns=6, tile_px=300, title=title).save(sheet, compress_level=3)
     return sheet, page
 
 
@@ -64,13 +60,14 @@ def _drawn(
     entry: Scored, predictor: Predictor, number: int
 ) -> tuple[Pillow.Image, tuple[str, str], tuple[str, ...]]:
     """A photograph with both outlines, the two lines of its caption, and its row of the table."""
-    data, truth = read_photo(entry.sample), read_truth(entry.sample)
-    photograph = decode_image(data).picture.convert("RGB")
-    outlines = [(truth, TRUTH_COLOUR), (predictor.predict(data).mask, PRED_COLOUR)]
-    picture = outlined(photograph, outlines, side_px=_LARGE_PX, width_px=3)
-    traits, scores, sample = measure(np.asarray(photograph), truth), entry.scores, entry.sample
+    sample, scores = entry.sample, entry.scores
+    image, truth = read_picture(sample), read_truth(sample)
+    pred = predictor.predict(read_photo(sample)).mask
+    picture = outlined(image, [(truth, TRUTH_COLOUR), (pred, PRED_COLOUR)],
+                       side_px=_LARGE_PX, width_px=3)  # fmt: skip
+    traits = measure(np.asarray(image), truth)
     share = f"{traits.lesion_fraction:.1%}"
-    contrast = "–" if traits.contrast is None else f"{traits.contrast:.1f}"
+    contrast = MISSING if traits.contrast is None else f"{traits.contrast:.1f}"
     dice, jaccard = scores.metrics["dice"], scores.metrics["jaccard"]
     caption = (
         f"{number}. Dice {dice:.3f}, {sample.dataset}",
@@ -79,23 +76,6 @@ def _drawn(
     name, cut = f"{sample.dataset} {sample.id}", "yes" if traits.touches_frame else "no"
     return picture, caption, (str(number), name, f"{dice:.4f}", f"{jaccard:.4f}", share, contrast,
                               cut)  # fmt: skip
-
-
-def _sheet(pictures: Sequence[tuple[Pillow.Image, tuple[str, str]]]) -> Pillow.Image:
-    rows = -(-len(pictures) // _COLUMNS)
-    size = (_COLUMNS * _TILE_PX, _CAPTION_PX + rows * (_TILE_PX + _CAPTION_PX))
-    sheet = Pillow.new("RGB", size, "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    pen.text((6, 9), "Worst first. Blue: expert's outline.  Yellow: prediction.", "black", font)
-    for index, (picture, caption) in enumerate(pictures):
-        row, column = divmod(index, _COLUMNS)
-        left, top = column * _TILE_PX, _CAPTION_PX + row * (_TILE_PX + _CAPTION_PX)
-        tile = picture.copy()
-        tile.thumbnail((_TILE_PX - 6, _TILE_PX - 2))
-        sheet.paste(tile, (left + 3, top + _CAPTION_PX))
-        for line, text in enumerate(caption):
-            pen.text((left + 4, top + 2 + 15 * line), text, "black", font)
-    return sheet
 
 
 def _jpeg(picture: Pillow.Image) -> bytes:

@@ -15,7 +15,7 @@ from tests.fixtures.undrawn import undrawn
 from trainer.commands.main import main
 from trainer.config import parse_config
 from trainer.data.samples import read_samples, write_samples
-from trainer.studies.worst import PRED_COLOUR, TRUTH_COLOUR
+from trainer.plots.pictures import PRED_COLOUR, TRUTH_COLOUR
 from trainer.training.loop import train
 
 
