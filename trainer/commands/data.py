@@ -7,7 +7,7 @@ from pathlib import Path
 
 from model_core.errors import DatasetError
 from trainer.commands.declare import at_least, command, one_of, option
-from trainer.data.layouts import LAYOUTS, Listing, read_manifest
+from trainer.data.layouts import LAYOUTS, Listing, read_manifest, read_sources
 
 
 @command(
@@ -101,8 +101,6 @@ def _listing(options: Namespace) -> Listing:
         return replace(read_manifest(source), notes=[])  # each drawn lesion is one of its own
     if not sources:
         raise DatasetError(f"layout {layout} needs a SOURCE folder")
-    from trainer.data.sources import read_sources
-
     return read_sources(sources, layout)
 
 

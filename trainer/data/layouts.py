@@ -4,7 +4,7 @@ A reader lists what it finds and opens nothing but tables; `trainer.data.prepare
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import translate
 from pathlib import Path
@@ -19,6 +19,7 @@ from trainer.data.groups import (
     image_key,
     lacking,
     misspelt_columns,
+    own_groups,
     read_ties,
     tie_columns,
     ties_of,
@@ -26,6 +27,11 @@ from trainer.data.groups import (
 from trainer.data.split import Part
 from trainer.data.tables import named_file, numbered_rows
 
+_OFFICIAL: dict[str, Part] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    "test": "test",
+}
 _OPTIONAL = ("split", "geometry", "orig_width", "orig_height")
 
 
@@ -142,24 +148,21 @@ def read_ph2(folder: Path) -> Listing:
     """
     pictures = _files(folder, "*.bmp")
     images = [path for path in pictures if path.parent.name.lower().endswith("_dermoscopic_image")]
-    masks = [path for path in pictures if path.parent.name.lower().endswith("_lesion")]
+    masks = {
+        canonical(path.stem).lower().removesuffix("_lesion"): path
+        for path in pictures
+        if path.parent.name.lower().endswith("_lesion")
+    }
     if not images:
         raise DatasetError(
             f"{folder} holds no ID/ID_Dermoscopic_Image/ID.bmp, the official layout of PH2"
         )
-    drawn = {_id_of(path, "_lesion"): path for path in masks}
     pairs = [
-        Pair(
-            dataset="ph2",
-            id=image.stem,
-            image=image,
-            mask=drawn.pop(
-                _id_of(image), image.parents[1] / f"{image.stem}_lesion/{image.stem}_lesion.bmp"
-            ),
-        )
+        Pair(dataset="ph2", id=image.stem, image=image, mask=masks.get(
+            _key(image), image.parents[1] / f"{image.stem}_lesion" / f"{image.stem}_lesion.bmp"))
         for image in images
-    ]
-    return _tied(folder, Listing(pairs, _orphans(drawn.values())))
+    ]  # fmt: skip
+    return _tied(folder, Listing(pairs, _orphans(masks.values(), pairs)))
 
 
 def read_ham10000(folder: Path) -> Listing:
@@ -181,15 +184,7 @@ def read_ham10000(folder: Path) -> Listing:
         )
     name = "HAM10000_segmentations_lesion_tschandl"
     masks = next(iter(_folders(folder, name)), folder / name)
-    drawn = {_id_of(path, "_segmentation"): path for path in _masks(masks)}
-    pairs = []
-    for image in images:
-        missing = masks / f"{image.stem}_segmentation.png"
-        mask = drawn.get(_id_of(image), missing)
-        pairs.append(Pair(dataset="ham10000", id=_isic_id(image), image=image, mask=mask))
-    known = {pair.mask for pair in pairs}
-    listing = Listing(pairs, _orphans(set(drawn.values()) - known))
-    return _tied(folder, listing, required=True)
+    return _tied(folder, _isic_pairs("ham10000", images, masks), required=True)
 
 
 LAYOUTS: dict[str, Callable[[Path], Listing]] = {
@@ -201,6 +196,33 @@ LAYOUTS: dict[str, Callable[[Path], Listing]] = {
     "ham10000": read_ham10000,
 }
 """Readers by the name that `prepare --layout` takes."""
+
+
+def read_sources(folders: Sequence[Path], layout: str) -> Listing:
+    """Pairs of all folders, in their order, each tied by the tables of all of them.
+
+    The further photographs of a lesion may lie in another folder than the table that says so.
+    Lesion and patient IDs mean the same in every folder, group names only in their own.
+
+    Raises:
+        DatasetError: one of the folders is not of this layout.
+    """
+    listings = [LAYOUTS[layout](folder) for folder in folders]
+    if len(listings) == 1:
+        return listings[0]
+    named = list(zip(map(str, folders), listings, strict=True))
+    joined = Listing()
+    for folder, listing in named:
+        joined.problems.extend(f"{folder}: {line}" for line in listing.problems)
+        joined.ungrouped.extend(f"{folder}: {line}" for line in listing.ungrouped)
+        joined.notes.extend(f"{folder}: {line}" for line in listing.notes)
+        others = [(name, other.ties) for name, other in named if name != folder]
+        for pair in listing.pairs:
+            ties = set(own_groups(pair.ties, folder))
+            for name, tables in others:
+                ties.update(own_groups(tables.get(image_key(pair.id), ()), name))
+            joined.pairs.append(replace(pair, ties=tuple(sorted(ties))))
+    return joined
 
 
 def _challenge(
@@ -217,22 +239,31 @@ def _challenge(
     """
     found = Listing()
     for part, side in parts.items():
-        drawings = folder / masks.format(part)
-        # One edition writes _Segmentation.png, the others _segmentation.png.
-        by_id = {_id_of(path)[:12]: path for path in _masks(drawings)}
-        for image in _files(folder / photographs.format(part), "ISIC_*.jp*g", below=False):
-            missing = drawings / f"{image.stem}_segmentation.png"
-            mask = by_id.pop(_id_of(image), missing)
-            found.pairs.append(
-                Pair(dataset=dataset, id=_isic_id(image), image=image, mask=mask, official=side)
-            )
-        found.problems.extend(_orphans(by_id.values()))
+        images = _files(folder / photographs.format(part), "ISIC_*.jp*g", below=False)
+        listed = _isic_pairs(dataset, images, folder / masks.format(part), side)
+        found.pairs.extend(listed.pairs)
+        found.problems.extend(listed.problems)
     if not found.pairs:
         wanted = ", ".join(photographs.format(part) for part in parts)
         raise DatasetError(
             f"{folder} holds no ISIC_*.jpg in {wanted}, the official layout of {dataset}"
         )
     return _tied(folder, found)
+
+
+def _isic_pairs(
+    dataset: str, images: Iterable[Path], folder: Path, official: Part | None = None
+) -> Listing:
+    """Pair photographs of the ISIC archive with the masks in a folder, by `ISIC_` and number."""
+    # One edition writes _Segmentation.png, the others _segmentation.png.
+    masks = {_key(path)[:12]: path for path in _files(folder, "ISIC_*.png", below=False)}
+    pairs = []
+    for image in images:
+        mask = masks.get(_key(image), folder / f"{image.stem}_segmentation.png")
+        pairs.append(
+            Pair(dataset=dataset, id=image.stem.upper(), image=image, mask=mask, official=official)
+        )
+    return Listing(pairs, _orphans(masks.values(), pairs))
 
 
 def _tied(folder: Path, listing: Listing, *, required: bool = False) -> Listing:
@@ -276,13 +307,9 @@ def _files(folder: Path, pattern: str, *, below: bool = True) -> list[Path]:
     )
 
 
-def _masks(folder: Path) -> list[Path]:
-    return _files(folder, "ISIC_*.png", below=False)
-
-
-def _id_of(path: Path, ending: str = "") -> str:
-    """A file's ID, to compare: without case, and without what a mask's name adds."""
-    return canonical(path.stem).lower().removesuffix(ending)
+def _key(path: Path) -> str:
+    """A file's ID in the one form in which two are compared: without ending and case."""
+    return canonical(path.stem).lower()
 
 
 def _known_id(text: str) -> str:
@@ -291,12 +318,9 @@ def _known_id(text: str) -> str:
     return key.upper() if ISIC_ID.fullmatch(key) else canonical(text)
 
 
-def _isic_id(image: Path) -> str:
-    return image.stem.upper()
-
-
-def _orphans(masks: Iterable[Path]) -> list[str]:
-    return [f"{mask.name}: a mask without photograph" for mask in sorted(masks)]
+def _orphans(masks: Iterable[Path], pairs: Iterable[Pair]) -> list[str]:
+    taken = {pair.mask for pair in pairs}
+    return [f"{mask.name}: a mask without photograph" for mask in sorted(set(masks) - taken)]
 
 
 def _pair_of_row(row: dict[str, str], root: Path) -> Pair:
@@ -312,16 +336,6 @@ def _pair_of_row(row: dict[str, str], root: Path) -> Pair:
         aspect=_aspect(row) if squashed else None,
         official=_OFFICIAL.get((row.get("split") or "").lower()),
     )
-
-
-_OFFICIAL: dict[str, Part] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
 
 
 def _aspect(row: dict[str, str]) -> tuple[int, int]:

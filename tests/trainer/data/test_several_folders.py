@@ -4,9 +4,9 @@ import pytest
 
 from tests.fixtures.discs import row, write_manifest, write_pair
 from trainer.commands.main import main
+from trainer.data.layouts import read_sources
 from trainer.data.prepare import prepare
 from trainer.data.samples import read_samples
-from trainer.data.sources import read_sources
 from trainer.data.split import read_split, write_split
 
 
