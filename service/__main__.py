@@ -8,10 +8,8 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from model_core.backends.cores import share_cores, usable_cores
+from model_core.backends.cores import usable_cores
 from model_core.errors import ConfigError, SegmentationError
-from service.server.worker import WORD, Worker
-from service.server.workers import supervise
 from service.settings import Settings, load_settings, unknown_variables
 from service.telemetry.logs import configure_logging
 
@@ -25,7 +23,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     """Serve until told to stop.
 
     Args:
-        arguments: None, or those of a worker (`service.server.worker`).
+        arguments: The command line's; there are none to give.
 
     Returns:
         Exit code: 0; 1 where the registry has no model that can be served, 2 where a setting
@@ -34,36 +32,20 @@ def main(arguments: Sequence[str] = ()) -> int:
     """
     try:
         if arguments:
-            return _work(arguments)
-        return _listen_and_serve()
+            raise ConfigError(
+                f"the first argument is {arguments[0]!r}, expected none: settings are environment "
+                "variables (docs/settings.md)"
+            )
+        settings = load_settings()
+        with _listen(settings) as listener:
+            return _serve(settings, listener)
     except SegmentationError as exc:
         print("lesion-service:", " ".join(str(exc).split()), file=sys.stderr)
         return 2 if isinstance(exc, ConfigError) else 1
 
 
-def _listen_and_serve() -> int:
-    settings = load_settings()
-    with _listen(settings) as listener:
-        if settings.workers == 1:
-            return _serve(settings, listener)
-    configure_logging(settings.log_level, settings.log_format)
-    return supervise(settings.workers)
-
-
-def _work(arguments: Sequence[str]) -> int:
-    if arguments[0] != WORD:
-        raise ConfigError(
-            f"the first argument is {arguments[0]!r}, expected none: settings are environment "
-            "variables (docs/settings.md)"
-        )
-    settings = load_settings()
-    worker = Worker(arguments[1:], grace_s=settings.drain_seconds + settings.grace_seconds)
-    share_cores(worker.count)
-    return _serve(settings, None, worker)
-
-
-def _serve(settings: Settings, listener: socket.socket | None, worker: Worker | None = None) -> int:
-    # The parent of workers has no use for them.
+def _serve(settings: Settings, listener: socket.socket) -> int:
+    # Only now: a wrong setting or a port that is taken is told without waiting for these imports.
     from service.app import create_app
     from service.server.server import Server
 
@@ -72,20 +54,16 @@ def _serve(settings: Settings, listener: socket.socket | None, worker: Worker | 
     configure_logging(settings.log_level, settings.log_format)
     for name in unknown_variables():
         logger.warning("%s is no setting and has no effect", name)
-    app = create_app(settings, worker)
+    app = create_app(settings)
     # Before the server runs: a version that fails its checks is then one line, not a traceback.
     app.state.engine.load_production()
-    # A worker only now: until it can answer, connections are for the others.
-    listener = listener or _listen(settings, shared=True)
     # What is there now stays: a full collection would look through all of it again and again,
     # holding up the event loop for 80 ms. A version is freed by its last reference.
     gc.collect()
     gc.freeze()
-    if worker:
-        worker.ready()
     host = f"[{settings.host}]" if listener.family == socket.AF_INET6 else settings.host
     logger.info("serving=http://%s:%d docs=http://%s:%d/docs", *(host, settings.port) * 2)
-    with contextlib.suppress(KeyboardInterrupt), listener:
+    with contextlib.suppress(KeyboardInterrupt):
         Server(app, settings).run(sockets=[listener])
     code = GIVEN_UP if app.state.condition.dead else 0
     if app.state.engine.watchdog.abandoned:
@@ -94,13 +72,13 @@ def _serve(settings: Settings, listener: socket.socket | None, worker: Worker | 
     return code
 
 
-def _listen(settings: Settings, *, shared: bool = False) -> socket.socket:
-    """Where connections are accepted; one of several sockets among which the system deals them."""
+def _listen(settings: Settings) -> socket.socket:
+    """Open the socket that connections are accepted on."""
     host, port = settings.host, settings.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server(
-            (host, port), family=family, backlog=_BACKLOG, reuse_port=shared or settings.reuse_port
+            (host, port), family=family, backlog=_BACKLOG, reuse_port=settings.reuse_port
         )
     except OSError as exc:
         raise ConfigError(

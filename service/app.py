@@ -21,22 +21,19 @@ from service.pipeline.hot_reload import Reloader
 from service.server.error_handlers import add_error_handlers
 from service.server.headers import AnswerHeaders, HeadAsGet, Preflights
 from service.server.request_log import RequestLog
-from service.server.worker import Worker
 from service.settings import Settings
 from service.telemetry.audit import AuditLog
 from service.telemetry.prometheus import Telemetry
-from service.telemetry.shared_metrics import SharedMetrics
 
 API_VERSION = "1.0.0"
 """Of the HTTP contract, not of the code: a client that read 1.x keeps working until 2.0."""
 
 
-def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
+def create_app(settings: Settings) -> FastAPI:
     """The service as an ASGI application; its lifespan loads the production version and follows it.
 
     Args:
         settings: Read once, by the caller; nothing inside reads the environment.
-        worker: Which of several processes this one is; None where it is the only one.
 
     Raises:
         ConfigError: the file of keys or the audit log cannot be used.
@@ -56,7 +53,6 @@ def create_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     app.state.telemetry = Telemetry()
     app.state.buffered = Buffered(settings.max_buffered_bytes, app.state.telemetry)
     app.state.doorkeeper = Doorkeeper(settings, app.state.telemetry)
-    app.state.metrics = SharedMetrics(app.state.telemetry.registry, worker)
     app.state.engine = Engine(settings, app.state.telemetry)
     app.state.condition = app.state.engine.condition
     app.state.reloader = Reloader(
@@ -84,7 +80,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await asyncio.to_thread(engine.load_production)
     following = app.state.reloader.following(app.state.settings.reload_seconds)
     watching = engine.watchdog.watching(engine.restart, is_live=engine.is_live, drop=engine.drop)
-    async with following, watching, app.state.metrics.offered():
+    async with following, watching:
         yield
     await asyncio.to_thread(engine.close)
     if app.state.audit is not None:

@@ -15,6 +15,10 @@ from model_core.errors import ConfigError
 from service.telemetry.logs import LogFormat
 
 PREFIX = "LESION_"
+_REMOVED = {
+    "WORKERS": ("1", "start replicas instead (docs/deployment.md, Replicas)"),
+}
+"""Former settings: the value that asks for what there is anyway, and what to do instead."""
 
 
 class Settings(BaseSettings):
@@ -211,12 +215,6 @@ class Settings(BaseSettings):
         le=64,
         description="Threads that decode and encode beside the network; 0 is one a core.",
     )
-    workers: int = Field(
-        default=1,
-        ge=1,
-        le=64,
-        description="Server processes; they share out the cores, and each loads the model.",
-    )
     batch_size: int = Field(
         default=0,
         ge=0,
@@ -285,9 +283,11 @@ def load_settings() -> Settings:
     """The settings of this process's environment.
 
     Raises:
-        ConfigError: a value cannot be used, or a variable looks like a misspelt setting; the text
-            is one line that names each variable, what was found and what is right.
+        ConfigError: a value cannot be used, or a variable looks like a misspelt setting or is one
+            that is gone; the text is one line that names each variable, what was found and what is
+            right.
     """
+    _refuse_removed()
     _refuse_misspelt()
     try:
         return Settings()
@@ -299,6 +299,13 @@ def unknown_variables() -> list[str]:
     """Names of the environment's variables with our prefix that are no setting."""
     known = {PREFIX + field.upper() for field in Settings.model_fields}
     return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+
+
+def _refuse_removed() -> None:
+    for name, (harmless, instead) in _REMOVED.items():
+        value = os.environ.get(PREFIX + name, "")
+        if value not in ("", harmless):
+            raise ConfigError(f"{PREFIX}{name} is {value!r}, a setting that is gone: {instead}")
 
 
 def _refuse_misspelt() -> None:

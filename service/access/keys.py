@@ -111,8 +111,8 @@ class KeyRing:
         return found
 
     def _look(self) -> None:
-        # A look costs microseconds, so that no signal is needed, which only the first of several
-        # workers would get, and a secret that Kubernetes replaces is followed too.
+        # A look costs microseconds, so that no signal is needed, and a secret that Kubernetes
+        # replaces is followed too.
         now_s = time.monotonic()
         if now_s - self._looked_s < _LOOK_S:
             return

@@ -9,7 +9,6 @@ from service.pipeline.health import Condition
 from service.pipeline.hot_reload import Reloader
 from service.settings import Settings
 from service.telemetry.prometheus import Telemetry
-from service.telemetry.shared_metrics import SharedMetrics
 
 
 async def _engine(request: Request) -> Engine:
@@ -32,11 +31,6 @@ async def _telemetry(request: Request) -> Telemetry:
     return telemetry
 
 
-async def _metrics(request: Request) -> SharedMetrics:
-    metrics: SharedMetrics = request.app.state.metrics
-    return metrics
-
-
 async def _condition(request: Request) -> Condition:
     condition: Condition = request.app.state.condition
     return condition
@@ -47,4 +41,3 @@ EngineOf = Annotated[Engine, Depends(_engine)]
 ReloaderOf = Annotated[Reloader, Depends(_reloader)]
 SettingsOf = Annotated[Settings, Depends(_settings)]
 TelemetryOf = Annotated[Telemetry, Depends(_telemetry)]
-MetricsOf = Annotated[SharedMetrics, Depends(_metrics)]

@@ -1,11 +1,11 @@
 """Probes and counters for those who operate the service."""
 
 from fastapi import APIRouter
-from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
 from service.access.auth import needs
-from service.api.dependencies import ConditionOf, EngineOf, MetricsOf
+from service.api.dependencies import ConditionOf, EngineOf, TelemetryOf
 from service.contract.errors import DeadError, NotReadyError
 from service.contract.openapi import problems
 from service.contract.schemas import ProbeStatus
@@ -55,9 +55,7 @@ async def readyz(engine: EngineOf, condition: ConditionOf) -> ProbeStatus:
     response_class=Response,
     responses={200: _METRICS_RESPONSE, **problems()},
 )
-async def metrics(shared: MetricsOf) -> Response:
-    """Requests, durations, stages, queue, model and reloads; never anything of a photograph.
-
-    Where several processes serve (`LESION_WORKERS`), those of all, each sample with its `worker`.
-    """
-    return Response(await shared.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+async def metrics(telemetry: TelemetryOf) -> Response:
+    """Requests, durations, stages, queue, model and reloads; never anything of a photograph."""
+    text = generate_latest(telemetry.registry)
+    return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})

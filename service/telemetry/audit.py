@@ -31,8 +31,9 @@ logger = logging.getLogger("service.audit")
 class AuditLog:
     """Appends to a file, or to standard output.
 
-    Each line is one write at the end of the file, so that several workers may share it. A file that
-    is moved away (logrotate) is made anew. A thread of its own writes: a disk may take a second.
+    Each line is one write at the end of the file, so that a process that replaces another may share
+    it. A file that is moved away (logrotate) is made anew. A thread of its own writes: a disk may
+    take a second.
 
     Args:
         target: A file's path, or `-` for standard output.

@@ -72,6 +72,16 @@ def test_a_misspelt_setting_is_refused_with_the_right_spelling(
         load_settings()
 
 
+def test_a_setting_that_is_gone_is_refused_with_what_takes_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LESION_WORKERS", "1")  # asks for what there is
+    load_settings()
+    monkeypatch.setenv("LESION_WORKERS", "4")
+    with pytest.raises(ConfigError, match=r"LESION_WORKERS is '4', .* start replicas instead"):
+        load_settings()
+
+
 @pytest.mark.parametrize(
     "name", ["LESION_UNET_SERVICE_HOST", "LESION_UNET_PORT", "LESION_TEST_DATA"]
 )
