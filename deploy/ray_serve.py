@@ -25,8 +25,7 @@ WITHOUT_EFFECT = frozenset(
     "LESION_" + name
     for name in (
         "PORT", "REUSE_PORT", "TRUSTED_PROXIES", "DRAIN_SECONDS", "GRACE_SECONDS",
-        "MAX_CONNECTIONS", "MAX_CONNECTIONS_PER_ADDRESS", "HEADER_SECONDS",
-        "MAX_HEADER_BYTES", "SEND_SECONDS",
+        "MAX_CONNECTIONS", "HEADER_SECONDS", "MAX_HEADER_BYTES", "SEND_SECONDS",
     )
 )  # fmt: skip
 """Settings of the server that is not there; docs/cluster.md says what takes their places."""

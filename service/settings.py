@@ -17,6 +17,7 @@ from service.telemetry.logs import LogFormat
 PREFIX = "LESION_"
 _REMOVED = {
     "WORKERS": ("1", "start replicas instead (docs/deployment.md, Replicas)"),
+    "MAX_CONNECTIONS_PER_ADDRESS": ("0", "set the proxy's own limit (nginx: limit_conn)"),
 }
 """Former settings: the value that asks for what there is anyway, and what to do instead."""
 
@@ -137,12 +138,6 @@ class Settings(BaseSettings):
     )
     max_connections: int = Field(
         default=500, ge=1, le=100_000, description="Connections open at a time at most."
-    )
-    max_connections_per_address: int = Field(
-        default=0,
-        ge=0,
-        le=100_000,
-        description="Connections of one address at a time at most; 0 is no limit of its own.",
     )
     header_seconds: float = Field(
         default=10,
@@ -312,7 +307,7 @@ def _refuse_misspelt() -> None:
     # Others may have the prefix (Kubernetes names variables after services), so only a near miss
     # of a setting stops the start; the rest are mentioned in the log.
     settings = [field.upper() for field in Settings.model_fields]
-    for name in unknown_variables():
+    for name in set(unknown_variables()) - {PREFIX + removed for removed in _REMOVED}:
         near = difflib.get_close_matches(name.removeprefix(PREFIX), settings, n=1, cutoff=0.7)
         if near:
             raise ConfigError(f"{name} is no setting, did you mean {PREFIX}{near[0]}?")

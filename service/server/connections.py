@@ -13,7 +13,6 @@ Lingering (`lingering`): nothing more is parsed, so nothing more can become a re
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +24,6 @@ from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 
 from model_core.errors import InputError, SegmentationError
 from service.access.admission import Admission
-from service.access.rate_limit import caller_of_address
 from service.contract.errors import (
     HeadTooLargeError,
     HeadTooSlowError,
@@ -59,7 +57,6 @@ class Rules:
     admission: Admission
     refusals: Refusals = field(init=False)
     lingering: Lingering = field(init=False)
-    of_address: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         """Make what all connections share."""
@@ -83,7 +80,6 @@ class Connection(HttpToolsProtocol):
         self._in_head = True
         self._begun = self._advanced = self._crowded = self._given_up = False
         self._arrival: Arrival | None = None
-        self._address: str | None = None
         self._chunks_bytes = self._head_bytes = self._headers = 0
         self._refusal: InputError | None = None
 
@@ -93,13 +89,7 @@ class Connection(HttpToolsProtocol):
         self.transport, self.flow, self.scheme = transport, FlowControl(transport), "http"
         self.connections.add(self)
         others = len(self.connections) - len(self._rules.lingering)
-        settings = self._rules.settings
-        beyond = others - settings.max_connections
-        if settings.max_connections_per_address:
-            self._address = caller_of_address((get_remote_addr(transport) or ("", 0))[0])
-            self._rules.of_address[self._address] += 1
-            own = self._rules.of_address[self._address]
-            beyond = max(beyond, own - settings.max_connections_per_address)
+        beyond = others - self._rules.settings.max_connections
         if beyond > _SPARE:
             self._rules.telemetry.refusals.labels("connections").inc()
             transport.abort()
@@ -111,11 +101,6 @@ class Connection(HttpToolsProtocol):
         self._stop_timer()
         self.resume_writing()
         self._rules.lingering.forget(self.transport)
-        if self._address is not None:
-            self._rules.of_address[self._address] -= 1
-            if not self._rules.of_address[self._address]:
-                del self._rules.of_address[self._address]
-            self._address = None
         self._rules.admission.forget(self._arrival)
         super().connection_lost(exc)
 

@@ -72,13 +72,20 @@ def test_a_misspelt_setting_is_refused_with_the_right_spelling(
         load_settings()
 
 
+@pytest.mark.parametrize(
+    ("name", "harmless", "value", "instead"),
+    [
+        ("LESION_WORKERS", "1", "4", "start replicas"),
+        ("LESION_MAX_CONNECTIONS_PER_ADDRESS", "0", "64", "the proxy's own limit"),
+    ],
+)
 def test_a_setting_that_is_gone_is_refused_with_what_takes_its_place(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, name: str, harmless: str, value: str, instead: str
 ) -> None:
-    monkeypatch.setenv("LESION_WORKERS", "1")  # asks for what there is
+    monkeypatch.setenv(name, harmless)  # asks for what there is
     load_settings()
-    monkeypatch.setenv("LESION_WORKERS", "4")
-    with pytest.raises(ConfigError, match=r"LESION_WORKERS is '4', .* start replicas instead"):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=f"^{name} is '{value}', .*{instead}"):
         load_settings()
 
 

@@ -216,20 +216,3 @@ def test_beyond_the_limit_of_connections_photographs_are_refused_and_probes_answ
         with raw(url) as caller:
             caller.send(GET + b"\r\n")
             assert caller.answer()[0] == 200
-
-
-def test_one_address_cannot_hold_all_connections(registry_root: Path) -> None:
-    app = create_app(Settings(model_registry=registry_root, max_connections_per_address=2))
-    with served(app, plain=False) as url, ExitStack() as stack:
-        idle = [stack.enter_context(raw(url)) for _ in range(2)]
-        for caller in idle:
-            caller.send(b"G")
-        with raw(url) as caller:
-            caller.head("/segment", f"Content-Length: {len(PNG)}")
-            assert caller.problem() == (503, "queue-full")
-        with raw(url) as caller:
-            caller.send(GET + b"\r\n")
-            assert caller.answer()[0] == 200
-        for caller in idle:
-            caller.socket.close()
-        wait_until(lambda: httpx2.post(f"{url}/segment", content=PNG).status_code == 200)
