@@ -1,6 +1,11 @@
-"""The audit log: who asked for what and how it ended, one JSON object a line.
+"""Write the audit log: who asked for what and how it ended, one JSON object a line.
 
 It holds what `request_record` may hold, and no more: no pixel, no file name, no text of a file.
+
+Why not `logging`'s QueueListener and WatchedFileHandler: the handler opens files outside of its
+`handleError`, so the listener's thread ends for good where the folder is away at a rotation; and
+`logging.shutdown` waits for the lock of a handler that is writing, so a disk that hangs would keep
+the process from ending.
 """
 
 import json
