@@ -1,7 +1,7 @@
 """The application: start reading here.
 
-A request passes `response_headers`, `request_log.RequestLog` and `intake.Intake`, and is asked for
-its key (`security`); then one function of `routes/` reads the body (`uploads`), takes a place
+A request passes `headers.AnswerHeaders`, `request_log.RequestLog` and `body_limits.BodyLimits`, and
+is asked for its key (`auth`); then one function of `api/` reads the body (`uploads`), takes a place
 (`admission`), asks the `engine`, and answers; what is raised on the way, `error_handlers` answers.
 """
 
@@ -11,9 +11,8 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from service.access.auth import Doorkeeper
-from service.access.body_limits import Intake
-from service.access.buffered import Buffered
+from service.access.auth import Authenticator
+from service.access.body_limits import BodyByteBudget, BodyLimits
 from service.api import batch, docs, evaluate, health, models, segment, segment_as
 from service.contract.openapi import DESCRIPTION
 from service.pipeline.engine import Engine
@@ -43,7 +42,7 @@ def create_app(settings: Settings) -> FastAPI:
         version=API_VERSION,
         description=DESCRIPTION,
         lifespan=_lifespan,
-        openapi_url=None,  # routes/docs.py serves these two, examples and all
+        openapi_url=None,  # api/docs.py serves these two, examples and all
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -51,8 +50,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.telemetry = Telemetry()
-    app.state.buffered = Buffered(settings.max_buffered_bytes, app.state.telemetry)
-    app.state.doorkeeper = Doorkeeper(settings, app.state.telemetry)
+    app.state.body_bytes = BodyByteBudget(settings.max_buffered_bytes, app.state.telemetry)
+    app.state.authenticator = Authenticator(settings, app.state.telemetry)
     app.state.engine = Engine(settings, app.state.telemetry)
     app.state.condition = app.state.engine.condition
     app.state.reloader = Reloader(
@@ -64,7 +63,8 @@ def create_app(settings: Settings) -> FastAPI:
     if origins:
         app.add_middleware(Preflights, origins=origins)
     admission = app.state.engine.admission
-    app.add_middleware(Intake, settings=settings, admission=admission, buffered=app.state.buffered)
+    budget = app.state.body_bytes
+    app.add_middleware(BodyLimits, settings=settings, admission=admission, budget=budget)
     target = settings.audit_log
     app.state.audit = audit = AuditLog(target, app.state.telemetry) if target else None
     app.add_middleware(RequestLog, telemetry=app.state.telemetry, audit=audit)

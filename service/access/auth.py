@@ -34,8 +34,8 @@ _HEADER = APIKeyHeader(
 _CHALLENGE = 'Bearer realm="lesion-segmentation"'
 
 
-class Doorkeeper:
-    """Knows the keys and the rate of each caller.
+class Authenticator:
+    """Check the key and the rate of each caller.
 
     Args:
         settings: Where the keys are, and the rate.
@@ -132,10 +132,10 @@ async def _guard(
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
     header: Annotated[str | None, Depends(_HEADER)],
 ) -> None:
-    doorkeeper: Doorkeeper = request.app.state.doorkeeper
+    authenticator: Authenticator = request.app.state.authenticator
     presented = [text for text in (bearer and bearer.credentials, header) if text]
     address = request.client.host if request.client else ""
-    request.state.answer_headers = doorkeeper.admit(presented, scopes.scope_str, address)
+    request.state.answer_headers = authenticator.admit(presented, scopes.scope_str, address)
 
 
 def needs(scope: str) -> Any:

@@ -1,4 +1,4 @@
-"""Bounds what comes in before a route or parser sees it: bytes, their sum, and their time.
+"""Bound request bodies before a route or parser sees them: bytes, their sum, and their time.
 
 Nothing is refused before a route asks for the body, so a caller's key comes first; then, before a
 byte of the body is read, whatever the load does not allow.
@@ -10,32 +10,112 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.admission import Admission
-from service.access.buffered import Buffered
-from service.contract.errors import BodyTooLargeError, BodyTooSlowError, UnsupportedMediaTypeError
+from service.contract.errors import (
+    BodyTooLargeError,
+    BodyTooSlowError,
+    QueueFullError,
+    UnsupportedMediaTypeError,
+)
 from service.settings import Settings
+from service.telemetry.prometheus import Telemetry
 
 STREAMED = "/segment/batch"
 """The route whose body is never whole in memory: its photographs are cut out as they come."""
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
-class Intake:
+class BodyByteBudget:
+    """Count the bytes of bodies in memory, of all requests together, and hold them to a limit.
+
+    Args:
+        limit: Bytes at most; one request by itself is always let in.
+        telemetry: Where refusals are counted.
+    """
+
+    def __init__(self, limit: int, telemetry: Telemetry) -> None:
+        self.bytes = 0
+        self._limit = limit
+        self._telemetry = telemetry
+
+    def take(self, count: int, held: int) -> None:
+        """Count bytes of a request that holds `held` already.
+
+        Raises:
+            QueueFullError: with those of others they are too many; they are counted all the same.
+        """
+        self.bytes += count
+        others = self.bytes - held - count
+        if others and self.bytes > self._limit:
+            self._telemetry.refusals.labels("bytes").inc()
+            raise QueueFullError(
+                f"{others} bytes of other bodies are in memory, the limit is {self._limit}"
+            )
+
+    def release(self, count: int) -> None:
+        """Count bytes that are no longer in memory."""
+        self.bytes -= count
+
+
+class BatchBytes:
+    """Count the bytes of one batch: images that are worked on, and one on its way in.
+
+    Args:
+        budget: What they are taken from.
+    """
+
+    def __init__(self, budget: BodyByteBudget) -> None:
+        self._budget = budget
+        self._held = self._in_work = self._coming = 0
+        self._closed = False
+
+    def work_on(self, count: int) -> None:
+        """Count an image of so many bytes that has come whole; raises as `BodyByteBudget.take`."""
+        self._in_work += count
+        self._count()
+
+    def done_with(self, count: int) -> None:
+        """Release an image of so many bytes, which is answered."""
+        self._in_work -= count
+        self._count()
+
+    def await_rest(self, count: int) -> None:
+        """Set how many bytes wait for the rest of an image; raises as `BodyByteBudget.take`."""
+        self._coming = count
+        self._count()
+
+    def close(self) -> None:
+        """Release everything: the batch has ended."""
+        self._budget.release(self._held)
+        self._held, self._closed = 0, True
+
+    def _count(self) -> None:
+        if self._closed:  # what was cancelled ends a little later
+            return
+        more, held = self._in_work + self._coming - self._held, self._held
+        self._held += more
+        if more > 0:
+            self._budget.take(more, held)
+        else:
+            self._budget.release(-more)
+
+
+class BodyLimits:
     """ASGI middleware: bounds the body of every request.
 
     Args:
         app: The application inside.
         settings: The limits.
-        admission: Who is let in.
-        buffered: Where the bytes of all bodies are counted.
+        admission: Asked whether the load allows a body.
+        budget: Where the bytes of all bodies are counted.
     """
 
     def __init__(
-        self, app: ASGIApp, settings: Settings, admission: Admission, buffered: Buffered
+        self, app: ASGIApp, settings: Settings, admission: Admission, budget: BodyByteBudget
     ) -> None:
         self.app = app
         self._settings = settings
         self._admission = admission
-        self.buffered = buffered
+        self.budget = budget
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, its body bounded."""
@@ -46,10 +126,10 @@ class Intake:
         try:
             await self.app(scope, body.receive, send)
         finally:
-            self.buffered.let_go(body.held)
+            self.budget.release(body.held)
 
     def begin(self, scope: Scope) -> None:
-        """See whether a body may come at all.
+        """Refuse a body before a byte of it is read, where its head or the load says no.
 
         Raises:
             BodyTooLargeError: it says of itself that it is too large.
@@ -73,12 +153,12 @@ class Intake:
             self._admission.check()
 
     def limit_bytes(self, scope: Scope) -> int:
-        """The most bytes that a request's body may have."""
+        """Get the most bytes that a request's body may have."""
         settings = self._settings
         return settings.max_batch_bytes if _streams(scope) else settings.max_body_bytes
 
     def patience(self, scope: Scope, began: float, now: float) -> tuple[float, BodyTooSlowError]:
-        """When at the latest the next bytes must be there, and what to say if they are not."""
+        """Get the time by which the next bytes must be there, and the error if they are not."""
         whole_s, idle_s = self._settings.body_seconds, self._settings.body_idle_seconds
         # Not to be read off the clock afterwards: a timer may be a little early.
         if not _streams(scope) and began + whole_s <= now + idle_s:
@@ -90,26 +170,26 @@ class Intake:
 
 
 class _Body:
-    """One request's body on its way in."""
+    """Watch one request's body on its way in."""
 
-    def __init__(self, intake: Intake, scope: Scope, receive: Receive) -> None:
+    def __init__(self, limits: BodyLimits, scope: Scope, receive: Receive) -> None:
         self.held = 0
         self._received = 0
-        self._intake = intake
+        self._limits = limits
         self._scope = scope
         self._receive = receive
         self._began: float | None = None
         self._whole = False
 
     async def receive(self) -> Message:
-        """The server's next message; raises where the body breaks a limit."""
+        """Get the server's next message; raises where the body breaks a limit."""
         if self._whole:
             return await self._receive()
         time = asyncio.get_running_loop().time
         if self._began is None:
             self._began = time()
-            self._intake.begin(self._scope)
-        until, too_slow = self._intake.patience(self._scope, self._began, time())
+            self._limits.begin(self._scope)
+        until, too_slow = self._limits.patience(self._scope, self._began, time())
         try:
             async with asyncio.timeout_at(until):
                 message = await self._receive()
@@ -126,8 +206,8 @@ class _Body:
         self._received += count
         if not _streams(self._scope):  # the route cuts that up, and counts what it keeps
             held, self.held = self.held, self.held + count
-            self._intake.buffered.add(count, held)
-        limit = self._intake.limit_bytes(self._scope)
+            self._limits.budget.take(count, held)
+        limit = self._limits.limit_bytes(self._scope)
         if self._received > limit:
             raise _too_large(limit)
 

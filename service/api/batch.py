@@ -13,7 +13,7 @@ from model_core.images.announced_size import announced_pixels
 from model_core.predictor import Prediction
 from model_core.registry.registry import LoadedVersion
 from service.access.auth import needs
-from service.access.buffered import Share
+from service.access.body_limits import BatchBytes
 from service.answers.annotations import annotation_of
 from service.answers.formats import files_of, version_headers
 from service.api.batch_response import MEDIA_TYPES, PROBLEM, BatchFormat, BatchResponse
@@ -99,7 +99,7 @@ async def segment_batch(
         held.enter_context(engine.admission.batch_place(request))
         version = await held.enter_async_context(engine.version(query.model))
         each = _One(request, query, engine, version, settings, form)
-        share = Share(request.app.state.buffered)
+        share = BatchBytes(request.app.state.body_bytes)
         held.callback(share.close)
         arriving = photographs(
             request,

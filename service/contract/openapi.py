@@ -204,7 +204,7 @@ def document(app: FastAPI) -> Json:
         schema["components"]["schemas"] = dict(sorted(schemas.items()))
         operations = [operation for path in schema["paths"].values() for operation in path.values()]
         _drop_nulls(operations)
-        _add_callers(operations, optional=app.state.doorkeeper.keys is None)
+        _add_callers(operations, optional=app.state.authenticator.keys is None)
         _add_examples(operations, schemas)
         app.openapi_schema = schema
     return app.openapi_schema

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 from starlette.requests import ClientDisconnect, Request
 
-from service.access.buffered import Share
+from service.access.body_limits import BatchBytes
 from service.api.part_stream import Content, PartStream
 from service.api.zip_stream import ZipStream
 from service.contract.errors import BodyTooSlowError, Fault, InvalidRequestError
@@ -25,7 +25,12 @@ Work = Callable[[int, Content], Awaitable[Files]]
 
 
 async def photographs(
-    request: Request, reader: PartStream | ZipStream, *, limit: int, seconds: float, share: Share
+    request: Request,
+    reader: PartStream | ZipStream,
+    *,
+    limit: int,
+    seconds: float,
+    share: BatchBytes,
 ) -> AsyncIterator[Content]:
     """The photographs of a body, each as soon as it is whole.
 
@@ -76,7 +81,7 @@ class Batch:
     """
 
     def __init__(
-        self, request: Request, arriving: AsyncIterator[Content], work: Work, share: Share
+        self, request: Request, arriving: AsyncIterator[Content], work: Work, share: BatchBytes
     ) -> None:
         self._share = share
         self._request = request

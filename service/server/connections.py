@@ -6,7 +6,7 @@ nor how long a caller may take to read its answer, nor how much it may still sen
     head ---> body ---> head of the next request ---> ...
       |         |                |
       |         |                +-- broken: the answers under way first, then 400, then lingering
-      |         +-- broken: the application answers 400 (`intake` raises it), then lingering
+      |         +-- broken: the application answers 400 (`body_limits` raises it), then lingering
       +-- broken, too slow, too large or too much load: an answer from here, then lingering
 
 Lingering (`lingering`): nothing more is parsed, so nothing more can become a request.

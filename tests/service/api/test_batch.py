@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from service.access.buffered import Buffered, Share
+from service.access.body_limits import BatchBytes, BodyByteBudget
 from service.contract.schemas import BatchLine, BatchProblem
 from service.pipeline.batch import WINDOW, Batch
 from service.telemetry.prometheus import Telemetry
@@ -174,7 +174,7 @@ def test_few_are_worked_on_at_a_time_and_all_stop_when_the_caller_leaves() -> No
                 ended[0] += 1
             return {"line": b"1"}
 
-        share = Share(Buffered(1_000, Telemetry()))
+        share = BatchBytes(BodyByteBudget(1_000, Telemetry()))
         answers = Batch(request, arriving(), work, share).answers()  # type: ignore[arg-type]
         await anext(answers)
         await asyncio.sleep(0.05)

@@ -45,7 +45,7 @@ def test_photographs_of_a_batch_count_until_they_are_answered(
     with served(app) as url, ThreadPoolExecutor(1) as caller:
         first = caller.submit(batch, client, url, 4)
         try:
-            wait_until(lambda: app.state.buffered.bytes >= 4 * len(PNG))
+            wait_until(lambda: app.state.body_bytes.bytes >= 4 * len(PNG))
             assert held.running.wait(TIMEOUT_S)
             second = batch(client, url, 4)
             assert (second.status_code, slug(second)) == (503, "queue-full")
@@ -53,7 +53,7 @@ def test_photographs_of_a_batch_count_until_they_are_answered(
         finally:
             held.released.set()
         assert first.result().text.count("\n") == 4
-        wait_until(lambda: app.state.buffered.bytes == 0)
+        wait_until(lambda: app.state.body_bytes.bytes == 0)
         assert batch(client, url, 4).status_code == 200
 
 
