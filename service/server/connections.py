@@ -9,7 +9,7 @@ nor how long a caller may take to read its answer, nor how much it may still sen
       |         +-- broken: the application answers 400 (`body_limits` raises it), then lingering
       +-- broken, too slow, too large or too much load: an answer from here, then lingering
 
-Lingering (`lingering`): nothing more is parsed, so nothing more can become a request.
+Lingering (`early_errors`): nothing more is parsed, so nothing more can become a request.
 """
 
 import asyncio
@@ -33,9 +33,8 @@ from service.contract.errors import (
 )
 from service.pipeline.health import Condition
 from service.server.arrival import Arrival, waited_s
+from service.server.early_errors import LINGER_S, EarlyErrors, LingeringClose
 from service.server.framing import answer_http_1_0, check_head, head_without_upgrade
-from service.server.lingering import LINGER_S, Lingering
-from service.server.refusals import Refusals
 from service.settings import Settings
 from service.telemetry.prometheus import Telemetry
 
@@ -55,13 +54,13 @@ class Rules:
     telemetry: Telemetry
     condition: Condition
     admission: Admission
-    refusals: Refusals = field(init=False)
-    lingering: Lingering = field(init=False)
+    early_errors: EarlyErrors = field(init=False)
+    lingering: LingeringClose = field(init=False)
 
     def __post_init__(self) -> None:
         """Make what all connections share."""
-        self.refusals = Refusals(self.settings, self.telemetry)
-        self.lingering = Lingering(self.settings.max_connections)
+        self.early_errors = EarlyErrors(self.settings, self.telemetry)
+        self.lingering = LingeringClose(self.settings.max_connections)
 
 
 class Connection(HttpToolsProtocol):
@@ -207,7 +206,7 @@ class Connection(HttpToolsProtocol):
         if self._given_up and is_last and self._in_head and self._refusal:
             self._give_up(self._refusal)
         elif self._given_up and is_last:
-            self._rules.lingering.add(self.transport)
+            self._rules.lingering.begin(self.transport)
         elif self.cycle.response_complete and not self._in_head:
             self._start_timer(LINGER_S, self.transport.close)
 
@@ -222,7 +221,7 @@ class Connection(HttpToolsProtocol):
         self._given_up = True
         self._stop_timer()
         if not self._is_answering():  # a second answer would be taken for that to a next request
-            self._rules.lingering.add(self.transport)
+            self._rules.lingering.begin(self.transport)
         elif not self._in_head:
             self.cycle.scope["state"]["broken"] = (
                 self._refusal
@@ -307,8 +306,8 @@ class Connection(HttpToolsProtocol):
         self._stop_timer()
         origins = [value for name, value in self.headers or () if name == b"origin"]
         origin = origins[0].decode("latin-1") if origins else ""
-        self.transport.write(self._rules.refusals.answer(error, origin))
-        self._rules.lingering.add(self.transport)
+        self.transport.write(self._rules.early_errors.answer(error, origin))
+        self._rules.lingering.begin(self.transport)
 
     def _refuse_over_limit(self, size: int) -> None:
         limit = self._rules.settings.max_header_bytes
