@@ -5,11 +5,10 @@ import logging
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Literal
 
+from service.settings import LogFormat
 from service.telemetry.request_record import current_record
 
-LogFormat = Literal["text", "json"]
 _FIELDS = "fields"
 
 
