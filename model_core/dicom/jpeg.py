@@ -9,17 +9,14 @@ can only be YCbCr.
 """
 
 import struct
-from collections.abc import Iterator
 
 from model_core.errors import UnreadableImageError
 from model_core.images.formats.decoder_process import Frame
+from model_core.images.formats.jpeg_segments import header_segments
 
 _START = b"\xff\xd8"
-_SCAN = 0xDA
-_MAX_SEGMENTS = 1_000
 _JPEG_LS = 0xF7
 _SIZES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, _JPEG_LS}
-_ALONE = {0x01, *range(0xD0, 0xD9)}
 _JFIF, _ADOBE = 0xE0, 0xEE
 _ADOBE_RGB = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
 
@@ -30,10 +27,11 @@ def read_frame(data: bytes) -> Frame:
     Raises:
         UnreadableImageError: there is none.
     """
-    for marker, payload in _segments(data):
-        if marker in _SIZES and len(payload) >= 6:
-            bits, rows, columns, samples = struct.unpack_from(">BHHB", payload)
-            return Frame(rows, columns, samples, bits)
+    if data.startswith(_START):
+        for marker, payload, _ in header_segments(data):
+            if marker in _SIZES and len(payload) >= 6:
+                bits, rows, columns, samples = struct.unpack_from(">BHHB", payload)
+                return Frame(rows, columns, samples, bits)
     raise UnreadableImageError("the JPEG frame of the DICOM file has no size")
 
 
@@ -46,29 +44,10 @@ def with_colours_named(data: bytes, photometric: str) -> bytes:
     """
     if photometric != "RGB":
         return data  # without a marker libjpeg takes YCbCr anyway
-    for marker, payload in _segments(data):
+    for marker, payload, _ in header_segments(data):
         if (marker, payload[:5]) in ((_JFIF, b"JFIF\0"), (_ADOBE, b"Adobe")):
             return data
         if marker in _SIZES:
             sampling = {payload[at] for at in range(7, len(payload), 3)}
             return data if len(sampling) > 1 else _START + _ADOBE_RGB + data[2:]
     return data
-
-
-def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Markers and their payloads up to the first scan, as far as the bytes reach."""
-    if data[:2] != _START:
-        return
-    at = 2
-    for _ in range(_MAX_SEGMENTS):
-        if at + 4 > len(data) or data[at] != 0xFF:
-            return
-        marker = data[at + 1]
-        if marker == 0xFF or marker in _ALONE:  # fill bytes may stand before a marker
-            at += 1 if marker == 0xFF else 2
-            continue
-        if marker == _SCAN:
-            return
-        length = struct.unpack_from(">H", data, at + 2)[0]
-        yield marker, data[at + 4 : at + 2 + length]
-        at += 2 + max(length, 2)

@@ -17,6 +17,8 @@ from model_core.images.formats.tiff_pages import HEIGHT, WIDTH, photograph_direc
 _RLE_SIZE = re.compile(rb'"size"\s*:\s*\[\s*(\d{1,9})\s*,\s*(\d{1,9})\s*\]')
 _IMAGE_SIZE = re.compile(rb'"height"\s*:\s*(\d{1,9})\s*,\s*"width"\s*:\s*(\d{1,9})')
 """Beside polygons, as `format=polygon` writes it."""
+_JPEG_HEADER_BYTES = 1 << 20
+"""Within which a photograph's size stands, behind all metadata: what is searched stays short."""
 _NEAR = 4_000
 """Bytes at either end of a JSON that are looked at: a size comes first or last, measurements behind
 it."""
@@ -57,7 +59,7 @@ def _size(data: bytes) -> tuple[int, int]:
         case "DICOM":
             return header.announced_size(data)
         case "JPEG":
-            frame = jpeg.read_frame(data)
+            frame = jpeg.read_frame(data[:_JPEG_HEADER_BYTES])
             return frame.columns, frame.rows
         case "PNG":
             return struct.unpack_from(">II", data, 16)

@@ -77,9 +77,14 @@ def expected_jaccard(logits: Logits, mask: Mask) -> float:
     Returns:
         0 to 1.
     """
+    box, near = surroundings(mask)
+    probability, mask = expit(logits[box]), mask[box]
+    missed = float(probability[near & ~mask].sum())
+    return float(probability[mask].sum()) / (float(mask.sum()) + missed)
+
+
+def surroundings(mask: Mask) -> tuple[tuple[slice, slice], Mask]:
+    """The window around a mask, and which of its pixels are in the mask or up to `REACH` away."""
     reach = max(1, round(REACH * max(mask.shape)))
     box = window_of(mask, reach)
-    probability, mask = expit(logits[box]), mask[box]
-    near = ndimage.maximum_filter(mask.view(np.uint8), size=2 * reach + 1).view(bool) & ~mask
-    found = float(probability[mask].sum())
-    return found / (float(mask.sum()) + float(probability[near].sum()))
+    return box, ndimage.maximum_filter(mask[box].view(np.uint8), size=2 * reach + 1).view(bool)

@@ -13,9 +13,8 @@ from scipy import ndimage
 from model_core.arrays import Image, Logits, Mask, Spacing
 from model_core.images.lab import lightness, to_lab
 from model_core.masks.measurements import perimeter
-from model_core.masks.window import window_of
 from model_core.processing.advice import NOTES, REJECTING, Advice, Reason
-from model_core.processing.calibration import REACH
+from model_core.processing.calibration import surroundings
 from model_core.processing.postprocess import logit
 
 _DARK_L = 33.0
@@ -170,9 +169,7 @@ def _frame_contact(mask: Mask) -> float:
 
 def _band(logits: Logits, mask: Mask, spacing: Spacing) -> Band:
     low, high = _UNCERTAIN
-    reach = max(1, round(REACH * max(mask.shape)))
-    box = window_of(mask, margin=reach)
-    near = ndimage.maximum_filter(mask[box].view(np.uint8), size=2 * reach + 1).view(bool)
+    box, near = surroundings(mask)
     pixels = int(np.count_nonzero(near & (logits[box] > low) & (logits[box] < high)))
     area = pixels * spacing[0] * spacing[1]
     return Band(area, pixels / int(np.count_nonzero(mask)), area / perimeter(mask, spacing))

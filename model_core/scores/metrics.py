@@ -193,46 +193,6 @@ def threshold_jaccard(truth: Mask, pred: Mask, *, cutoff: float = CUTOFF) -> flo
     return _cut(jaccard(truth, pred), cutoff)
 
 
-def sensitivity(truth: Mask, pred: Mask) -> float:
-    """Share of the lesion that was found (recall); arguments as `dice`, an empty truth scores 1.
-
-    Example:
-        >>> sensitivity(np.array([[True, True]]), np.array([[True, False]]))
-        0.5
-    """
-    return Confusion.of(truth, pred).sensitivity
-
-
-def specificity(truth: Mask, pred: Mask) -> float:
-    """Share of the skin left alone; arguments as `dice`, a truth without skin scores 1.
-
-    Example:
-        >>> specificity(np.array([[False, False]]), np.array([[True, False]]))
-        0.5
-    """
-    return Confusion.of(truth, pred).specificity
-
-
-def accuracy(truth: Mask, pred: Mask) -> float:
-    """Share of all pixels that are right; arguments as `dice`.
-
-    Example:
-        >>> accuracy(np.array([[True, False]]), np.array([[True, True]]))
-        0.5
-    """
-    return Confusion.of(truth, pred).accuracy
-
-
-def precision(truth: Mask, pred: Mask) -> float:
-    """Share of the prediction that is lesion; arguments as `dice`, an empty prediction scores 1.
-
-    Example:
-        >>> precision(np.array([[True, False]]), np.array([[True, True]]))
-        0.5
-    """
-    return Confusion.of(truth, pred).precision
-
-
 def score_image(truth: Mask, pred: Mask, *, spacing_mm: Spacing | None = None) -> ImageScores:
     """All scores of one prediction; arguments and errors as `dice`.
 

@@ -1,9 +1,11 @@
-"""The orientation of a block of EXIF, which is all that is asked of it."""
+"""Read and write the orientation in EXIF, whose block is a TIFF file of one directory."""
 
 import struct
+from contextlib import suppress
+
+from model_core.images.formats.tiff_pages import FORMS, entries
 
 _ORIENTATION, _SHORT, _LONG = 0x0112, 3, 4
-_MOST_ENTRIES = 1_000
 
 
 def stored_orientation(block: bytes) -> int | None:
@@ -22,18 +24,12 @@ def stored_orientation(block: bytes) -> int | None:
     order = {b"II": "<", b"MM": ">"}.get(block[:2])
     if order is None:
         return None
-    try:
+    with suppress(struct.error):  # the block is cut
         (directory,) = struct.unpack_from(f"{order}I", block, 4)
-        (count,) = struct.unpack_from(f"{order}H", block, directory)
-        for number in range(min(count, _MOST_ENTRIES)):
-            at = directory + 2 + 12 * number
-            tag, kind = struct.unpack_from(f"{order}HH", block, at)
+        for tag, kind, _, at in entries(block, order, directory):
             if tag == _ORIENTATION and kind in (_SHORT, _LONG):
-                form = order + ("H" if kind == _SHORT else "I")
-                (value,) = struct.unpack_from(form, block, at + 8)
+                (value,) = struct.unpack_from(order + FORMS[kind], block, at)
                 return value if 1 <= value <= 8 else None
-    except struct.error:  # it is cut
-        return None
     return None
 
 

@@ -19,8 +19,11 @@ _FRAMES = {0xC0, 0xC1, _PROGRESSIVE, _LOSSLESS}
 _ARITHMETIC = {0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 _ALONE = {0x01, *range(0xD0, 0xD8)}
 _PIXEL_MARKERS = {*_FRAMES, _HUFFMAN_TABLES, _QUANTISATION, _RESTARTS}
+_MARKER = re.compile(rb"\xff[^\x00\xff]")
 _BETWEEN_SCANS = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """A marker in coded data: not a stuffed byte, a restart or a fill byte."""
+_MAX_SEGMENTS = 2_000
+"""Before the first scan: a camera writes some 20, and 64 MB of the longest are 1,000."""
 _ALL_COEFFICIENTS = b"\0\x3f\0"
 """Parameters of a scan that is not progressive."""
 _JFIF = b"\xff\xe0\x00\x10JFIF\0\1\1\0\0\1\0\1\0\0"
@@ -30,8 +33,9 @@ _ZEROS = bytes(64)
 
 @dataclass
 class _Header:
-    """What the segments before the first scan say."""
+    """What the segments before the first scan say, and where that begins."""
 
+    scan: int = 0
     kept: list[bytes] = field(default_factory=list)
     frame: int = 0
     components: bytes = b""
@@ -50,9 +54,8 @@ def only_pixels(data: bytes) -> tuple[bytes, bytes | None]:
         UnreadableImageError: its segments contradict themselves, or a scan is missing.
         UnsupportedImageError: arithmetic coding, in which damage cannot be seen.
     """
-    header = _Header()
-    scan = _read_header(data, header)
-    data = _check_scans(data, scan, header)
+    header = _read_header(data)
+    data, scan = _check_scans(data, header), header.scan
     parts: list[bytes | memoryview] = [_START]
     if header.jfif:
         parts.append(_JFIF)
@@ -70,46 +73,46 @@ def only_pixels(data: bytes) -> tuple[bytes, bytes | None]:
     return b"".join(parts), _profile(header.profile)
 
 
-def _read_header(data: bytes, header: _Header) -> int:
-    """Where the first scan begins; what stands before it goes into `header`."""
-    at, beside = 2, True
-    while True:
-        at, marker = _next_marker(data, at, beside)
+def header_segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
+    """Yield marker, payload and place of each segment of a JPEG, up to its first scan's.
+
+    Raises:
+        UnreadableImageError: a segment is cut, or tables have other lengths than they announce.
+    """
+    at, after_metadata = 2, True
+    for _ in range(_MAX_SEGMENTS):
+        found = _MARKER.search(data, at)
+        if found is None or found.end() > len(data) - 2:
+            raise damaged_file("JPEG", "it ends within its header")
+        start, marker = found.start(), data[found.end() - 1]
+        # Cameras write wrong lengths of metadata; behind tables, left-over bytes are damage.
+        if not after_metadata and data[at:start].strip(b"\xff"):
+            raise damaged_file("JPEG", "the tables of its header have other lengths than announced")
+        at = found.end()
         if marker in _ALONE:
             continue
         (length,) = struct.unpack_from(">H", data, at)
         if length < 2 or at + length > len(data):
             raise damaged_file("JPEG", "a segment of its header is cut")
-        payload = data[at + 2 : at + length]
+        yield marker, data[at + 2 : at + length], start
         if marker == _SCAN:
-            if not header.components:
-                raise damaged_file("JPEG", "its header announces no size")
-            return at - 2
-        beside = _APP0 <= marker <= _APP15 or marker == _COMMENT
-        _read_segment(header, marker, payload, data[at - 2 : at + length])
+            return
+        after_metadata = _APP0 <= marker <= _APP15 or marker == _COMMENT
         at += length
+    raise damaged_file("JPEG", f"its header has more than {_MAX_SEGMENTS} segments")
 
 
-def _next_marker(data: bytes, at: int, beside: bool) -> tuple[int, int]:
-    """The next marker and where its segment's length is.
-
-    Args:
-        data: The file.
-        at: Where a marker is due.
-        beside: Whether bytes before it may be passed over: behind metadata, whose length may be
-            wrong; behind tables they say that the tables are wrong.
-    """
-    start = data.find(b"\xff", at)
-    while 0 <= start < len(data) - 1 and data[start + 1] in (0x00, 0xFF):
-        start = data.find(b"\xff", start + (2 if data[start + 1] == 0 else 1))
-    if not 0 <= start < len(data) - 3:
-        raise damaged_file("JPEG", "it ends within its header")
-    if not beside and data[at:start].strip(b"\xff"):
-        raise damaged_file("JPEG", "the tables of its header have other lengths than announced")
-    return start + 2, data[start + 1]
+def _read_header(data: bytes) -> _Header:
+    header = _Header()
+    for marker, payload, header.scan in header_segments(data):
+        if marker != _SCAN:
+            _read_segment(header, marker, payload)
+    if not header.components:
+        raise damaged_file("JPEG", "its header announces no size")
+    return header
 
 
-def _read_segment(header: _Header, marker: int, payload: bytes, segment: bytes) -> None:
+def _read_segment(header: _Header, marker: int, payload: bytes) -> None:
     if marker in _ARITHMETIC:
         raise UnsupportedImageError(
             "the JPEG file is coded arithmetically, expected Huffman codes; save it anew"
@@ -119,7 +122,7 @@ def _read_segment(header: _Header, marker: int, payload: bytes, segment: bytes) 
             raise damaged_file("JPEG", "its header is damaged")
         header.frame, header.components = marker, payload[6:]
     if marker in _PIXEL_MARKERS:
-        header.kept.append(segment)
+        header.kept.append(_segment(marker, payload))
     elif marker == _APP0 and payload.startswith(b"JFIF\0") and len(payload) >= 14:
         header.jfif = True
     elif marker == _ADOBE and payload.startswith(b"Adobe") and len(payload) >= 12:
@@ -142,7 +145,7 @@ def _profile(parts: list[bytes]) -> bytes | None:
     return b"".join(part[2:] for part in parts)
 
 
-def _check_scans(data: bytes, scan: int, header: _Header) -> bytes:
+def _check_scans(data: bytes, header: _Header) -> bytes:
     """Refuse a file in which a scan is missing, or zeros stand in the place of its codes.
 
     Between two scans no decoder notices: what the rest would have added is simply not there.
@@ -150,7 +153,7 @@ def _check_scans(data: bytes, scan: int, header: _Header) -> bytes:
     Returns:
         The file, with the parameters of its only scan as they should be.
     """
-    names = header.components[::3]
+    scan, names = header.scan, header.components[::3]
     tables: dict[int, int] = {}
     for segment in header.kept:
         _read_tables(segment, tables)

@@ -18,7 +18,7 @@ _WANTED = frozenset(
     {SUBFILE, OLD_SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, COLOURS, FILL_ORDER, SAMPLES,
      PLANES, CHILDREN, SAMPLE_FORMAT, SUBSAMPLING, DNG}
 )  # fmt: skip
-_FORMS = {1: "B", 3: "H", 4: "I", 13: "I"}
+FORMS = {1: "B", 3: "H", 4: "I", 13: "I"}
 """Of the types of values that these tags have."""
 _REDUCED, _MASK, _DEPTH, _SEMANTIC = 1, 4, 8, 16
 """Bits of NewSubfileType that make a picture part of another; the last two are DNG's."""
@@ -119,22 +119,31 @@ def _children(data: bytes, order: str, page: Directory) -> Iterator[Directory]:
             yield child
 
 
-def _read(data: bytes, order: str, start: int) -> Directory:
+def entries(data: bytes, order: str, start: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yield tag, type, number of values and place of the values of each entry of a directory.
+
+    Raises:
+        struct.error: the file ends within it.
+    """
     (count,) = struct.unpack_from(order + "H", data, start)
-    tags: dict[int, tuple[int, ...]] = {}
-    places: dict[int, tuple[int, str]] = {}
     for number in range(min(count, _MOST_ENTRIES)):
         at = start + 2 + 12 * number
         tag, kind, length = struct.unpack_from(order + "HHI", data, at)
-        if tag not in _WANTED or kind not in _FORMS or length == 0:
+        yield tag, kind, length, at + 8
+
+
+def _read(data: bytes, order: str, start: int) -> Directory:
+    tags: dict[int, tuple[int, ...]] = {}
+    places: dict[int, tuple[int, str]] = {}
+    for tag, kind, length, place in entries(data, order, start):
+        if tag not in _WANTED or kind not in FORMS or length == 0:
             continue
-        length = min(length, _MOST_VALUES)
-        form = f"{order}{length}{_FORMS[kind]}"
-        place = at + 8
+        form = f"{order}{min(length, _MOST_VALUES)}{FORMS[kind]}"
         if struct.calcsize(form) > 4:
             (place,) = struct.unpack_from(order + "I", data, place)
         tags[tag] = struct.unpack_from(form, data, place)
-        places[tag] = place, order + _FORMS[kind]
+        places[tag] = place, order + FORMS[kind]
+    (count,) = struct.unpack_from(order + "H", data, start)
     return Directory(start, start + 2 + 12 * count, tags, places)
 
 

@@ -6,13 +6,9 @@ from model_core.errors import ShapeMismatchError
 from model_core.scores.metrics import (
     METRICS,
     Confusion,
-    accuracy,
     dice,
     jaccard,
-    precision,
     score_image,
-    sensitivity,
-    specificity,
     threshold_jaccard,
 )
 from tests.fixtures.drawing import draw
@@ -82,13 +78,12 @@ def test_threshold_jaccard_keeps_the_cutoff_itself(overlap: int, expected: float
 
 
 def test_each_metric_by_itself_gives_the_value_in_the_table() -> None:
-    functions = (
-        dice, jaccard, threshold_jaccard, sensitivity, specificity, accuracy, precision,
-    )  # fmt: skip
     truth, pred = draw("##.. ##.. ...."), draw("###. ##.. ....")
-    alone = {function.__name__: function(truth, pred) for function in functions}
-    assert alone == score_image(truth, pred).metrics
-    assert tuple(alone) == METRICS
+    metrics = score_image(truth, pred).metrics
+    for function in (dice, jaccard, threshold_jaccard):
+        assert function(truth, pred) == metrics[function.__name__]
+    assert metrics == Confusion.of(truth, pred).values()
+    assert tuple(metrics) == METRICS
 
 
 def test_masks_of_different_sizes_are_refused_with_both() -> None:
