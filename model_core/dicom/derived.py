@@ -9,7 +9,8 @@ import io
 import re
 import struct
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,6 @@ from model_core.errors import ConfigError, UnreadableImageError
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-LATERALITY = 0x0020_0060
-"""Required of a secondary capture, and not allowed in a segmentation."""
 MANUFACTURER = "lesion-segmentation"
 SOFTWARE_VERSION = "0.1.0"
 """As in pyproject.toml, which an image does not have."""
@@ -32,46 +31,19 @@ _CHARACTERS, _INSTANCE, _STUDY, _SERIES, _NUMBER = (
 )  # fmt: skip
 _REMOVED, _REMOVAL = 0x0012_0062, 0x0012_0063
 # Type 2 in every object: there, and empty where the source has none.
-_ALWAYS = {
-    0x0008_0020: "DA",  # Study Date
-    0x0008_0030: "TM",  # Study Time
-    0x0008_0050: "SH",  # Accession Number
-    0x0008_0090: "PN",  # Referring Physician's Name
-    0x0010_0010: "PN",  # Patient's Name
-    0x0010_0020: "LO",  # Patient ID
-    0x0010_0030: "DA",  # Patient's Birth Date
-    0x0010_0040: "CS",  # Patient's Sex
-    0x0020_0010: "SH",  # Study ID
-    0x0020_0020: "CS",  # Patient Orientation
-}
-_WHERE_THERE = {
-    0x0008_1030: "LO",  # Study Description
-    0x0010_0021: "LO",  # Issuer of Patient ID
-    0x0010_0022: "CS",  # Type of Patient ID
-    0x0010_0032: "TM",  # Patient's Birth Time
-    0x0010_1010: "AS",  # Patient's Age
-    0x0010_1020: "DS",  # Patient's Size
-    0x0010_1030: "DS",  # Patient's Weight
-    0x0010_2160: "SH",  # Ethnic Group
-    0x0010_4000: "LT",  # Patient Comments
-    0x0012_0010: "LO",  # Clinical Trial Sponsor Name
-    0x0012_0020: "LO",  # Clinical Trial Protocol ID
-    0x0012_0021: "LO",  # Clinical Trial Protocol Name
-    0x0012_0030: "LO",  # Clinical Trial Site ID
-    0x0012_0031: "LO",  # Clinical Trial Site Name
-    0x0012_0040: "LO",  # Clinical Trial Subject ID
-    0x0012_0042: "LO",  # Clinical Trial Subject Reading ID
-    0x0012_0050: "LO",  # Clinical Trial Time Point ID
-    _REMOVED: "CS",  # Patient Identity Removed
-    _REMOVAL: "LO",  # De-identification Method
-    0x0028_2110: "CS",  # Lossy Image Compression
-    0x0028_2112: "DS",  # Lossy Image Compression Ratio
-    0x0028_2114: "CS",  # Lossy Image Compression Method
-}
-_TAGS = frozenset(
-    {*_ALWAYS, *_WHERE_THERE, LATERALITY, SOP_CLASS, _CHARACTERS, _INSTANCE, _STUDY, _SERIES,
-     _NUMBER}
-)  # fmt: skip
+_ALWAYS = [
+    "AccessionNumber", "PatientBirthDate", "PatientID", "PatientName", "PatientOrientation",
+    "PatientSex", "ReferringPhysicianName", "StudyDate", "StudyID", "StudyTime",
+]  # fmt: skip
+_WHERE_THERE = [
+    "ClinicalTrialProtocolID", "ClinicalTrialProtocolName", "ClinicalTrialSiteID",
+    "ClinicalTrialSiteName", "ClinicalTrialSponsorName", "ClinicalTrialSubjectID",
+    "ClinicalTrialSubjectReadingID", "ClinicalTrialTimePointID", "DeidentificationMethod",
+    "EthnicGroup", "IssuerOfPatientID", "Laterality", "LossyImageCompression",
+    "LossyImageCompressionMethod", "LossyImageCompressionRatio", "PatientAge", "PatientBirthTime",
+    "PatientComments", "PatientIdentityRemoved", "PatientSize", "PatientWeight",
+    "StudyDescription", "TypeOfPatientID",
+]  # fmt: skip
 _UID = re.compile(r"[0-9.]{1,64}")
 
 
@@ -120,13 +92,36 @@ class Source:
     values: Mapping[int, bytes]
 
 
+@contextmanager
+def writing_dicom() -> Iterator[None]:
+    """Keep values of the source out of the log: pydicom quotes those that break the standard.
+
+    They are copied as they are: whoever compares patients needs the same bytes.
+
+    Raises:
+        ConfigError: pydicom or highdicom is not installed.
+    """
+    try:
+        from pydicom import config
+
+        config.settings.reading_validation_mode = config.IGNORE
+        config.settings.writing_validation_mode = config.IGNORE
+        yield
+    except ImportError as exc:
+        raise ConfigError(
+            "this installation writes no DICOM: pip install 'lesion-segmentation[dicom]'"
+        ) from exc
+
+
 def read_source(data: bytes, *, max_pixels: int) -> Source:
     """The photograph that an object is to refer to.
 
     Raises:
         InputError: as `read_header`; or it has no usable identifiers.
     """
-    header, file = read_header(data, max_pixels=max_pixels, also=_TAGS)
+    tags = {SOP_CLASS, _CHARACTERS, _INSTANCE, _STUDY, _SERIES, _NUMBER}
+    tags |= _types_of(_ALWAYS + _WHERE_THERE).keys()
+    header, file = read_header(data, max_pixels=max_pixels, also=frozenset(tags))
     texts = {tag: value.decode("ascii", "replace") for tag, value in file.values.items()}
     texts = {tag: text.strip("\0 ") for tag, text in texts.items()}
     for tag, name in ((_STUDY, "Study"), (_SERIES, "Series"), (_INSTANCE, "SOP")):
@@ -158,27 +153,28 @@ def derived_uid(*parts: str) -> str:
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, chr(0).join(parts)).int}"
 
 
-def write_object(source: Source, ds: "Dataset", *also: int) -> bytes:
+def write_object(source: Source, ds: "Dataset", *, without: Collection[str] = ()) -> bytes:
     """The file of an object that has the patient and the study of its source, byte for byte.
 
     Args:
         source: Of the patient and the study.
         ds: The object without them, its own texts in ASCII; is given them.
-        also: Tags of further code words to copy where they are there.
+        without: Keywords of what is not copied, because objects of its kind may not have it.
     """
     from pydicom.charset import default_encoding
+    from pydicom.datadict import keyword_for_tag
     from pydicom.dataelem import RawDataElement
     from pydicom.filewriter import correct_ambiguous_vr
     from pydicom.tag import Tag
 
-    values = {**dict.fromkeys(_ALWAYS, b""), **source.values}
+    values = dict.fromkeys(_types_of(_ALWAYS), b"") | dict(source.values)
     if values.get(_REMOVED, b"").strip() == b"YES" and not values.get(_REMOVAL):
         values[_REMOVAL] = b"As in the source image"  # required then; a sequence may have said it
     ds.StudyInstanceUID = source.study
     ds.pop(_CHARACTERS, None)
     correct_ambiguous_vr(ds, True)
-    for tag, vr in (_ALWAYS | _WHERE_THERE | dict.fromkeys(also, "CS")).items():
-        if tag in values:
+    for tag, vr in _types_of(_ALWAYS + _WHERE_THERE).items():
+        if tag in values and keyword_for_tag(tag) not in without:
             value = _even(values[tag])
             ds[tag] = RawDataElement(Tag(tag), vr, len(value), value, 0, False, True)
     # In the encoding that they were "read" in, pydicom writes raw elements as they are.
@@ -186,6 +182,14 @@ def write_object(source: Source, ds: "Dataset", *also: int) -> bytes:
     out = io.BytesIO()
     ds.save_as(out, implicit_vr=False, little_endian=True, enforce_file_format=True)
     return _with_characters(out.getvalue(), source.values.get(_CHARACTERS))
+
+
+def _types_of(keywords: Iterable[str]) -> dict[int, str]:
+    """Value representation of elements, by tag."""
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+    tags = (tag_for_keyword(keyword) for keyword in keywords)
+    return {tag: dictionary_VR(tag) for tag in tags if tag is not None}
 
 
 def _with_characters(file: bytes, term: bytes | None) -> bytes:
@@ -201,21 +205,3 @@ def _with_characters(file: bytes, term: bytes | None) -> bytes:
 
 def _even(value: bytes) -> bytes:
     return value + b" " * (len(value) % 2)
-
-
-def quieten_pydicom() -> None:
-    """Keep values of a file out of the log: pydicom would quote those that break the standard.
-
-    They are copied as they are: whoever compares patients needs the same bytes.
-    """
-    from pydicom import config
-
-    config.settings.reading_validation_mode = config.IGNORE
-    config.settings.writing_validation_mode = config.IGNORE
-
-
-def missing_library() -> ConfigError:
-    """What to raise where pydicom or highdicom cannot be imported."""
-    return ConfigError(
-        "this installation writes no DICOM: pip install 'lesion-segmentation[dicom]'"
-    )

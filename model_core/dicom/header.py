@@ -14,13 +14,12 @@ from model_core.errors import (
     check_pixels,
 )
 
-SOP_CLASSES = {
+_SOP_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.77.1.4": "VL Photographic Image",
     "1.2.840.10008.5.1.4.1.1.77.1.7": "Dermoscopic Photography Image",
     "1.2.840.10008.5.1.4.1.1.7": "Secondary Capture Image",
 }
 """The objects that are read: a photograph in one frame."""
-
 _MULTI_FRAME = {
     "1.2.840.10008.5.1.4.1.1.7.1",  # Multi-frame Single Bit Secondary Capture
     "1.2.840.10008.5.1.4.1.1.7.2",  # Multi-frame Grayscale Byte Secondary Capture
@@ -46,7 +45,7 @@ SOP_CLASS = 0x0008_0016
 PALETTE_DESCRIPTORS = (0x0028_1101, 0x0028_1102, 0x0028_1103)
 PALETTE_DATA = (0x0028_1201, 0x0028_1202, 0x0028_1203)
 ICC_PROFILE = 0x0028_2000
-(
+_IMAGE_TAGS = (
     _SAMPLES, _PHOTOMETRIC, _PLANAR, _FRAMES, _ROWS, _COLUMNS, _SPACING, _ALLOCATED, _STORED, _HIGH,
     _SIGNED, _CENTRE, _WIDTH, _INTERCEPT, _SLOPE, _FUNCTION
 ) = (
@@ -55,11 +54,6 @@ ICC_PROFILE = 0x0028_2000
     0x0028_1053, 0x0028_1056,
 )  # fmt: skip
 _MODALITY_TABLE, _VOI_TABLE = 0x0028_3000, 0x0028_3010
-PIXEL_TAGS = frozenset({
-    SOP_CLASS, *PALETTE_DESCRIPTORS, *PALETTE_DATA, ICC_PROFILE, _SAMPLES, _PHOTOMETRIC, _PLANAR,
-    _FRAMES, _ROWS, _COLUMNS, _SPACING, _ALLOCATED, _STORED, _HIGH, _SIGNED, _CENTRE, _WIDTH,
-    _INTERCEPT, _SLOPE, _FUNCTION,
-})  # fmt: skip
 _FINEST_MM, _COARSEST_MM = 1e-6, 1e6
 """Sides of a pixel that are believed: squares of others leave the range of numbers."""
 _LIMITS = {ICC_PROFILE: 4_000_000} | dict.fromkeys(PALETTE_DATA, 131_072)
@@ -85,7 +79,6 @@ class Header:
     """How the pixels of a DICOM photograph are to be read.
 
     Attributes:
-        sop_class: Name of the kind of object.
         rows: Height, px.
         columns: Width, px.
         photometric: A key of `SAMPLES`.
@@ -101,7 +94,6 @@ class Header:
             Pixel Spacing and a dermatoscope's magnification say nothing of sizes on the skin.
     """
 
-    sop_class: str
     rows: int
     columns: int
     photometric: str
@@ -137,9 +129,10 @@ def read_header(
         ImageTooLargeError: more than `max_pixels`.
         UnreadableImageError: truncated, damaged or contradicting itself.
     """
-    file = read_elements(data, PIXEL_TAGS | also, limits=_LIMITS)
+    wanted = {SOP_CLASS, *PALETTE_DESCRIPTORS, *PALETTE_DATA, ICC_PROFILE, *_IMAGE_TAGS, *also}
+    file = read_elements(data, wanted, limits=_LIMITS)
     fields = _Fields(file)
-    sop_class = _sop_class(fields)
+    _check_object(fields)
     rows, columns = fields.number(_ROWS), fields.number(_COLUMNS)
     if not rows or not columns:
         raise UnreadableImageError("the DICOM file does not say how many rows and columns it has")
@@ -152,7 +145,6 @@ def read_header(
     spacing = fields.numbers(_SPACING)
     usable = len(spacing) == 2 and all(_FINEST_MM <= side <= _COARSEST_MM for side in spacing)
     header = Header(
-        sop_class=sop_class,
         rows=rows,
         columns=columns,
         photometric=photometric,
@@ -178,14 +170,15 @@ def announced_size(data: bytes) -> tuple[int, int]:
     return fields.number(_COLUMNS), fields.number(_ROWS)
 
 
-def _sop_class(fields: "_Fields") -> str:
+def _check_object(fields: "_Fields") -> None:
+    """Refuse objects that are no photograph in one frame."""
     uid = fields.text(SOP_CLASS)
     if uid in _MULTI_FRAME:
         raise MultiFrameImageError(
             "the DICOM file is a multi-frame object, expected a photograph in one frame"
         )
-    if uid not in SOP_CLASSES:
-        expected = ", ".join(SOP_CLASSES.values())
+    if uid not in _SOP_CLASSES:
+        expected = ", ".join(_SOP_CLASSES.values())
         raise UnsupportedImageError(f"the DICOM file is another kind of object than {expected}")
     frames = fields.numbers(_FRAMES)
     if not frames and fields.text(_FRAMES):
@@ -194,7 +187,6 @@ def _sop_class(fields: "_Fields") -> str:
         raise MultiFrameImageError(
             f"the DICOM file has {frames[0]:.0f} frames, expected a photograph in one"
         )
-    return SOP_CLASSES[uid]
 
 
 def _photometric(fields: "_Fields") -> str:

@@ -12,7 +12,7 @@ from model_core.dicom import jpeg, jpeg2000
 from model_core.dicom.elements import JPEG_2000, JPEG_LS, RLE, DicomFile
 from model_core.dicom.header import Header
 from model_core.errors import UnreadableImageError, UnsupportedImageError, check_pixels
-from model_core.images.formats.decoder_process import Frame, decode_apart
+from model_core.images.formats.decoder_process import Frame, Kind, decode_apart
 from model_core.images.formats.tiff import holds_more
 
 Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -36,9 +36,13 @@ def decode_samples(header: Header, file: DicomFile, *, max_pixels: int) -> tuple
         ImageTooLargeError: JPEG 2000 of more than half of `max_pixels`.
     """
     if file.transfer_syntax in JPEG_LS:
-        return _jpeg_ls(header, bytes(file.pixels))
+        data = bytes(file.pixels)
+        return _coded_apart("jpeg-ls", header, data, jpeg.read_frame(data))
     if file.transfer_syntax in JPEG_2000:
-        return _jpeg_2000(header, bytes(file.pixels), max_pixels // 2)
+        # It takes 15 bytes a pixel to decode, three times as many as the others.
+        check_pixels("JPEG 2000 image", header.rows, header.columns, max_pixels // 2)
+        data = bytes(file.pixels)
+        return _coded_apart("jpeg-2000", header, data, jpeg2000.read_frame(data))
     if file.transfer_syntax == RLE:
         return _run_lengths(header, file.pixels), header
     pixels = file.pixels
@@ -132,33 +136,19 @@ def _run_lengths(header: Header, pixels: memoryview) -> Samples:
     return samples[0] if header.samples == 1 else samples.transpose(1, 2, 0)
 
 
-def _jpeg_ls(header: Header, data: bytes) -> tuple[Samples, Header]:
-    frame = jpeg.read_frame(data)
+def _coded_apart(kind: Kind, header: Header, data: bytes, frame: Frame) -> tuple[Samples, Header]:
+    """Samples of a frame, and the header with its bits, which may be others than announced."""
     check_frame(header, frame)
     if frame.bits > 16:
-        raise UnsupportedImageError(f"the JPEG-LS frame has {frame.bits} bits, expected up to 16")
-    return decode_apart("jpeg-ls", data, frame), _as_coded(header, frame)
-
-
-def _jpeg_2000(header: Header, data: bytes, max_pixels: int) -> tuple[Samples, Header]:
-    # It takes 15 bytes a pixel to decode, three times as many as the others.
-    check_pixels("JPEG 2000 image", header.rows, header.columns, max_pixels)
-    frame = jpeg2000.read_frame(data)
-    check_frame(header, frame)
-    if frame.bits > 16:
-        raise UnsupportedImageError(f"the JPEG 2000 frame has {frame.bits} bits, expected up to 16")
-    coded = _as_coded(header, frame)
-    if frame.rgb or header.photometric in ("YBR_RCT", "YBR_ICT"):
-        coded = replace(coded, photometric="RGB")
-    return decode_apart("jpeg-2000", data, frame), coded
-
-
-def _as_coded(header: Header, frame: Frame) -> Header:
-    """The header with the bits that the frame is coded in, which may be others than announced."""
-    return replace(
+        name = {"jpeg-ls": "JPEG-LS", "jpeg-2000": "JPEG 2000"}[kind]
+        raise UnsupportedImageError(f"the {name} frame has {frame.bits} bits, expected up to 16")
+    coded = replace(
         header,
         planar=False,
         allocated=8 if frame.bits <= 8 else 16,
         stored=frame.bits,
         high=frame.bits - 1,
     )
+    if frame.rgb or header.photometric in ("YBR_RCT", "YBR_ICT"):
+        coded = replace(coded, photometric="RGB")
+    return decode_apart(kind, data, frame), coded

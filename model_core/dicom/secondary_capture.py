@@ -2,22 +2,25 @@
 
 import hashlib
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from model_core.arrays import Image
 from model_core.dicom.derived import (
-    LATERALITY,
     MANUFACTURER,
     SERIES_NUMBER,
     SOFTWARE_VERSION,
     Author,
+    Source,
     derived_uid,
-    missing_library,
-    quieten_pydicom,
     read_source,
     write_object,
+    writing_dicom,
 )
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
@@ -40,13 +43,15 @@ def write_secondary_capture(
         InputError: as `read_source`.
         ConfigError: the extra `dicom` is not installed.
     """
-    try:
-        from pydicom.dataset import Dataset, FileMetaDataset
-        from pydicom.uid import ExplicitVRLittleEndian
-    except ImportError as exc:
-        raise missing_library() from exc
-    quieten_pydicom()
-    source = read_source(data, max_pixels=max_pixels)
+    with writing_dicom():
+        source = read_source(data, max_pixels=max_pixels)
+        return write_object(source, _capture(source, picture, author))
+
+
+def _capture(source: Source, picture: Image, author: Author) -> "Dataset":
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
     digest = hashlib.sha256(np.ascontiguousarray(picture).data).hexdigest()
     now = datetime.now()
     ds = Dataset()
@@ -56,8 +61,7 @@ def write_secondary_capture(
     ds.SeriesNumber, ds.InstanceNumber = SERIES_NUMBER + 1, source.number
     ds.SeriesDescription = f"Skin lesion outlined by {author.name} {author.version}"[:64]
     ds.Modality, ds.ConversionType = "OT", "WSD"
-    if "Laterality" not in ds:
-        ds.Laterality = ""  # not known
+    ds.Laterality = ""  # required here: empty where the source does not say
     ds.Manufacturer, ds.ManufacturerModelName = MANUFACTURER, author.name
     ds.SoftwareVersions = SOFTWARE_VERSION
     ds.DeviceSerialNumber = author.sha256
@@ -81,4 +85,4 @@ def write_secondary_capture(
     ds.add_new(0x7FE0_0010, "OB", pixels + b"\0" * (len(pixels) % 2))
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    return write_object(source, ds, LATERALITY)
+    return ds

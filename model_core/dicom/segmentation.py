@@ -13,10 +13,9 @@ from model_core.dicom.derived import (
     Author,
     Source,
     derived_uid,
-    missing_library,
-    quieten_pydicom,
     read_source,
     write_object,
+    writing_dicom,
 )
 from model_core.errors import ShapeMismatchError
 
@@ -41,16 +40,13 @@ def write_segmentation(data: bytes, mask: Mask, author: Author, *, max_pixels: i
         ShapeMismatchError: the mask is not of the photograph's size.
         ConfigError: the extra `dicom` is not installed.
     """
-    source = read_source(data, max_pixels=max_pixels)
-    size = (source.header.rows, source.header.columns)
-    if mask.shape != size:
-        raise ShapeMismatchError(f"the mask is {mask.shape}, the DICOM photograph {size}")
-    try:
-        quieten_pydicom()
+    with writing_dicom():
+        source = read_source(data, max_pixels=max_pixels)
+        size = (source.header.rows, source.header.columns)
+        if mask.shape != size:
+            raise ShapeMismatchError(f"the mask is {mask.shape}, the DICOM photograph {size}")
         segmentation = _segmentation(source, mask, author)
-    except ImportError as exc:
-        raise missing_library() from exc
-    return write_object(source, segmentation)
+        return write_object(source, segmentation, without=("Laterality",))
 
 
 def _segmentation(source: Source, mask: Mask, author: Author) -> "Dataset":
