@@ -50,8 +50,8 @@ class Registry:
     """
 
     def __init__(self, root: Path | str, *, cache: Path | None = None) -> None:
-        self._root = root
-        self._store = _open_store(root, cache)
+        text = str(root).removeprefix("file://")
+        self._store: Store = ObjectStore(text, cache) if "://" in text else LocalStore(Path(text))
 
     @property
     def root(self) -> Path:
@@ -62,7 +62,7 @@ class Registry:
         """
         if isinstance(self._store, LocalStore):
             return self._store.root
-        raise ConfigError(f"{self._root} is no folder of this machine")
+        raise ConfigError("the registry is at a URL, not in a folder of this machine")
 
     def check(self) -> None:
         """Raise a ConfigError where there is no such folder or address."""
@@ -139,6 +139,7 @@ class Registry:
         device: Device = "auto",
         backend: Choice = "pytorch-fp32",
         max_pixels: int = MAX_PIXELS,
+        again: bool = False,
     ) -> LoadedVersion:
         """Verify a version's hashes, build its network, and check it on its golden images.
 
@@ -148,6 +149,7 @@ class Registry:
             device: As `model_core.backends.choice.open_backend`.
             backend: Its `choice`; float32, which the card's scores are of, unless asked otherwise.
             max_pixels: As `Predictor`.
+            again: Read the registry itself, whatever the cache holds.
 
         Raises:
             VersionNotFoundError: no such version.
@@ -155,18 +157,18 @@ class Registry:
                 every hash that does not.
             ConfigError: the backend cannot run this version here.
         """
-        loaded = self._load(name, version, device=device, backend=backend)
+        card, sha256 = self.card(name, version)
+        if missing := {WEIGHTS, GOLDEN} - set(card.files):
+            raise CorruptVersionError(f"{CARD} lists no hash of {', '.join(sorted(missing))}")
+        folder = self._store.fetch(f"{name}/{version}", card.files, sha256, again=again)
+        loaded = open_version(folder, card, sha256, device=device, backend=backend)
         # The operator's limit is for callers' photographs; the golden image may be above it.
         loaded.predictor.max_pixels = max_pixels
         return loaded
 
     def verify(self, name: str, version: str) -> LoadedVersion:
-        """Load a version on the CPU, from the registry itself whatever the cache holds.
-
-        Raises:
-            VersionNotFoundError, CorruptVersionError: as `load`.
-        """
-        return self._load(name, version, device="cpu", again=True)
+        """Load a version on the CPU, from the registry itself; raises as `load`."""
+        return self.load(name, version, device="cpu", again=True)
 
     def faults(self) -> Iterator[str]:
         """Everything that is wrong in the whole registry, one line each; nothing where all is well.
@@ -293,21 +295,6 @@ class Registry:
         except FileNotFoundError:
             return Aliases()
 
-    def _load(
-        self,
-        name: str,
-        version: str,
-        *,
-        device: Device,
-        backend: Choice = "pytorch-fp32",
-        again: bool = False,
-    ) -> LoadedVersion:
-        card, sha256 = self.card(name, version)
-        if missing := {WEIGHTS, GOLDEN} - set(card.files):
-            raise CorruptVersionError(f"{CARD} lists no hash of {', '.join(sorted(missing))}")
-        folder = self._store.fetch(f"{name}/{version}", card.files, sha256, again=again)
-        return open_version(folder, card, sha256, device=device, backend=backend)
-
 
 def split_reference(reference: str, default_name: str) -> tuple[str, str]:
     """Name and version (or alias) of `name@version`, or of a version or alias alone.
@@ -327,8 +314,3 @@ def split_reference(reference: str, default_name: str) -> tuple[str, str]:
     except ConfigError:
         check_version(version)
     return name, version
-
-
-def _open_store(root: Path | str, cache: Path | None) -> Store:
-    text = str(root).removeprefix("file://")
-    return ObjectStore(text, cache) if "://" in text else LocalStore(Path(text))

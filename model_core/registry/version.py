@@ -58,27 +58,19 @@ def open_version(
         CorruptVersionError: the weights or the golden mask do not agree.
         ConfigError: the backend cannot run this version here.
     """
-    if backend != "auto":
-        predictor = _checked(folder, card, device=device, backend=backend)
-        return LoadedVersion(card, sha256, predictor, folder)
+    engines = rank_engines(card, device=device) if backend == "auto" else [(backend, "")]
     passed_over: dict[str, str] = {}
-    for engine, reason in rank_engines(card, device=device):
+    for engine, reason in engines:
         if not reason:
             try:
-                predictor = _checked(folder, card, device=device, backend=engine)
+                predictor = _predictor(folder, card, device=device, backend=engine)
+                check_golden(folder / GOLDEN, predictor)
+                return LoadedVersion(card, sha256, predictor, folder, passed_over)
             except CorruptVersionError as exc:
                 reason = str(exc)
-            else:
-                return LoadedVersion(card, sha256, predictor, folder, passed_over)
         passed_over[engine] = reason
     # What even float32, the last of them, fails at, is wrong with the version itself.
-    raise CorruptVersionError(passed_over["pytorch-fp32"])
-
-
-def _checked(folder: Path, card: Card, *, device: Device, backend: Choice) -> Predictor:
-    predictor = _predictor(folder, card, device=device, backend=backend)
-    check_golden(folder / GOLDEN, predictor)
-    return predictor
+    raise CorruptVersionError(reason)
 
 
 def fill_version(
@@ -90,15 +82,7 @@ def fill_version(
     exports: Path | None,
     weights_sha256: str | None,
 ) -> LoadedVersion:
-    """Write a version's files into an empty folder, and open it.
-
-    Args:
-        folder: The folder.
-        card: As `Registry.publish`, and so is all that follows.
-        weights: The file that is copied.
-        golden_images: PNG bytes of each.
-        exports: Folder of further files.
-        weights_sha256: Hash that the copy must have.
+    """Write a version's files into an empty folder, and open it; arguments as `Registry.publish`.
 
     Raises:
         CorruptVersionError: the weights do not fit the card.
