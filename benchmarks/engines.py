@@ -9,10 +9,10 @@ import torch
 
 from model_core.arrays import Batch, Logits
 from model_core.backends.byte_network import ByteNetwork
-from model_core.backends.choice import INT8_FILE
 from model_core.backends.cores import usable_cores
 from model_core.backends.openvino import OpenVINOBackend
-from model_core.backends.protocol import Backend, Choice
+from model_core.backends.protocol import Backend, BackendName
+from model_core.backends.select import INT8_FILE
 from model_core.network.unet import UNet
 from model_core.network.weights import load_weights
 from model_core.predictor import Predictor
@@ -56,11 +56,11 @@ def open_version(
         root: The registry.
         name: Model.
         version: Its version or alias.
-        engine: A `Choice`, or `null`.
+        engine: A `BackendName`, or `null`.
         threads: Of the engine; 0 leaves it to the engine, as the service does.
     """
     registry = Registry(root)
-    choice: Choice = "pytorch-fp32" if engine == NULL else engine  # type: ignore[assignment]  # the registry refuses others
+    choice: BackendName = "pytorch-fp32" if engine == NULL else engine  # type: ignore[assignment]  # the registry refuses others
     if threads:
         torch.set_num_threads(threads)
     loaded = registry.load(name, registry.resolve(name, version), backend=choice)

@@ -20,10 +20,10 @@ from torch import nn
 
 from benchmarks.bodies import draw_photograph
 from model_core.backends.byte_network import ByteNetwork
-from model_core.backends.choice import INT8_FILE
 from model_core.backends.openvino import OpenVINOBackend
 from model_core.backends.protocol import Backend
 from model_core.backends.pytorch import PyTorchBackend
+from model_core.backends.select import INT8_FILE
 from model_core.card import Card, DataRecord, EngineRecord
 from model_core.network.unet import UNet
 from model_core.network.unet_config import UNetConfig

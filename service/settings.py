@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from model_core.backends.protocol import Choice, Device
+from model_core.backends.protocol import BackendName, Device
 from model_core.errors import ConfigError
 
 PREFIX = "LESION_"
@@ -66,7 +66,7 @@ class Settings(BaseSettings):
 
     device: Device = "auto"
     """Where the network runs; auto takes the GPU where there is one."""
-    backend: Choice = "auto"
+    backend: BackendName = "auto"
     """Engine of the network; auto takes the fastest that machine and card admit (`GET /models`)."""
 
     max_body_bytes: Annotated[int, Field(ge=1_000, le=2_000_000_000)] = 20_000_000

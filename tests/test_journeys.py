@@ -10,7 +10,7 @@ from PIL import Image
 from pycocotools import mask as coco
 from starlette.testclient import TestClient
 
-from model_core.backends.protocol import Choice
+from model_core.backends.protocol import BackendName
 from model_core.masks.png import decode_mask
 from model_core.processing.preprocess import PreprocessConfig, preprocess
 from model_core.registry.registry import PRODUCTION, LoadedVersion, Registry
@@ -34,20 +34,20 @@ NAME = "lesion-unet"
 @pytest.fixture(
     scope="module", params=[pytest.param("pytorch-fp32", marks=pytest.mark.slow), "auto"]
 )
-def backend(request: pytest.FixtureRequest) -> Choice:
+def backend(request: pytest.FixtureRequest) -> BackendName:
     """The engine of the card's scores, and the one that the service takes here."""
-    choice: Choice = request.param
+    choice: BackendName = request.param
     return choice
 
 
 @pytest.fixture(scope="module")
-def shipped(backend: Choice) -> LoadedVersion:
+def shipped(backend: BackendName) -> LoadedVersion:
     registry = Registry(MODELS)
     return registry.load(NAME, registry.resolve(NAME, PRODUCTION), backend=backend)
 
 
 @pytest.fixture(scope="module")
-def client(backend: Choice) -> Iterator[TestClient]:
+def client(backend: BackendName) -> Iterator[TestClient]:
     with TestClient(create_app(Settings(model_registry=MODELS, backend=backend))) as client:
         yield client
 

@@ -9,8 +9,9 @@ Precision = Literal["fp32", "bf16", "int8"]
 """What a network's convolutions are computed in."""
 
 Engine = Literal["pytorch-fp32", "pytorch-bf16", "openvino-fp32", "openvino-bf16", "openvino-int8"]
-Choice = Literal["auto"] | Engine
-CHOICES: tuple[Choice, ...] = ("auto", *get_args(Engine))
+BackendName = Literal["auto"] | Engine
+"""`auto` takes the fastest engine that this machine has and the version's card admits."""
+BACKEND_NAMES: tuple[BackendName, ...] = ("auto", *get_args(Engine))
 Device = Literal["auto", "cpu", "cuda"]
 
 

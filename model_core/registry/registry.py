@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from model_core.backends.choice import WEIGHTS
-from model_core.backends.protocol import Choice, Device
+from model_core.backends.protocol import BackendName, Device
+from model_core.backends.select import WEIGHTS
 from model_core.card import (
     Card,
     check_name,
@@ -137,7 +137,7 @@ class Registry:
         version: str,
         *,
         device: Device = "auto",
-        backend: Choice = "pytorch-fp32",
+        backend: BackendName = "pytorch-fp32",
         max_pixels: int = MAX_PIXELS,
         again: bool = False,
     ) -> LoadedVersion:
@@ -146,8 +146,9 @@ class Registry:
         Args:
             name: Model name.
             version: Version, not an alias (`resolve` first).
-            device: As `model_core.backends.choice.open_backend`.
-            backend: Its `choice`; float32, which the card's scores are of, unless asked otherwise.
+            device: `auto` takes the GPU where there is one.
+            backend: An engine by name; `auto` takes the fastest that passes the check. Float32,
+                which the card's scores are of, unless asked otherwise.
             max_pixels: As `Predictor`.
             again: Read the registry itself, whatever the cache holds.
 

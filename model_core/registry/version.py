@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from model_core.backends.choice import WEIGHTS, open_backend, rank_engines
-from model_core.backends.protocol import Choice, Device
+from model_core.backends.protocol import BackendName, Device, Engine
+from model_core.backends.select import WEIGHTS, open_backend, rank_engines
 from model_core.card import Card, dump_card, parse_card
 from model_core.errors import ConfigError, CorruptVersionError, GateError
 from model_core.predictor import Predictor
@@ -41,7 +41,7 @@ class LoadedVersion:
 
 
 def open_version(
-    folder: Path, card: Card, sha256: str, *, device: Device, backend: Choice
+    folder: Path, card: Card, sha256: str, *, device: Device, backend: BackendName
 ) -> LoadedVersion:
     """Build a version's network and check it on its golden images.
 
@@ -52,7 +52,7 @@ def open_version(
         card: Its card.
         sha256: Hash of the card's bytes.
         device: As `open_backend`.
-        backend: Its `choice`.
+        backend: An engine by name, or `auto` for the fastest that passes.
 
     Raises:
         CorruptVersionError: the weights or the golden mask do not agree.
@@ -63,7 +63,7 @@ def open_version(
     for engine, reason in engines:
         if not reason:
             try:
-                predictor = _predictor(folder, card, device=device, backend=engine)
+                predictor = _predictor(folder, card, engine, device)
                 check_golden(folder / GOLDEN, predictor)
                 return LoadedVersion(card, sha256, predictor, folder, passed_over)
             except CorruptVersionError as exc:
@@ -99,7 +99,7 @@ def fill_version(
             f"{weights} has SHA-256 {found[:12]}…, the weights that were scored had "
             f"{weights_sha256:.12}…; evaluate again"
         )
-    reference = _predictor(folder, card, device="cpu", backend="pytorch-fp32")
+    reference = _predictor(folder, card, "pytorch-fp32", "cpu")
     golden = [(image, reference.predict(image).mask) for image in golden_images]
     (folder / GOLDEN).write_bytes(dump_golden(golden))
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
@@ -110,9 +110,9 @@ def fill_version(
     return open_version(folder, parse_card(data), sha256, device="auto", backend="pytorch-fp32")
 
 
-def _predictor(folder: Path, card: Card, *, device: Device, backend: Choice) -> Predictor:
-    engine = open_backend(card, folder, device=device, choice=backend)
-    return Predictor(engine, card.preprocess, card.postprocess, card.calibration)
+def _predictor(folder: Path, card: Card, engine: Engine, device: Device) -> Predictor:
+    backend = open_backend(card, folder, engine, device=device)
+    return Predictor(backend, card.preprocess, card.postprocess, card.calibration)
 
 
 def _copy_exports(exports: Path, folder: Path) -> None:

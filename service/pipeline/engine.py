@@ -16,9 +16,9 @@ from typing import TypeVar
 import numpy as np
 
 from model_core.arrays import Batch, Image, Logits
-from model_core.backends.choice import gpu_is_usable
 from model_core.backends.cores import usable_cores
 from model_core.backends.protocol import Backend
+from model_core.backends.select import gpu_is_usable
 from model_core.errors import ConfigError, CorruptVersionError
 from model_core.predictor import Prediction, Predictor, Prepared
 from model_core.registry.registry import LoadedVersion, Registry, split_reference

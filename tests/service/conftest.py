@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from model_core.backends.protocol import Choice
+from model_core.backends.protocol import BackendName
 from service.app import create_app
 from service.settings import PREFIX, Settings
 from tests.fixtures.models import tiny_registry
@@ -16,7 +16,7 @@ from tests.fixtures.service.process import free_port, service
 
 MAX_BODY_BYTES = 8_000_000
 MAX_PAIRS = 3
-IN_PROCESS: Choice = "pytorch-fp32"
+IN_PROCESS: BackendName = "pytorch-fp32"
 """Engine of the applications in the tests' own process, which has PyTorch anyway."""
 PATIENT_S = 120
 """Time for an answer, so that none is refused because the machine of the tests is busy."""

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from model_core.backends.protocol import Choice, Device
+from model_core.backends.protocol import BackendName, Device
 from model_core.errors import ConfigError
 from model_core.predictor import Predictor
 from model_core.processing.postprocess import PostprocessConfig
@@ -34,7 +34,7 @@ class Model:
     registry: str
     name: str
     threshold: float | None = None
-    backend: Choice = "auto"
+    backend: BackendName = "auto"
     device: Device = "auto"
 
     def pinned(self) -> "Model":

@@ -4,7 +4,7 @@ from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
 
-from model_core.backends.protocol import CHOICES
+from model_core.backends.protocol import BACKEND_NAMES
 from model_core.errors import ConfigError
 from trainer.commands.declare import (
     DATA,
@@ -83,7 +83,7 @@ def export(options: Namespace) -> None:
     OUT,
     option(
         "--backend",
-        choices=CHOICES,
+        choices=BACKEND_NAMES,
         default="pytorch-fp32",
         help="engine of a version: auto is the one that serves (pytorch-fp32)",
     ),

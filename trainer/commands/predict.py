@@ -5,7 +5,7 @@ import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING, get_args
 
-from model_core.backends.protocol import CHOICES, Device
+from model_core.backends.protocol import BACKEND_NAMES, Device
 from model_core.decimals import decimal
 from model_core.errors import ConfigError
 from trainer.commands.declare import REGISTRY_AND_NAME, at_least, command, option, titled
@@ -27,7 +27,7 @@ _SHOWN = 20
     option(
         "--backend",
         default="auto",
-        choices=CHOICES,
+        choices=BACKEND_NAMES,
         help="engine of a version (auto, as it serves)",
     ),
     option("--device", default="auto", choices=get_args(Device), help="(auto)"),

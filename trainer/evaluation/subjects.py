@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from model_core.backends.protocol import Choice
+from model_core.backends.protocol import BackendName
 from model_core.backends.pytorch import PyTorchBackend
 from model_core.errors import (
     ConfigError,
@@ -154,7 +154,7 @@ def read_calibrated(run: Path, weights_sha256: str) -> Calibrated | None:
 
 
 def open_subject(
-    reference: str, registry: str, name: str, *, backend: Choice = "pytorch-fp32"
+    reference: str, registry: str, name: str, *, backend: BackendName = "pytorch-fp32"
 ) -> OpenedSubject:
     """Open the run or the version that a command's argument means.
 

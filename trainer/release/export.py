@@ -24,10 +24,10 @@ import numpy as np
 import torch
 
 from model_core.backends.byte_network import ByteNetwork
-from model_core.backends.choice import INT8_FILE, ONNX_FILE
 from model_core.backends.openvino import OpenVINOBackend
 from model_core.backends.protocol import Backend
 from model_core.backends.pytorch import PyTorchBackend
+from model_core.backends.select import INT8_FILE, ONNX_FILE
 from model_core.card import EngineRecord
 from model_core.errors import DatasetError
 from model_core.network.unet import UNet

@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image as Pillow
 
 from model_core.arrays import Image
-from model_core.backends.choice import ONNX_FILE
+from model_core.backends.select import ONNX_FILE
 from model_core.card import Card, DataRecord, EngineRecord, ScoreRecord
 from model_core.errors import ConfigError, GateError
 from model_core.processing.postprocess import PostprocessConfig

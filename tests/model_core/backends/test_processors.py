@@ -19,8 +19,8 @@ import pytest
 
 from benchmarks.bodies import photographs
 from model_core.backends.byte_network import ByteNetwork
-from model_core.backends.choice import INT8_FILE, WEIGHTS
 from model_core.backends.protocol import Engine
+from model_core.backends.select import INT8_FILE, WEIGHTS
 from model_core.masks.rle import decode_rle
 from model_core.network.unet import UNet
 from model_core.network.weights import load_weights

@@ -7,9 +7,9 @@ import onnx
 import onnxruntime
 import pytest
 
-from model_core.backends.choice import INT8_FILE, ONNX_FILE
 from model_core.backends.openvino import OpenVINOBackend
 from model_core.backends.pytorch import PyTorchBackend
+from model_core.backends.select import INT8_FILE, ONNX_FILE
 from model_core.errors import CorruptVersionError, DatasetError
 from model_core.network.unet import UNet
 from model_core.network.unet_config import UNetConfig

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from model_core.backends.choice import INT8_FILE, ONNX_FILE
+from model_core.backends.select import INT8_FILE, ONNX_FILE
 from model_core.errors import ConfigError, DatasetError, GateError, VersionExistsError
 from model_core.registry.golden import parse_golden
 from model_core.registry.registry import GOLDEN, Registry

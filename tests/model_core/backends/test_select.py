@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from model_core.backends import choice as choosing
+from model_core.backends import select
 from model_core.backends.byte_network import ByteNetwork
-from model_core.backends.choice import INT8_FILE, ONNX_FILE, WEIGHTS, open_backend
 from model_core.backends.openvino import OpenVINOBackend, int8_saturates
-from model_core.backends.protocol import Choice
+from model_core.backends.protocol import Engine
+from model_core.backends.select import INT8_FILE, ONNX_FILE, WEIGHTS, open_backend, rank_engines
 from model_core.card import Card, EngineRecord
 from model_core.errors import ConfigError, CorruptVersionError
 from model_core.network.weights import save_weights
@@ -69,8 +69,10 @@ def noise(count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, 64, 64, 3), dtype=np.uint8)
 
 
-def chosen(card: Card, folder: Path, choice: Choice = "auto") -> str:
-    return open_backend(card, folder, device="cpu", choice=choice).name
+def chosen(card: Card, folder: Path) -> str:
+    ranked = rank_engines(card, device="cpu")
+    engine = next(engine for engine, reason in ranked if not reason)
+    return open_backend(card, folder, engine, device="cpu").name
 
 
 def test_without_measurements_only_float32_is_trusted(weights: Path) -> None:
@@ -93,7 +95,7 @@ def test_auto_takes_the_fastest_that_is_admitted(int8: Path) -> None:
 def test_auto_passes_over_an_unguarded_int8_network_where_its_sums_overflow(
     saturates: bool, expected: str, int8: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choosing, "int8_saturates", lambda: saturates)
+    monkeypatch.setattr(select, "int8_saturates", lambda: saturates)
     assert chosen(unguarded(), int8) == expected
     guarded = replace(card("openvino-int8"), files={INT8_FILE: "0" * 64})
     assert chosen(guarded, int8) == "openvino-int8"
@@ -102,9 +104,9 @@ def test_auto_passes_over_an_unguarded_int8_network_where_its_sums_overflow(
 def test_an_unguarded_int8_network_asked_for_by_name_is_refused_with_the_way_out(
     int8: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choosing, "int8_saturates", lambda: True)
+    monkeypatch.setattr(select, "int8_saturates", lambda: True)
     with pytest.raises(ConfigError, match=r"without VNNI.* `python -m trainer export .*--publish"):
-        chosen(unguarded(), int8, "openvino-int8")
+        open_backend(unguarded(), int8, "openvino-int8", device="cpu")
 
 
 @pytest.mark.skipif(
@@ -123,13 +125,13 @@ def test_one_engine_that_loses_too_much_bars_its_precision(weights: Path) -> Non
     assert chosen(mixed, weights) == "pytorch-cpu-fp32"
 
 
-@pytest.mark.parametrize("choice", ["pytorch-fp32", "openvino-fp32"])
-def test_float32_needs_no_admission(choice: Choice, weights: Path) -> None:
-    assert chosen(card(), weights, choice).endswith("fp32")
+@pytest.mark.parametrize("engine", ["pytorch-fp32", "openvino-fp32"])
+def test_float32_needs_no_admission(engine: Engine, weights: Path) -> None:
+    assert open_backend(card(), weights, engine, device="cpu").name.endswith("fp32")
 
 
 @pytest.mark.parametrize(
-    ("choice", "reason"),
+    ("engine", "reason"),
     [
         ("openvino-int8", "the version holds no openvino-int8/model.xml"),
         ("openvino-bf16", "its card does not admit bf16: `trainer export` has to measure it"),
@@ -137,17 +139,17 @@ def test_float32_needs_no_admission(choice: Choice, weights: Path) -> None:
     ],
 )
 def test_a_choice_that_cannot_be_is_refused_with_its_reason(
-    choice: Choice, reason: str, weights: Path
+    engine: Engine, reason: str, weights: Path
 ) -> None:
     with pytest.raises(ConfigError, match=reason):
-        chosen(card(), weights, choice)
+        open_backend(card(), weights, engine, device="cpu")
 
 
-@pytest.mark.parametrize("choice", ["openvino-fp32", "openvino-bf16", "openvino-int8"])
-def test_every_engine_gives_the_reference_s_masks(choice: Choice, int8: Path) -> None:
+@pytest.mark.parametrize("name", ["openvino-fp32", "openvino-bf16", "openvino-int8"])
+def test_every_engine_gives_the_reference_s_masks(name: Engine, int8: Path) -> None:
     admitting = replace(card("openvino-bf16", "openvino-int8"), files={INT8_FILE: "0" * 64})
-    engine = open_backend(admitting, int8, device="cpu", choice=choice)
-    reference = open_backend(admitting, int8, device="cpu", choice="pytorch-fp32")
+    engine = open_backend(admitting, int8, name, device="cpu")
+    reference = open_backend(admitting, int8, "pytorch-fp32", device="cpu")
     images = noise(3)
     expected = reference.run(images)
     sure = np.abs(expected) > 0.5

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from model_core.backends.openvino import OpenVINOBackend, cpu_has_bf16, int8_saturates
-from model_core.backends.protocol import Backend, Choice, Device, Engine
+from model_core.backends.protocol import Backend, Device, Engine
 from model_core.card import Card
 from model_core.errors import ConfigError
 
@@ -23,29 +23,40 @@ ONNX_FILE = "onnx/model.onnx"
 """Where it writes the network for other runtimes; only versions published with `--onnx` hold it."""
 
 
-def open_backend(
-    card: Card, folder: Path, *, device: Device = "auto", choice: Choice = "auto"
-) -> Backend:
-    """The engine that an operator chose, or the fastest that this machine has and the card admits.
+def open_backend(card: Card, folder: Path, engine: Engine, *, device: Device = "auto") -> Backend:
+    """Open a version's network on one engine.
 
     Args:
         card: The version's card: what is not float32 must have been measured and admitted.
         folder: The version's files.
+        engine: Library and precision.
         device: `auto` takes the GPU where there is one.
-        choice: `auto`, or an engine by name.
 
     Raises:
-        ConfigError: the chosen engine is not installed, not admitted, or not for this device.
+        ConfigError: the engine is not installed, not admitted, or not for this device.
         CorruptVersionError: the weights or the engine's file cannot be used.
     """
     on_gpu = _on_gpu(device)
-    ranked = rank_engines(card, device=device)
-    engine = next(name for name, reason in ranked if not reason) if choice == "auto" else choice
     if reason := _against(engine, card, on_gpu=on_gpu):
         raise ConfigError(f"the backend {engine!r} cannot run {card.name}@{card.version}: {reason}")
     if engine == "openvino-int8":
         return OpenVINOBackend(folder / INT8_FILE, precision="int8")
-    return _from_weights(engine, card, folder, target="cuda" if on_gpu else "cpu")
+
+    from model_core.backends.byte_network import ByteNetwork
+    from model_core.backends.pytorch import PyTorchBackend
+    from model_core.network.unet import UNet
+    from model_core.network.weights import load_weights
+
+    model = UNet(card.architecture)
+    load_weights(folder / WEIGHTS, model)
+    precision: Literal["fp32", "bf16"] = "bf16" if engine.endswith("bf16") else "fp32"
+    if engine.startswith("openvino"):
+        return OpenVINOBackend(ByteNetwork(model, card.preprocess), precision=precision)
+    if on_gpu:
+        from model_core.backends.cuda import CUDABackend
+
+        return CUDABackend(model, card.preprocess, precision=precision)
+    return PyTorchBackend(model, card.preprocess, device="cpu", precision=precision)
 
 
 def rank_engines(card: Card, *, device: Device) -> Iterator[tuple[Engine, str]]:
@@ -80,24 +91,6 @@ def gpu_is_usable() -> bool:
     import torch
 
     return torch.cuda.is_available()
-
-
-def _from_weights(engine: Engine, card: Card, folder: Path, *, target: str) -> Backend:
-    from model_core.backends.byte_network import ByteNetwork
-    from model_core.backends.pytorch import PyTorchBackend
-    from model_core.network.unet import UNet
-    from model_core.network.weights import load_weights
-
-    model = UNet(card.architecture)
-    load_weights(folder / WEIGHTS, model)
-    precision: Literal["fp32", "bf16"] = "bf16" if engine.endswith("bf16") else "fp32"
-    if engine.startswith("openvino"):
-        return OpenVINOBackend(ByteNetwork(model, card.preprocess), precision=precision)
-    if target == "cuda":
-        from model_core.backends.cuda import CUDABackend
-
-        return CUDABackend(model, card.preprocess, precision=precision)
-    return PyTorchBackend(model, card.preprocess, device=target, precision=precision)
 
 
 def _against(engine: Engine, card: Card, *, on_gpu: bool) -> str:
