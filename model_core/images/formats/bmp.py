@@ -60,5 +60,4 @@ def _bits(data: bytes) -> int:
     """Bits a pixel."""
     (header_bytes,) = struct.unpack_from("<I", data, _HEADER_AT)
     at = _HEADER_AT + (10 if header_bytes == _OLD_HEADER_BYTES else 14)
-    bits: int = struct.unpack_from("<H", data, at)[0]
-    return bits
+    return int(struct.unpack_from("<H", data, at)[0])

@@ -19,7 +19,7 @@ from model_core.errors import damaged_file
 from model_core.images.formats.exif import orientation_block, stored_orientation
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-MAX_PROFILE_BYTES = 1 << 24
+_MAX_PROFILE_BYTES = 1 << 24
 """Of an unpacked colour profile, as much as a JPEG can carry; a larger one is passed over."""
 _MAX_EXIF_TEXT_BYTES = 1 << 18
 """Of EXIF as text in hexadecimal, of which a JPEG can carry 64 KB."""
@@ -106,15 +106,12 @@ def load_png(image: ImageFile, data: bytes) -> None:
         UnreadableImageError: the file does not hold all pixels.
     """
     blank = Pillow.new(image.mode, image.size, _PAINT.get(image.mode, 77))
-    last = image.height - 1
-    interlaced = bool(image.info.get("interlace"))
-    if interlaced and last % 2 == 0:  # the odd rows come last
-        last = max(last - 1, 0)
-    row = (0, last, image.width, last + 1)
-    painted = blank.crop(row).tobytes()
+    last_row = (0, image.height - 1, image.width, image.height)
+    painted = blank.crop(last_row).tobytes()
     image.im = blank.im
     image.load()
-    if image.crop(row).tobytes() == painted or (interlaced and image.height == 1):
+    # An interlaced file's rows do not come in order, so that its last one tells nothing.
+    if image.info.get("interlace") or image.crop(last_row).tobytes() == painted:
         _count_bytes(data)
 
 
@@ -140,7 +137,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool | None]]:
 
 def _read_beside(kind: bytes, body: bytes, beside: _Beside) -> None:
     if kind == b"iCCP":
-        beside.profile = _unpacked(body.partition(b"\0")[2], MAX_PROFILE_BYTES)
+        beside.profile = _unpacked(body.partition(b"\0")[2], _MAX_PROFILE_BYTES)
     elif kind == b"eXIf":
         beside.orientation = stored_orientation(body.removeprefix(b"Exif\0\0"))
     elif kind in (b"tEXt", b"zTXt") and body.startswith(_EXIF_TEXT):

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from isal import isal_zlib
 from PIL import Image as Pillow
 from PIL.TiffImagePlugin import TiffImageFile
@@ -21,7 +20,7 @@ _STRIPS, _ROWS_PER_STRIP, _STRIP_BYTES = 273, 278, 279
 _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES = 322, 323, 324, 325
 _WIDTH, _HEIGHT, _JPEG_TABLES = 256, 257, 347
 _RAW, _JPEG, _PACKBITS, _DEFLATE = 1, 7, 32773, (8, 32946)
-_FAX_RUNS, _FAX_3, _FAX_4 = 2, 3, 4
+_FAX = _FAX_RUNS, _FAX_3, _FAX_4 = 2, 3, 4
 _UNCHECKED = {
     6: "the JPEG of TIFF 6.0",
     32771: "16-bit alignment",
@@ -68,9 +67,8 @@ def check_tiff(image: TiffImageFile, data: bytes) -> None:
     parts, expected = _parts(image)
     for number, part in enumerate(parts, 1):
         what = f"strip or tile {number} of {expected}"
-        end = part.start + (part.unpacked if part.length is None else part.length)
-        if packing != _RAW and part.length is None:
-            end = part.start + 1
+        unsaid = part.unpacked if packing == _RAW else 1
+        end = part.start + (unsaid if part.length is None else part.length)
         if part.start < _HEADER_BYTES or part.length == 0:
             raise damaged_file("TIFF", f"{what} is not there")
         if end > len(data):
@@ -119,7 +117,7 @@ def _check_content(
 ) -> None:
     if not packed:  # of a file that does not say how long its parts are
         return
-    if packing in (*_DEFLATE, _PACKBITS) and image.tag_v2.get(_FILL_ORDER, 1) == 2:
+    if packing in (*_DEFLATE, _PACKBITS, *_FAX) and image.tag_v2.get(_FILL_ORDER, 1) == 2:
         packed = packed.translate(_REVERSED)
     if packing == _RAW and len(packed) < part.unpacked:
         raise damaged_file("TIFF", f"{what} has {len(packed)} of {part.unpacked} bytes")
@@ -127,13 +125,8 @@ def _check_content(
         raise damaged_file("TIFF", f"{what} has a wrong checksum or length")
     if packing == _PACKBITS and holds_more(packed, part.unpacked_whole):
         raise damaged_file("TIFF", f"{what} holds more than its pixels")
-    if packing in (_FAX_RUNS, _FAX_3, _FAX_4):
-        bits = np.unpackbits(
-            np.frombuffer(packed, np.uint8),
-            bitorder="little" if image.tag_v2.get(_FILL_ORDER, 1) == 2 else "big",
-        )
-        if not _fax_is_whole(packing, np.diff(np.flatnonzero(bits), prepend=-1), part.rows):
-            raise damaged_file("TIFF", f"the fax codes of {what} are not whole")
+    if packing in _FAX and not _fax_is_whole(packing, packed, part.rows):
+        raise damaged_file("TIFF", f"the fax codes of {what} are not whole")
     if packing == _JPEG:
         tables = image.tag_v2.get(_JPEG_TABLES, b"")
         body = tables.removesuffix(b"\xff\xd9") + packed[2:] if tables else packed
@@ -144,17 +137,14 @@ def _check_content(
             )
 
 
-def _fax_is_whole(packing: int, steps: npt.NDArray[np.int64], rows: int) -> bool:
+def _fax_is_whole(packing: int, packed: bytes, rows: int) -> bool:
     """Whether a fax has the marks that its way of packing has (ITU-T T.4 and T.6).
 
     A mark is 11 zeros or more before a one, which no other code has: one a line in T.4, two at the
     end in T.6, none where lines are runs alone. Lost sectors are long zeros, too.
-
-    Args:
-        packing: TIFF's number of it.
-        steps: From each one among the bits to the next.
-        rows: Lines of the strip.
     """
+    ones = np.flatnonzero(np.unpackbits(np.frombuffer(packed, np.uint8)))
+    steps = np.diff(ones, prepend=-1)
     marks = int(np.count_nonzero(steps > _FAX_ZEROS))
     if packing == _FAX_3:
         return marks >= rows - 1

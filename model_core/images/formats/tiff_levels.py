@@ -23,7 +23,7 @@ _READ_COLOURS = (0, 1, 2, 3, 5, 6)
 _READ_BITS = {(1,), (2,), (4,), (8,), (16,)}
 _UNSIGNED = 1
 _PALETTE = 320
-_FORMATS = {2: "signed", 3: "floating point", 5: "complex", 6: "complex"}
+_FORMATS = {2: "signed ", 3: "floating point ", 5: "complex ", 6: "complex "}
 _RAW = 1
 _INVERTED, _BITS = "inverted", "bits"
 """What `open_tiff` leaves in an image's `info` for `restore_levels`."""
@@ -85,11 +85,10 @@ def _rewritten(data: bytes, directory: tiff.Directory, inverted: bool) -> bytes:
         changes[directory.places[tiff.PLANES]] = 1  # one channel is one plane, whatever it says
     patched: bytearray | None = None
     for (at, form), value in changes.items():
-        if at + struct.calcsize(form) <= len(data) and struct.unpack_from(form, data, at) != (
-            value,
-        ):
+        as_bytes = struct.pack(form, value)
+        if at + len(as_bytes) <= len(data) and not data.startswith(as_bytes, at):
             patched = bytearray(data) if patched is None else patched
-            struct.pack_into(form, patched, at, value)
+            patched[at : at + len(as_bytes)] = as_bytes
     return data if patched is None else bytes(patched)
 
 
@@ -133,7 +132,6 @@ def _unsupported(directory: tiff.Directory) -> UnsupportedImageError:
     colours = directory.first(tiff.COLOURS, -1)
     name = _COLOURS.get(colours, "unnamed colours" if colours < 0 else f"colours {colours}")
     form = _FORMATS.get(directory.first(tiff.SAMPLE_FORMAT, _UNSIGNED), "")
-    form += " " * bool(form)
     planes = ", in separate planes" if _has_planes(directory) else ""
     subsampled = ", subsampled" if colours == _YCBCR and _is_subsampled(directory) else ""
     reverse = ", bits in reverse order" if directory.first(tiff.FILL_ORDER, 1) == 2 else ""
