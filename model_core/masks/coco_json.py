@@ -1,4 +1,4 @@
-"""Masks that a caller sent as COCO JSON: run lengths, or polygons, alone or in their annotation.
+"""Read masks sent as COCO JSON: run lengths, or polygons, alone or in their annotation.
 
 pycocotools fills polygons, so that they cover the very pixels that every COCO tool says. Its C code
 trusts what it is given: corners are checked one by one before.
@@ -25,16 +25,13 @@ _EXPECTED = (
 
 
 def decode_coco(data: bytes, *, max_pixels: int, shape: tuple[int, int] | None = None) -> Mask:
-    """The mask of a COCO annotation, or of its segmentation alone.
+    """Decode the mask of a COCO annotation, or of its segmentation alone.
 
     Args:
         data: JSON.
         max_pixels: Limit on height times width.
-        shape: Height and width of polygons that do not say themselves how large their photograph
-            is; those that do have it as `{"image": {"height": 600, "width": 800}, ...}`.
-
-    Returns:
-        bool (height, width), True = lesion.
+        shape: Height and width of polygons that do not say themselves how large their image is;
+            those that do have it as `{"image": {"height": 600, "width": 800}, ...}`.
 
     Raises:
         InvalidRleError: no such JSON, or a mask that does not fit together.
@@ -105,7 +102,7 @@ def _fill(polygons: list[list[object]], shape: tuple[int, int] | None, max_pixel
 
 
 def _checked(polygons: list[list[object]], height: int, width: int) -> Iterator[list[float]]:
-    """Polygons that pycocotools can fill: finite corners near the photograph, not too many."""
+    """Yield polygons that pycocotools can fill: finite corners near the image, not too many."""
     around_all = 0.0
     for index, polygon in enumerate(polygons):
         numbers = [n for n in polygon if type(n) in (int, float)]

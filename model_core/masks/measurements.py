@@ -1,4 +1,4 @@
-"""What can be measured of a mask: geometry, and no diagnosis.
+"""Measure the geometry of a mask; it is no diagnosis.
 
 docs/measurements.md has every formula with its source.
 """
@@ -56,10 +56,10 @@ class Shape:
 
 
 def measure(mask: Mask, spacing: Spacing = PIXELS) -> Shape | None:
-    """The geometry of a mask; None where it is empty.
+    """Measure a mask, whose regions count as one shape; None where it is empty.
 
     Args:
-        mask: bool (H, W), True = lesion; several regions count as one shape.
+        mask: bool (H, W), True = lesion.
         spacing: Height and width of a pixel: (1, 1) gives pixels, mm per pixel give mm.
 
     Example:
@@ -84,12 +84,7 @@ def measure(mask: Mask, spacing: Spacing = PIXELS) -> Shape | None:
         perimeter=length,
         equivalent_diameter=2 * math.sqrt(area / math.pi),
         feret_diameter=_farthest(corners * (across, down)),
-        bbox=(
-            window[1].start * across,
-            window[0].start * down,
-            width * across,
-            height * down,
-        ),
+        bbox=(window[1].start * across, window[0].start * down, width * across, height * down),
         orientation_deg=None if angle is None else _seen(angle),
         compactness=4 * math.pi * area / length**2,
         solidity=min(1.0, pixels / float(hull.volume)),  # a rectangle's hull is a bit off
@@ -99,11 +94,9 @@ def measure(mask: Mask, spacing: Spacing = PIXELS) -> Shape | None:
 
 
 def perimeter(mask: Mask, spacing: Spacing = PIXELS) -> float:
-    """Length of the outlines of a mask, by the formula of Cauchy and Crofton in four directions.
+    """Measure the outlines of a mask by the formula of Cauchy and Crofton in four directions.
 
-    Args:
-        mask: bool (H, W); what lies beyond counts as outside.
-        spacing: Height and width of a pixel.
+    What lies beyond the image counts as outside.
 
     Example:
         >>> rows, columns = np.ogrid[:101, :101]
@@ -123,7 +116,7 @@ def perimeter(mask: Mask, spacing: Spacing = PIXELS) -> float:
 
 
 def _weights(spacing: Spacing) -> tuple[float, float, float, float]:
-    """Angle that each direction stands for, times the distance between its lines.
+    """Give the angle that each direction stands for, times the distance between its lines.
 
     The directions are those of rows, columns and both diagonals of pixels.
     """
@@ -135,7 +128,7 @@ def _weights(spacing: Spacing) -> tuple[float, float, float, float]:
 
 
 def _hull(mask: Mask) -> ConvexHull:
-    """The convex hull of all pixels' corners, (x, y) in px."""
+    """Find the convex hull of all pixels' corners, (x, y) in px."""
     rows = np.flatnonzero(mask.any(axis=1))
     first = mask[rows].argmax(axis=1)
     last = mask.shape[1] - mask[rows, ::-1].argmax(axis=1)
@@ -144,7 +137,7 @@ def _hull(mask: Mask) -> ConvexHull:
 
 
 def _hull_perimeter(corners: Points, spacing: Spacing) -> float:
-    """The perimeter of the hull as `perimeter` would count it, so that its bias cancels out."""
+    """Measure the hull as `perimeter` would count it, so that its bias cancels out."""
     x, y = corners.T
     # Lines run through the middles of pixels: as many as there are rows, columns and diagonals.
     lines = (np.ptp(y), np.ptp(x), np.ptp(y - x) - 1, np.ptp(y + x) - 1)
@@ -157,7 +150,7 @@ def _farthest(points: Points) -> float:
 
 
 def _principal_axis(mask: Mask, spacing: Spacing) -> tuple[float | None, tuple[float, float]]:
-    """Direction of the longer axis from x towards y, radians, and the centre (x, y)."""
+    """Find the direction of the longer axis from x towards y, radians, and the centre (x, y)."""
     down, across = spacing
     area = sum_x = sum_y = sum_xx = sum_yy = sum_xy = 0.0
     x = (np.arange(mask.shape[1]) + 0.5) * across
@@ -181,7 +174,7 @@ def _principal_axis(mask: Mask, spacing: Spacing) -> tuple[float | None, tuple[f
 
 
 def _seen(angle: float) -> float:
-    """Degrees counter-clockwise as seen, in (-90, 90]: y points downwards."""
+    """Turn an angle into degrees counter-clockwise as seen, in (-90, 90]: y points downwards."""
     degrees = -math.degrees(angle)
     return degrees + 180 if degrees <= -90 else degrees + 0.0
 

@@ -1,4 +1,4 @@
-"""The outline of a mask drawn over its photograph, to be seen on any skin by any eye."""
+"""Draw the outline of a mask over its image, to be seen on any skin by any eye."""
 
 import numpy as np
 from PIL import Image as Pillow
@@ -17,18 +17,12 @@ _SMOOTH_PX = 0.75
 """Enough to lose the pixels' steps."""
 
 
-def draw_outline(photograph: Image, mask: Mask) -> Image:
-    """A copy of the photograph with the outline: a light line between two dark rims.
+def draw_outline(image: Image, mask: Mask) -> Image:
+    """Draw the edge of a mask into a copy of its image: a light line between two dark rims.
 
-    Args:
-        photograph: uint8 (H, W, 3), RGB.
-        mask: bool (H, W), True = lesion; without any, nothing is drawn.
-
-    Returns:
-        uint8 (H, W, 3). The line is 1/200 of the longest side wide, at least 2 px, each rim half
-        of that; its middle is the edge of the mask.
+    The line is 1/200 of the longest side wide, at least 2 px, each rim half of that.
     """
-    picture = Pillow.fromarray(photograph)
+    picture = Pillow.fromarray(image)
     pen = ImageDraw.Draw(picture)
     width = max(2, round(max(mask.shape) * _SHARE))
     polygons = polygons_of(mask, _SMOOTH_PX)

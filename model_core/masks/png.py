@@ -1,4 +1,4 @@
-"""Masks as PNG files: 8-bit 0 and 255 as ISIC ground truth is, or one bit a pixel.
+"""Read and write masks as PNG files: 8-bit 0 and 255 as ISIC ground truth is, or one bit a pixel.
 
 Read is every file of one channel with two levels, whatever they are: the higher one is lesion. A
 palette has levels twice, as indices and as colours; where these disagree, the mask is refused.
@@ -30,11 +30,7 @@ _LEVEL = 1
 
 
 def encode_mask(mask: Mask, *, bits: int = 8) -> bytes:
-    """PNG bytes of a mask.
-
-    Args:
-        mask: bool (H, W), True = lesion.
-        bits: 8 for grey values 0 and 255, 1 for a bilevel PNG.
+    """Encode a mask as PNG, with 8 `bits` as grey values 0 and 255, or with 1 as bilevel.
 
     Written out here because a mask is all runs: without trying filters, and with ISA-L's deflate,
     it takes a twentieth of the time of Pillow with its own settings, and the file is smaller.
@@ -58,7 +54,7 @@ def encode_mask(mask: Mask, *, bits: int = 8) -> bytes:
 def decode_mask(
     data: bytes, *, max_pixels: int = MAX_PIXELS, formats: Sequence[str] = ("PNG",)
 ) -> Mask:
-    """Mask of a PNG with two levels, such as 0 and 255, 0 and 1, or 0 and 65535.
+    """Decode a mask of two levels, such as 0 and 255, 0 and 1, or 0 and 65535.
 
     A colour PNG is read too where all its channels agree, an alpha channel where it is opaque, and
     a palette where its colours do not contradict its indices: editors save masks so.
@@ -67,9 +63,6 @@ def decode_mask(
         data: The file's bytes.
         max_pixels: Limit on height times width, read from the header before decoding.
         formats: File types to take, by Pillow's names; only lossless ones make sense.
-
-    Returns:
-        bool (H, W), True = lesion.
 
     Raises:
         UnsupportedImageError: of none of the formats.
@@ -125,7 +118,7 @@ def _values(data: bytes, kind: str, max_pixels: int) -> np.ndarray:
 
 
 def _through_palette(indices: np.ndarray, palette: list[int], kind: str) -> np.ndarray:
-    """A palette's values, 0 or 1, where indices and colours do not contradict each other.
+    """Give 0 or 1 for each palette index, where indices and colours do not contradict each other.
 
     Black is skin, of two greys the darker; other colours, which label tools choose as they like,
     say nothing, and the higher index is lesion. A bilevel BMP always has a palette, in either

@@ -1,4 +1,4 @@
-"""Masks as polygons: their exact outline, simplified by no more than a tolerance.
+"""Trace masks as polygons: their exact outline, simplified by no more than a tolerance.
 
 Coordinates are [x, y] in pixels of the photograph, from the upper left corner of its first pixel:
 that pixel is the square from [0, 0] to [1, 1], as pycocotools fills polygons too. At a tolerance
@@ -22,7 +22,7 @@ _FINEST_PX = 0.05
 
 
 def polygons_of(mask: Mask, tolerance_px: float = TOLERANCE_PX) -> MultiPolygon:
-    """The polygons of a mask, holes and all, simplified (Douglas and Peucker 1973).
+    """Trace a mask as polygons, holes and all, simplified (Douglas and Peucker 1973).
 
     Args:
         mask: bool (H, W), True = lesion.
@@ -47,7 +47,7 @@ def polygons_of(mask: Mask, tolerance_px: float = TOLERANCE_PX) -> MultiPolygon:
 
 
 def coco_polygons(polygons: MultiPolygon) -> list[list[float]]:
-    """Polygons as COCO has them: flat lists x, y, x, y ...
+    """Write polygons as COCO has them: flat lists x, y, x, y ...
 
     COCO knows no holes, and its tools fill whatever a list goes round; so a polygon with holes is
     cut into pieces without any, which touch along vertical lines.
@@ -59,7 +59,7 @@ def coco_polygons(polygons: MultiPolygon) -> list[list[float]]:
 
 
 def geojson_geometry(polygons: MultiPolygon) -> dict[str, Any]:
-    """The geometry object of RFC 7946, a Polygon where there is one, else a MultiPolygon."""
+    """Write polygons as RFC 7946 has them, a Polygon where there is one, else a MultiPolygon."""
     parts = [
         [np.asarray(ring.coords).tolist() for ring in (part.exterior, *part.interiors)]
         for part in polygons.geoms
@@ -78,7 +78,7 @@ def _simplified(polygon: Polygon, tolerance_px: float) -> Polygon:
 
 
 def _simplified_ring(ring: npt.NDArray[np.float64], tolerance_px: float) -> npt.NDArray[np.float64]:
-    """A closed ring, simplified between its first corner and the one farthest from that.
+    """Simplify a closed ring between its first corner and the one farthest from that.
 
     GEOS would move these two as well, and then lies up to twice the tolerance away.
     """

@@ -1,4 +1,4 @@
-"""Masks as COCO run lengths, column by column, exactly as pycocotools reads and writes them.
+"""Read and write masks as COCO run lengths, column by column, exactly as pycocotools does.
 
 pycocotools encodes our own masks. What a caller sends is read here instead, number by number:
 pycocotools' C code trusts its input, and would write past its buffers for hostile run lengths.
@@ -29,13 +29,10 @@ class Rle(TypedDict):
 
 
 def encode_rle(mask: Mask) -> Rle:
-    """Compressed run lengths of a mask.
+    """Encode a mask as compressed run lengths.
 
     A lesion's mask has few runs: they are found by looking where rows differ, which takes a sixth
     of the time that pycocotools takes to copy the mask into columns and walk through it.
-
-    Args:
-        mask: bool (H, W), True = lesion.
 
     Example:
         >>> encode_rle(np.array([[False, True], [False, True]]))
@@ -52,15 +49,12 @@ def encode_rle(mask: Mask) -> Rle:
 
 
 def decode_rle(value: object, *, max_pixels: int) -> Mask:
-    """The mask of a COCO RLE object that a caller sent.
+    """Decode a COCO RLE object that a caller sent.
 
     Args:
         value: Parsed JSON: `{"size": [height, width], "counts": ...}`, where counts is text
             (compressed) or a list of numbers (uncompressed), starting with background.
         max_pixels: Limit on height times width, checked before anything is allocated.
-
-    Returns:
-        bool (height, width), True = lesion.
 
     Raises:
         InvalidRleError: not such an object, or run lengths that do not fill its size exactly.
@@ -87,7 +81,7 @@ def decode_rle(value: object, *, max_pixels: int) -> Mask:
 
 
 def area_and_bbox(rle: Rle) -> tuple[int, list[int]]:
-    """Area in px and bounding box [x, y, width, height] in px of an encoded mask.
+    """Measure an encoded mask: area in px and bounding box [x, y, width, height] in px.
 
     Example:
         >>> area_and_bbox(encode_rle(np.array([[False, True], [False, True]])))
@@ -98,7 +92,7 @@ def area_and_bbox(rle: Rle) -> tuple[int, list[int]]:
 
 
 def _column_runs(mask: Mask, down: Mask) -> npt.NDArray[np.int64]:
-    """Lengths of a mask's runs by column, background first; `down` is where its rows differ."""
+    """Find a mask's runs by column, background first; `down` is where its rows differ."""
     height, width = mask.shape
     row, column = np.divmod(np.flatnonzero(down), width)
     within = column * height + row + 1
@@ -150,7 +144,7 @@ def _listed(counts: list[object], pixels: int) -> npt.NDArray[np.int64]:
 
 
 def _decompress(text: str, pixels: int) -> npt.NDArray[np.int64]:
-    """Run lengths of compressed counts: pycocotools' format, read without its C code.
+    """Read run lengths from compressed counts: pycocotools' format, without its C code.
 
     A number is a group of characters 48 to 111, least significant first: 5 bits each, bit 6 says
     that more follow, the top bit of the last is the sign. From the fourth number on each is the
@@ -191,7 +185,7 @@ class _NoTexts(reprlib.Repr):
 
 
 def _shown(value: object) -> str:
-    """A short form of what a caller sent, however large or deep, for an error's text.
+    """Shorten what a caller sent, however large or deep, for an error's text.
 
     A text is not shown: it might be a name.
     """

@@ -1,4 +1,4 @@
-"""The part of an image that holds all of a mask: what lies outside need not be looked at."""
+"""Find the part of an image that holds all of a mask: what lies outside need not be looked at."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from model_core.arrays import Mask
 
 
 def window_of(mask: Mask, margin: int = 0) -> tuple[slice, slice]:
-    """Rows and columns that hold all of a mask, and `margin` pixels more; none where it is empty.
+    """Find rows and columns that hold all of a mask, and `margin` px more; none where it is empty.
 
     Example:
         >>> window_of(np.eye(5, dtype=bool)[2:4], margin=1)

@@ -1,4 +1,4 @@
-"""How far the outline of a prediction is from an expert's: distances between two boundaries."""
+"""Measure how far a predicted outline is from an expert's: distances between two boundaries."""
 
 import math
 from dataclasses import dataclass
@@ -32,14 +32,14 @@ class BoundaryDistances:
     assd: float
 
     def times(self, size: float) -> "BoundaryDistances":
-        """The same where pixels are squares of another size: no nearest pixel changes by that."""
+        """Scale to pixels that are squares of another size: no nearest pixel changes by that."""
         return BoundaryDistances(self.hausdorff_95 * size, self.assd * size)
 
 
 def boundary_distances(
     truth: Mask, pred: Mask, *, spacing: Spacing = PIXELS
 ) -> BoundaryDistances | None:
-    """Distances between the boundaries of two masks.
+    """Measure the distances between the boundaries of two masks; None where either is empty.
 
     A boundary pixel is a lesion pixel with at least one of its four neighbours outside the lesion;
     what lies beyond the frame counts as outside, so that a lesion cut by the frame ends there.
@@ -49,9 +49,6 @@ def boundary_distances(
         truth: Reference mask, bool (H, W), True = lesion.
         pred: Predicted mask, bool (H, W), same H and W as `truth`.
         spacing: Height and width of a pixel: (1, 1) gives pixels, mm per pixel give mm.
-
-    Returns:
-        The distances, at least 0; None where either mask is empty, for then there are none.
 
     Raises:
         ShapeMismatchError: the masks differ in height or width.
@@ -90,7 +87,7 @@ def _boundary(mask: Mask) -> Mask:
 
 
 def _nearest(start: Mask, goal: Mask, spacing: Spacing) -> npt.NDArray[np.float64]:
-    """Distance from each pixel of one boundary to the nearest of the other.
+    """Measure from each pixel of one boundary to the nearest of the other.
 
     A tree takes milliseconds for outlines, but up to the product of both numbers of pixels for
     masks drawn to that end (a cluster in the middle of a circle); a map always takes the same.

@@ -4,7 +4,7 @@ A ratio without a denominator (0/0) is decided as in the ISIC challenge's scorer
 (github.com/ImageMarkup/isic-challenge-scoring); the reason stands beside each.
 """
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
@@ -34,11 +34,7 @@ class Confusion:
 
     @classmethod
     def of(cls, truth: Mask, pred: Mask) -> "Confusion":
-        """Counts of two masks.
-
-        Args:
-            truth: Reference mask, bool (H, W), True = lesion.
-            pred: Predicted mask, bool (H, W), same H and W as `truth`.
+        """Count the pixels of two masks, bool (H, W), True = lesion.
 
         Raises:
             ShapeMismatchError: the masks differ in height or width.
@@ -52,12 +48,7 @@ class Confusion:
         return cls(both, neither, false_positive, false_negative)
 
     def __add__(self, other: "Confusion") -> "Confusion":
-        return Confusion(
-            self.true_positive + other.true_positive,
-            self.true_negative + other.true_negative,
-            self.false_positive + other.false_positive,
-            self.false_negative + other.false_negative,
-        )
+        return Confusion(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
     @property
     def dice(self) -> float:
@@ -98,19 +89,13 @@ class Confusion:
         return _ratio(self.true_positive, self.true_positive + self.false_positive)
 
     def values(self) -> dict[str, float]:
-        """Every score, by its name in `METRICS`."""
+        """Compute every score, by its name in `METRICS`."""
         return {name: getattr(self, name) for name in METRICS}
 
 
 METRICS = (
-    "dice",
-    "jaccard",
-    "threshold_jaccard",
-    "sensitivity",
-    "specificity",
-    "accuracy",
-    "precision",
-)
+    "dice", "jaccard", "threshold_jaccard", "sensitivity", "specificity", "accuracy", "precision",
+)  # fmt: skip
 """Names of all scores from counts, in the order they are reported."""
 
 
@@ -131,7 +116,7 @@ class ImageScores:
 
 
 def dice(truth: Mask, pred: Mask) -> float:
-    """Dice coefficient (F1 of pixels) of a prediction.
+    """Compute the Dice coefficient (F1 of pixels) of a prediction.
 
     Args:
         truth: Reference mask, bool (H, W), True = lesion.
@@ -155,7 +140,7 @@ def dice(truth: Mask, pred: Mask) -> float:
 
 
 def jaccard(truth: Mask, pred: Mask) -> float:
-    """Jaccard index (intersection over union) of a prediction; arguments and edges as `dice`.
+    """Compute the Jaccard index (intersection over union); arguments and edges as `dice`.
 
     Example:
         >>> truth = np.array([[1, 1, 0], [1, 1, 0]], bool)
@@ -169,18 +154,12 @@ def jaccard(truth: Mask, pred: Mask) -> float:
 
 
 def threshold_jaccard(truth: Mask, pred: Mask, *, cutoff: float = CUTOFF) -> float:
-    """Jaccard index, zeroed below `cutoff`: the ISIC 2018 Task 1 score of one image.
+    """Compute the Jaccard index, zeroed below `cutoff`: the ISIC 2018 Task 1 score of one image.
 
     Args:
-        truth: Reference mask, bool (H, W), True = lesion.
-        pred: Predicted mask, bool (H, W), same H and W as `truth`.
+        truth: As `dice`, which this has the edges and errors of.
+        pred: As `dice`.
         cutoff: Lowest Jaccard that still counts, in [0, 1].
-
-    Returns:
-        Score in [0, 1]. Two empty masks score 1.0, one empty mask 0.0.
-
-    Raises:
-        ShapeMismatchError: the masks differ in height or width.
 
     Example:
         >>> truth = np.array([[1, 1, 0], [1, 1, 0]], bool)
@@ -194,12 +173,9 @@ def threshold_jaccard(truth: Mask, pred: Mask, *, cutoff: float = CUTOFF) -> flo
 
 
 def score_image(truth: Mask, pred: Mask, *, spacing_mm: Spacing | None = None) -> ImageScores:
-    """All scores of one prediction; arguments and errors as `dice`.
+    """Compute all scores of one prediction; masks and errors as `dice`.
 
-    Args:
-        truth: Reference mask.
-        pred: Predicted mask.
-        spacing_mm: Height and width of a pixel in mm, where known.
+    Where `spacing_mm`, the height and width of a pixel, is known, distances come in mm as well.
 
     Example:
         >>> empty = np.zeros((2, 2), bool)
@@ -208,22 +184,22 @@ def score_image(truth: Mask, pred: Mask, *, spacing_mm: Spacing | None = None) -
         (1.0, None)
     """
     confusion = Confusion.of(truth, pred)
-    found = boundary_distances(truth, pred)
-    distances = _named(found, "px")
+    in_px = boundary_distances(truth, pred)
+    distances = _named(in_px, "px")
     if spacing_mm is not None:
         height, width = spacing_mm
-        if found is not None and height == width:
-            found = found.times(height)
+        if in_px is not None and height == width:  # no second search for the nearest pixels
+            in_mm: BoundaryDistances | None = in_px.times(height)
         else:
-            found = boundary_distances(truth, pred, spacing=spacing_mm)
-        distances |= _named(found, "mm")
+            in_mm = boundary_distances(truth, pred, spacing=spacing_mm)
+        distances |= _named(in_mm, "mm")
     return ImageScores(confusion, confusion.values(), distances)
 
 
-def _named(found: BoundaryDistances | None, unit: str) -> dict[str, float | None]:
+def _named(distances: BoundaryDistances | None, unit: str) -> dict[str, float | None]:
     return {
-        f"hausdorff_95_{unit}": found.hausdorff_95 if found else None,
-        f"assd_{unit}": found.assd if found else None,
+        f"hausdorff_95_{unit}": distances.hausdorff_95 if distances else None,
+        f"assd_{unit}": distances.assd if distances else None,
     }
 
 

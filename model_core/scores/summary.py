@@ -1,4 +1,4 @@
-"""Scores of a set of images: three kinds of mean, each with its bootstrap interval."""
+"""Summarise scores of a set of images: three kinds of mean, with bootstrap intervals."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple
@@ -47,10 +47,7 @@ class Summary(TypedDict):
 
 
 def summarise(items: Sequence[ImageScores]) -> Summary:
-    """Means of a set of images, with bootstrap intervals where they are per image.
-
-    Args:
-        items: Scores in the order of the images, at least one.
+    """Average the scores of a set of images, in their order, in the three ways of `Summary`.
 
     Raises:
         InputError: there is no item.
@@ -85,18 +82,14 @@ def summarise(items: Sequence[ImageScores]) -> Summary:
 
 
 def bootstrap(table: npt.NDArray[np.float64]) -> list[Interval]:
-    """Mean and 95 % percentile interval of each column, by resampling rows.
+    """Give the mean and 95 % percentile interval of each column of a table, by resampling rows.
 
-    Args:
-        table: float (N, M): M scores of N images.
-
-    Returns:
-        One interval a column, all from the same 2,000 resamples (seed 0).
+    All come from the same 2,000 resamples (seed 0); the table is float (N, M): M scores of N
+    images.
 
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
     """
-    drawn = [table[rows].mean(axis=1) for rows in _resamples(len(table))]
-    means = np.concatenate(drawn)
+    means = np.concatenate([table[rows].mean(axis=1) for rows in _resamples(len(table))])
     low, high = np.percentile(means, [2.5, 97.5], axis=0)
     return [
         Interval(mean=float(mean), low=float(under), high=float(over))
@@ -105,7 +98,7 @@ def bootstrap(table: npt.NDArray[np.float64]) -> list[Interval]:
 
 
 def _resamples(count: int) -> Iterator[npt.NDArray[np.int64]]:
-    """The same row numbers every time, drawn with replacement, some resamples (K, count) at a time.
+    """Draw row numbers with replacement, always the same, some resamples (K, count) at a time.
 
     One by one they take ten times as long for few rows, and all at once 2,000 times the table.
     """
@@ -119,8 +112,8 @@ def _pooled_intervals(
     items: Sequence[ImageScores], pooled: dict[str, float]
 ) -> dict[str, Interval]:
     counts = np.array([astuple(item.confusion) for item in items])
-    tables = (each for rows in _resamples(len(items)) for each in counts[rows].sum(axis=1).tolist())
-    values = [list(Confusion(*table).values().values()) for table in tables]
+    pooled_counts = np.concatenate([counts[rows].sum(axis=1) for rows in _resamples(len(items))])
+    values = [list(Confusion(*row).values().values()) for row in pooled_counts.tolist()]
     low, high = np.percentile(values, [2.5, 97.5], axis=0)
     return {
         name: Interval(mean=mean, low=float(under), high=float(over))
@@ -129,7 +122,7 @@ def _pooled_intervals(
 
 
 def _distance_intervals(items: Sequence[ImageScores]) -> dict[str, Interval | None]:
-    """Mean of each distance over the images that have it."""
+    """Average each distance over the images that have it."""
     intervals: dict[str, Interval | None] = {}
     for name in dict.fromkeys(name for item in items for name in item.distances):
         values = [item.distances.get(name) for item in items]
