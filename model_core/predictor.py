@@ -1,4 +1,4 @@
-"""From a photograph's bytes to its mask: the only way there is in this repository.
+"""Predict the mask of an image from its bytes: the only way there is in this repository.
 
 `Predictor.predict` is the three steps in a row. The service runs them in different threads:
 `prepare` and `finish` beside each other, `infer` one batch after the other.
@@ -20,7 +20,7 @@ from model_core.processing.quality import Quality, assess
 
 @dataclass(frozen=True)
 class Prepared:
-    """A photograph ready for the network.
+    """An image ready for the network.
 
     Attributes:
         pixels: uint8 (S, S, 3), RGB.
@@ -33,7 +33,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one photograph.
+    """The answer for one image.
 
     Attributes:
         mask: bool (H, W), True = lesion, in the frame of the upright original.
@@ -41,8 +41,8 @@ class Prediction:
         logits: float32 (S, S), calibrated where the version is, before tidying.
         geometry: The way from its square to the original frame.
         score: Jaccard to expect of the mask, 0 to 1; None where the version is not calibrated.
-        small_mask: bool (rows, columns): the mask in that part of the square that shows the
-            photograph, before it was brought back.
+        small_mask: bool (rows, columns): the mask in the part of the square that shows the image,
+            before it was brought back.
         pixels: uint8 (S, S, 3), what the network saw; None where `finish` was not given it.
     """
 
@@ -55,7 +55,7 @@ class Prediction:
     pixels: Image | None = None
 
     def probability(self) -> np.ndarray:
-        """Probability of lesion, float32 (H, W) in [0, 1], before components and holes are tidied.
+        """Compute the probability of lesion, float32 (H, W) in [0, 1], before it is tidied.
 
         Made on demand: most callers want only the mask.
         """
@@ -63,25 +63,22 @@ class Prediction:
         return probability
 
     def quality(self, accept_score: float | None) -> Quality:
-        """Whether to trust the mask.
-
-        Args:
-            accept_score: Least score to accept; None accepts nothing.
+        """Judge the mask; `accept_score` is the least score to accept, None accepts nothing.
 
         Raises:
             ValueError: `pixels` is None.
         """
         if self.pixels is None:
             raise ValueError("this prediction was made without its pixels")
-        place = self.geometry
+        geometry = self.geometry
         return assess(
-            self.pixels[place.inside],
-            self.logits[place.inside],
+            self.pixels[geometry.inside],
+            self.logits[geometry.inside],
             self.small_mask,
             score=self.score,
             threshold=self.threshold,
             accept_score=accept_score,
-            spacing=(place.height / place.rows, place.width / place.columns),
+            spacing=(geometry.height / geometry.rows, geometry.width / geometry.columns),
         )
 
 
@@ -93,7 +90,7 @@ class Predictor:
         preprocess_config: What the weights were trained with.
         postprocess_config: Default threshold and component rules.
         calibration: What makes probabilities of the logits; None takes them as they are.
-        max_pixels: Limit on a photograph, checked before it is decoded.
+        max_pixels: Limit on an image, checked before it is decoded.
     """
 
     def __init__(
@@ -112,7 +109,7 @@ class Predictor:
         self.max_pixels = max_pixels
 
     def predict(self, data: bytes, *, threshold: float | None = None) -> Prediction:
-        """Mask and probability of one photograph.
+        """Predict the mask of one image.
 
         Args:
             data: JPEG, PNG, TIFF, BMP, WebP, HEIC, AVIF or DICOM bytes.
@@ -134,7 +131,7 @@ class Predictor:
         return Prepared(pixels, geometry)
 
     def infer(self, batch: Batch) -> Logits:
-        """Logits float32 (N, S, S) of prepared pixels uint8 (N, S, S, 3)."""
+        """Run the network: logits float32 (N, S, S) of prepared pixels uint8 (N, S, S, 3)."""
         return self.backend.run(batch)
 
     def finish(
@@ -148,22 +145,21 @@ class Predictor:
         """Calibrate, tidy, bring back to the original frame, and cut.
 
         Args:
-            logits: float32 (S, S) of one photograph.
-            geometry: The same photograph's.
+            logits: float32 (S, S) of one image.
+            geometry: The same image's.
             threshold: As in `predict`.
-            pixels: What `prepare` made of it, for whoever asks about colours later.
+            pixels: What `prepare` made of it, needed for `Prediction.quality` alone.
         """
         config = self.postprocess_config
         if threshold is not None:
             config = replace(config, threshold=threshold)
         cut = logit(config.threshold)
-        calibration = self.calibration
-        if calibration is not None:
-            logits = calibration.logits(logits)
-        # Only where the photograph is: a region in the bars of a letterbox is no lesion.
+        if self.calibration is not None:
+            logits = self.calibration.logits(logits)
+        # Only where the image is: a region in the bars of a letterbox is no lesion.
         shown = logits[geometry.inside]
         tidied = tidy(shown, config)
         small = tidied > cut
-        score = calibration.score(shown, small) if calibration is not None else None
+        score = None if self.calibration is None else self.calibration.score(shown, small)
         mask = geometry.restore_mask(tidied, cut)
         return Prediction(mask, config.threshold, logits, geometry, score, small, pixels)

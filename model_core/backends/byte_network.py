@@ -1,4 +1,4 @@
-"""A network with its normalisation within: bytes in, logits out, as every backend offers it."""
+"""Wrap a network with its normalisation: bytes in, logits out, as every backend offers it."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from model_core.processing.preprocess import PreprocessConfig
 
 
 class ByteNetwork(nn.Module):
-    """What engines are given, so that none of them normalises in its own way.
+    """A network that normalises its input itself, so that no engine does so in its own way.
 
     Args:
         model: The U-Net with its weights, in the type that it is to compute in; put into
@@ -32,11 +32,11 @@ class ByteNetwork(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits float32 (N, S, S) of images uint8 (N, S, S, 3)."""
+        """Compute logits float32 (N, S, S) of images uint8 (N, S, S, 3)."""
         pixels = scaled(images, self.scale, self.shift).to(self.type_of_model)
         logits: Tensor = self.model(pixels)[:, 0].float()
         return logits
 
     def example(self, count: int) -> Tensor:
-        """Black images, uint8 (count, S, S, 3)."""
+        """Make black images, uint8 (count, S, S, 3)."""
         return torch.zeros(count, self.config.size, self.config.size, 3, dtype=torch.uint8)

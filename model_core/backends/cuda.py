@@ -1,4 +1,4 @@
-"""The network on an NVIDIA GPU: batches of a few sizes, each recorded once as a CUDA graph.
+"""Run the network on an NVIDIA GPU: batches of a few sizes, each recorded once as a CUDA graph.
 
 A small network's layers take less time on a GPU than their launch from Python; a graph launches
 all of them at once. Its memory stays where it is, so a batch is copied there, through memory of
@@ -61,7 +61,7 @@ class CUDABackend:
         self.name = f"pytorch-{target.type}-{precision}"
 
     def run(self, batch: Batch) -> Logits:
-        """Logits float32 (N, S, S) of images uint8 (N, S, S, 3)."""
+        """Compute logits float32 (N, S, S) of images uint8 (N, S, S, 3)."""
         parts = [batch[at : at + self.batch] for at in range(0, len(batch), self.batch)]
         with self._one_at_a_time:
             answers = [self._smallest(len(part)).run(part) for part in parts]
@@ -79,13 +79,7 @@ class CUDABackend:
 class _Step:
     """A batch of one size, with memory of its own on the host and on the device."""
 
-    def __init__(
-        self,
-        network: ByteNetwork,
-        size: int,
-        device: torch.device,
-        pool: Any,
-    ) -> None:
+    def __init__(self, network: ByteNetwork, size: int, device: torch.device, pool: Any) -> None:
         self.size = size
         self._network = network
         self._sent, self._images = network.example(size), network.example(size).to(device)
@@ -95,22 +89,22 @@ class _Step:
             if pool is not None:
                 self._sent = self._sent.pin_memory()
                 self._record(pool)
-        self._found = torch.empty(self._logits.shape, pin_memory=pool is not None)
+        self._received = torch.empty(self._logits.shape, pin_memory=pool is not None)
 
     @torch.inference_mode()
     def run(self, batch: Batch) -> Logits:
-        """Logits float32 (N, S, S) of images uint8 (N, S, S, 3), N at most `size`."""
+        """Compute logits float32 (N, S, S) of images uint8 (N, S, S, 3), N at most `size`."""
         count = len(batch)
-        np.copyto(self._sent.numpy()[:count], batch)  # what stands behind them is answered in vain
+        np.copyto(self._sent.numpy()[:count], batch)  # the rest of the batch is ignored below
         self._images.copy_(self._sent, non_blocking=True)
         if self._graph is None:
             self._logits = self._network(self._images)
         else:
             self._graph.replay()
-        self._found.copy_(self._logits, non_blocking=True)
+        self._received.copy_(self._logits, non_blocking=True)
         if self._images.is_cuda:
             torch.cuda.current_stream(self._images.device).synchronize()
-        return self._found[:count].numpy().copy()
+        return self._received[:count].numpy().copy()
 
     def _record(self, pool: Any) -> None:
         """Record the network; where that cannot be, it runs layer by layer."""
@@ -125,7 +119,7 @@ class _Step:
 def _recorded(
     network: ByteNetwork, images: Tensor, pool: Any
 ) -> tuple[torch.cuda.CUDAGraph, Tensor]:
-    """The network as a graph over the memory of some images, and where its logits will stand."""
+    """Record the network as a graph that reads these images; give its logits, too."""
     here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
     aside.wait_stream(here)
     with torch.cuda.stream(aside):

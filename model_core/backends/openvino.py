@@ -1,4 +1,4 @@
-"""The network on OpenVINO: a CPU's fastest engine, in float32, bfloat16 or int8."""
+"""Run the network on OpenVINO: a CPU's fastest engine, in float32, bfloat16 or int8."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -45,10 +45,7 @@ class OpenVINOBackend:
         openvino = _openvino()
         readable = network if isinstance(network, Path) else _converted(network)
         threads = threads or usable_cores()
-        options = {
-            "INFERENCE_PRECISION_HINT": _HINTS[precision],
-            "INFERENCE_NUM_THREADS": threads,
-        }
+        options = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "INFERENCE_NUM_THREADS": threads}
         core = openvino.Core()
         try:
             model = core.read_model(readable) if isinstance(readable, Path) else readable
@@ -67,7 +64,7 @@ class OpenVINOBackend:
         self._counting = Lock()
 
     def run(self, batch: Batch) -> Logits:
-        """Logits float32 (N, S, S) of images uint8 (N, S, S, 3)."""
+        """Compute logits float32 (N, S, S) of images uint8 (N, S, S, 3)."""
         with self._counting:
             self._running += 1
             alone = self._running == 1
@@ -94,13 +91,13 @@ class OpenVINOBackend:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether this CPU computes in bfloat16 itself, so that it is faster than float32."""
+    """Tell whether this CPU computes in bfloat16 itself, so that it is faster than float32."""
     return "BF16" in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 @cache
 def int8_saturates() -> bool:
-    """Whether OpenVINO's int8 arithmetic overflows on this processor.
+    """Find out whether OpenVINO's int8 arithmetic overflows on this processor.
 
     Without VNNI or AMX, x86 adds the products of unsigned and signed bytes in pairs, in 16 bits,
     and what does not fit is cut off. One convolution of the largest bytes is computed to find out:

@@ -1,4 +1,4 @@
-"""What an engine for the network must offer; the predictor knows nothing else about it."""
+"""Define what an engine for the network must offer; the predictor knows nothing else about it."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol, get_args
@@ -31,7 +31,7 @@ class Backend(Protocol):
         """Library, device and precision, such as `pytorch-cpu-fp32`; the service's `X-Backend`."""
 
     def run(self, batch: Batch) -> Logits:
-        """Logits float32 (N, S, S) of images uint8 (N, S, S, 3), in their order.
+        """Compute logits float32 (N, S, S) of images uint8 (N, S, S, 3), in their order.
 
         Normalisation is the backend's part, so that a device is sent bytes instead of floats.
         """

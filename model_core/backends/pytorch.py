@@ -1,4 +1,4 @@
-"""The network on PyTorch itself, on the CPU; on a GPU without more ado, which `cuda.py` adds."""
+"""Run the network on PyTorch itself; `cuda.py` adds what makes a GPU fast."""
 
 from collections.abc import Callable, Sequence
 from threading import Lock
@@ -40,12 +40,11 @@ class PyTorchBackend:
 
     @torch.inference_mode()
     def run(self, batch: Batch) -> Logits:
-        """Logits float32 (N, S, S) of images uint8 (N, S, S, 3)."""
+        """Compute logits float32 (N, S, S) of images uint8 (N, S, S, 3)."""
         images = torch.from_numpy(batch).to(self._device)
         with self._one_at_a_time:
-            logits = self._network(images)
-        found: Logits = logits.cpu().numpy()
-        return found
+            logits: Logits = self._network(images).cpu().numpy()
+        return logits
 
     @property
     def forms(self) -> Sequence[Callable[[Batch], Logits]]:
@@ -56,16 +55,16 @@ class PyTorchBackend:
 def ready_network(
     model: UNet, config: PreprocessConfig, device: torch.device, precision: Literal["fp32", "bf16"]
 ) -> ByteNetwork:
-    """A copy of a network as it computes fastest: norms folded, channels last, weights cast.
+    """Copy a network as it computes fastest: norms folded, channels last, weights cast.
 
-    Casting them once gives the same logits as autocast, which casts them anew for every batch.
+    Casting them once gives the same logits as autocast, which casts them again for every batch.
     """
     quick = channels_last(fused(model), device)
     return ByteNetwork(quick.bfloat16() if precision == "bf16" else quick, config)
 
 
 def computes_in_bf16(*, on_gpu: bool) -> bool:
-    """Whether bfloat16 is the device's own arithmetic, not emulated."""
+    """Tell whether bfloat16 is the device's own arithmetic, not emulated."""
     if on_gpu:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     cpu = torch.cpu

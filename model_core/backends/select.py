@@ -1,4 +1,4 @@
-"""Which engine runs a version on this machine.
+"""Select the engine that runs a version on this machine.
 
 PyTorch takes seconds to load, so it is imported where it is needed: a service that runs a version
 in int8 on OpenVINO never loads it.
@@ -63,7 +63,7 @@ def rank_engines(card: Card, *, device: Device) -> Iterator[tuple[Engine, str]]:
     """Rank the engines that `auto` may take for a version on this machine, the fastest first.
 
     Each comes with why it cannot run the version here, empty where it can; the last, PyTorch in
-    float32, always can. Whoever takes one asks for no more: some answers take seconds to find.
+    float32, always can. A generator, because some answers take seconds to find.
     """
     on_gpu = _on_gpu(device)
     # Measured on 2 cores, docs/performance.md; on a GPU float32 is the slower of the two.
@@ -83,7 +83,7 @@ def _on_gpu(device: Device) -> bool:
 
 
 def gpu_is_usable() -> bool:
-    """Whether PyTorch can compute on a GPU here; without a driver it is not even asked."""
+    """Tell whether PyTorch can compute on a GPU here; without a driver it is not even imported."""
     try:
         ctypes.CDLL("nvcuda.dll" if hasattr(ctypes, "WinDLL") else "libcuda.so.1")
     except OSError:
@@ -94,7 +94,7 @@ def gpu_is_usable() -> bool:
 
 
 def _against(engine: Engine, card: Card, *, on_gpu: bool) -> str:
-    """Why an engine may not run a version here; empty where it may."""
+    """Say why an engine may not run a version here; empty where it may."""
     library, _, precision = engine.partition("-")
     if library != "pytorch" and on_gpu:
         return "it runs on a CPU, and LESION_DEVICE gives the GPU"
@@ -114,7 +114,7 @@ def _against(engine: Engine, card: Card, *, on_gpu: bool) -> str:
 
 
 def _pays(engine: Engine, *, on_gpu: bool) -> bool:
-    """Whether an engine's arithmetic is this machine's own, not emulated."""
+    """Tell whether an engine's arithmetic is this machine's own, not emulated."""
     if engine == "openvino-bf16":
         return cpu_has_bf16()
     if engine == "pytorch-bf16":

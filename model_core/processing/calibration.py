@@ -1,7 +1,7 @@
-"""How sure an answer is: calibrated probabilities, and the Jaccard to expect of a mask."""
+"""Tell how sure an answer is: calibrated probabilities, and the Jaccard to expect of a mask."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -39,17 +39,16 @@ class Calibration:
     score_bias: float
 
     def __post_init__(self) -> None:
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if not math.isfinite(value) or (entry.name.endswith("scale") and value <= 0):
-                raise ConfigError(f"calibration {entry.name} is {value}, expected a finite number")
+        for name, value in asdict(self).items():
+            if not math.isfinite(value) or (name.endswith("scale") and value <= 0):
+                raise ConfigError(f"calibration {name} is {value}, expected a finite number")
 
     def logits(self, logits: Logits) -> Logits:
-        """Calibrated logits, of any shape."""
+        """Calibrate logits of any shape."""
         return logits * np.float32(self.scale) + np.float32(self.bias)
 
     def score(self, logits: Logits, mask: Mask) -> float:
-        """Jaccard that a mask may be expected to have with an expert's, 0 to 1.
+        """Predict the Jaccard of a mask with an expert's, 0 to 1.
 
         Of an empty mask it is 0: no image of the training data is without a lesion, so that there
         is nothing by which to trust such an answer.
@@ -65,17 +64,11 @@ class Calibration:
 
 
 def expected_jaccard(logits: Logits, mask: Mask) -> float:
-    """Expected intersection over expected union of a mask and the lesion, if pixels were apart.
+    """Divide expected intersection by expected union, of a mask and the lesion, pixel by pixel.
 
     With p the probability of a pixel: the sum of p within the mask, over the mask's area plus the
-    sum of p around it (up to `REACH` of the side away).
-
-    Args:
-        logits: float32 (S, S), calibrated.
-        mask: bool (S, S), not empty.
-
-    Returns:
-        0 to 1.
+    sum of p around it (up to `REACH` of the side away). Logits are float32 (S, S), calibrated; the
+    mask bool (S, S), not empty.
     """
     box, near = surroundings(mask)
     probability, mask = expit(logits[box]), mask[box]
@@ -84,7 +77,7 @@ def expected_jaccard(logits: Logits, mask: Mask) -> float:
 
 
 def surroundings(mask: Mask) -> tuple[tuple[slice, slice], Mask]:
-    """The window around a mask, and which of its pixels are in the mask or up to `REACH` away."""
+    """Find the window around a mask, and which of its pixels are in it or up to `REACH` away."""
     reach = max(1, round(REACH * max(mask.shape)))
     box = window_of(mask, reach)
     return box, ndimage.maximum_filter(mask[box].view(np.uint8), size=2 * reach + 1).view(bool)

@@ -1,4 +1,4 @@
-"""Tidying the network's answer at its own size, before it goes back to the original frame."""
+"""Tidy the network's answer at its own size, before it goes back to the original frame."""
 
 import math
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class PostprocessConfig:
 
 
 def logit(probability: float) -> float:
-    """The logit of a probability: where to cut logits instead of their sigmoid.
+    """Turn a probability into its logit: where to cut logits instead of their sigmoid.
 
     Example:
         >>> logit(0.5)
@@ -46,27 +46,27 @@ def logit(probability: float) -> float:
 
 
 def tidy(logits: Logits, config: PostprocessConfig) -> Logits:
-    """Logits whose cut at the threshold is one region without holes, as the config asks.
+    """Change logits so that their cut at the threshold is one region without holes.
 
     A pixel that changes side is mirrored at the cut: it keeps its distance from it, so that
     interpolating afterwards makes the same smooth outline as everywhere else.
 
     Args:
-        logits: float32 (H, W): the part of the network's square that shows the photograph.
-        config: Threshold and rules.
+        logits: float32 (H, W): the part of the network's square that shows the image.
+        config: Threshold, and which of the rules hold.
 
     Returns:
         float32 (H, W); `logits` itself where there is nothing to change.
     """
     cut = np.float32(logit(config.threshold))
-    found = logits > cut
-    wanted = found.copy()
-    box = window_of(found)
+    above = logits > cut
+    wanted = above.copy()
+    box = window_of(above)
     if config.largest_component:
         wanted[box] = _largest_component(wanted[box])
     if config.fill_holes:
         wanted[box] = _without_holes(wanted[box])
-    changed = wanted != found
+    changed = wanted != above
     if not changed.any():
         return logits
     # A logit exactly at the cut would stay there: one step up puts it on its side.
@@ -88,7 +88,7 @@ def _largest_component(mask: np.ndarray) -> np.ndarray:
 
 
 def _without_holes(mask: np.ndarray) -> np.ndarray:
-    """With all background that no 4-connected way leads out of."""
+    """Add all background that no 4-connected way leads out of."""
     # As scipy.ndimage.binary_fill_holes, which dilates step by step, in a fifth of its time. One
     # pixel more on each side joins all that leads out into the first region, which is label 1.
     labels, _ = ndimage.label(np.pad(~mask, 1, constant_values=True))

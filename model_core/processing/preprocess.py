@@ -1,4 +1,4 @@
-"""From a photograph to the network's square input, and the way back for its answer.
+"""Turn an image into the network's square input, and bring the answer back.
 
 Training, service, evaluation and notebook all come through here, so they see the same pixels.
 """
@@ -21,7 +21,7 @@ Fit = Literal["squash", "letterbox"]
 
 @dataclass(frozen=True, kw_only=True)
 class PreprocessConfig:
-    """How a photograph becomes network input; saved in the card, because weights depend on it.
+    """How an image becomes network input; saved in the card, because weights depend on it.
 
     Attributes:
         size: Side of the square input, px.
@@ -81,7 +81,7 @@ class Geometry:
         config: PreprocessConfig,
         spacing_mm: Spacing | None = None,
     ) -> "Geometry":
-        """The one formula for sizes, shared by image, mask and the way back.
+        """Compute the geometry of an image: the one formula, for image, mask and the way back.
 
         Example:
             >>> Geometry.of(768, 1024, PreprocessConfig(size=256, fit="letterbox"))
@@ -97,32 +97,20 @@ class Geometry:
 
     @property
     def inside(self) -> tuple[slice, slice]:
-        """Rows and columns of the square that show the photograph."""
-        return (
-            slice(self.top, self.top + self.rows),
-            slice(self.left, self.left + self.columns),
-        )
+        """Rows and columns of the square that show the image."""
+        rows = slice(self.top, self.top + self.rows)
+        return rows, slice(self.left, self.left + self.columns)
 
     def restore(self, logits: Logits) -> Logits:
-        """Logits of the square, bilinearly resampled to the frame of the upright original.
-
-        Args:
-            logits: float32 (S, S).
-
-        Returns:
-            float32 (height, width).
-        """
+        """Bring logits (S, S) back to the upright original: float32 (height, width)."""
         return enlarge(logits[self.inside], self.height, self.width)
 
     def restore_mask(self, shown: Logits, cut: float) -> Mask:
-        """Where `restore` exceeds a cut, at a fraction of its cost.
+        """Find where `restore` exceeds a cut, at a fraction of its cost: bool (height, width).
 
         Args:
-            shown: float32 (rows, columns): the part of the square that shows the photograph.
+            shown: float32 (rows, columns): the part of the square that shows the image.
             cut: Logit above which a pixel is lesion.
-
-        Returns:
-            bool (height, width).
         """
         return enlarge_above(shown, cut, self.height, self.width)
 
@@ -130,12 +118,7 @@ class Geometry:
 def preprocess(
     data: bytes, config: PreprocessConfig, *, max_pixels: int = MAX_PIXELS
 ) -> tuple[Image, Geometry]:
-    """Network input of a photograph's bytes: one decode, one anti-aliased resize.
-
-    Args:
-        data: The file's bytes.
-        config: Size and fit.
-        max_pixels: Limit on the photograph, checked before decoding.
+    """Make network input of a file's bytes: one decode, one anti-aliased resize.
 
     Returns:
         uint8 (S, S, 3), and the geometry to bring the answer back.
@@ -148,7 +131,7 @@ def preprocess(
 
 
 def fit_image(image: DecodedImage, config: PreprocessConfig) -> tuple[Image, Geometry]:
-    """Network input uint8 (S, S, 3) of a decoded image, and its geometry."""
+    """Make network input, uint8 (S, S, 3), of a decoded image; give its geometry, too."""
     geometry = Geometry.of(image.height, image.width, config, spacing_mm=image.spacing_mm)
     inside = (geometry.columns, geometry.rows)
     picture = image.picture
@@ -159,12 +142,7 @@ def fit_image(image: DecodedImage, config: PreprocessConfig) -> tuple[Image, Geo
 
 
 def fit_mask(mask: Mask, config: PreprocessConfig) -> Mask:
-    """A mask in the network's square: bool (S, S), True where at least half of a pixel is lesion.
-
-    Args:
-        mask: bool (H, W), in the frame of its upright photograph.
-        config: The same as for the photograph.
-    """
+    """Bring a mask, bool (H, W), into the network's square: True where half a pixel is lesion."""
     height, width = mask.shape
     geometry = Geometry.of(height, width, config)
     inside = (geometry.columns, geometry.rows)

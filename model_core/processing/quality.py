@@ -1,4 +1,4 @@
-"""Whether to trust a mask: what is seen of the photograph, and an advice.
+"""Tell whether to trust a mask: what is seen of the image, and an advice.
 
 All figures are of the network's own picture, so that a camera's resolution does not matter.
 docs/quality.md says how the limits were chosen and what they let through.
@@ -59,7 +59,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Quality:
-    """What is to be said of one answer.
+    """How good one answer seems.
 
     Attributes:
         advice: `accept` it, let a person `review` it, or `reject` it.
@@ -82,10 +82,10 @@ def assess(
     accept_score: float | None,
     spacing: Spacing,
 ) -> Quality:
-    """The quality of one answer.
+    """Judge one answer.
 
     Args:
-        pixels: What the network saw of the photograph, uint8 (h, w, 3).
+        pixels: What the network saw of the image, uint8 (h, w, 3).
         logits: Calibrated, of the same pixels, before tidying.
         mask: The tidied cut, bool (h, w).
         score: Predicted Jaccard; None where the version is not calibrated.
@@ -154,8 +154,9 @@ def _has_edges_everywhere(light: npt.NDArray[np.float32]) -> bool:
     return bool((across + down > _EDGE_L).mean() > _EDGE_SHARE)
 
 
-def _second_region(found: Mask) -> float:
-    labels, count = ndimage.label(found, structure=np.ones((3, 3), bool))
+def _second_region(lesion: Mask) -> float:
+    """Area of the second largest region as a share of the largest."""
+    labels, count = ndimage.label(lesion, structure=np.ones((3, 3), bool))
     if count < 2:
         return 0.0
     sizes = np.sort(np.bincount(labels.ravel())[1:])

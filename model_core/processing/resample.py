@@ -1,4 +1,4 @@
-"""Bilinear interpolation from the network's square to a photograph's frame, on the CPU.
+"""Interpolate bilinearly from the network's square to an image's frame, on the CPU.
 
 In NumPy, so that a service whose engine needs no PyTorch need not load it, and in tiles, so that
 the mask of a large image takes no more memory than the mask itself. Pillow's `resize` gives the
@@ -20,17 +20,10 @@ and millions of columns takes no more memory than another."""
 
 
 def enlarge(grid: Logits, height: int, width: int) -> Logits:
-    """A grid resampled to another size; pixels are areas, and the border is continued outwards.
+    """Resample a grid, float32 (h, w), to (height, width).
 
-    The same as `torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`.
-
-    Args:
-        grid: float32 (h, w).
-        height: Rows of the result, px.
-        width: Columns of the result, px.
-
-    Returns:
-        float32 (height, width).
+    Pixels are areas, and the border is continued outwards: the same as
+    `torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`.
     """
     result = np.empty((height, width), np.float32)
     for place, tile in _tiles(grid, slice(0, height), slice(0, width), height, width):
@@ -39,17 +32,7 @@ def enlarge(grid: Logits, height: int, width: int) -> Logits:
 
 
 def enlarge_above(grid: Logits, cut: float, height: int, width: int) -> Mask:
-    """`enlarge(grid, height, width) > cut`, made only where it can be true.
-
-    Args:
-        grid: float32 (h, w).
-        cut: Value that a pixel must exceed.
-        height: Rows of the result, px.
-        width: Columns of the result, px.
-
-    Returns:
-        bool (height, width).
-    """
+    """Compute `enlarge(grid, height, width) > cut`, and only where it can be true."""
     mask = np.zeros((height, width), bool)
     above = grid > np.float32(cut)
     rows, columns = _reach(above, 0, height), _reach(above, 1, width)
@@ -61,7 +44,7 @@ def enlarge_above(grid: Logits, cut: float, height: int, width: int) -> Mask:
 def _tiles(
     grid: Logits, rows: slice, columns: slice, height: int, width: int
 ) -> Iterator[tuple[tuple[slice, slice], Logits]]:
-    """The part of the result within some rows and columns, a tile at a time."""
+    """Yield the part of the result within some rows and columns, a tile at a time."""
     first = _cell_before(grid.shape[0], height, rows.start)
     last = _cell_before(grid.shape[0], height, rows.stop - 1) + 1
     needed = grid[first : last + 1]
@@ -85,14 +68,14 @@ def _split(whole: slice, length: int) -> Iterator[slice]:
 
 
 def _steps(grid: Logits, axis: int) -> Logits:
-    """From each value to the next along an axis; 0 from the last."""
+    """Subtract each value from the next along an axis; 0 for the last."""
     return np.diff(grid, axis=axis, append=grid.take([-1], axis))
 
 
 def _neighbours(
     count: int, wanted: int, pixels: slice
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
-    """The cell before each of some pixels, of `wanted` over `count` cells, and how far past it."""
+    """Find the cell before each of some pixels, of `wanted` over `count` cells, and the rest."""
     centre = (np.arange(pixels.start, pixels.stop) + 0.5) * (count / wanted) - 0.5
     centre = np.clip(centre, 0, count - 1)
     before = centre.astype(np.intp)
@@ -104,7 +87,7 @@ def _cell_before(count: int, wanted: int, pixel: int) -> int:
 
 
 def _reach(above: Mask, axis: int, wanted: int) -> slice:
-    """Pixels along an axis that a cell above the cut can touch: to its neighbours' centres."""
+    """Find pixels along an axis that a cell above the cut touches: to its neighbours' centres."""
     cells = np.flatnonzero(above.any(axis=1 - axis))
     if not cells.size:
         return slice(0, 0)
