@@ -1,4 +1,4 @@
-"""The array shapes and units that every module shares, named once."""
+"""Name the array shapes and units that every module shares."""
 
 from typing import TypeAlias
 

@@ -1,4 +1,4 @@
-"""The card of a published version: what it is, what made it, how good it is, what it is for."""
+"""Define the card of a published version: what it is, what made it, how good it is, what for."""
 
 import re
 from dataclasses import dataclass, field
@@ -142,26 +142,26 @@ class Card:
             raise ConfigError(f"accept_score is {self.accept_score}, expected 0 to 1")
 
     def admits(self, precision: str) -> bool:
-        """Whether every engine of a precision (`bf16`, `int8`) was measured and found good."""
-        measured = [each.admitted for each in self.engines if each.engine.endswith(precision)]
+        """Tell whether every engine of a precision (`bf16`, `int8`) was measured and found good."""
+        measured = [entry.admitted for entry in self.engines if entry.engine.endswith(precision)]
         return bool(measured) and all(measured)
 
     @property
     def overflow_safe(self) -> bool:
         """Whether the version's int8 network gives the same masks on processors without VNNI."""
-        return any(each.overflow_safe for each in self.engines if each.engine.endswith("int8"))
+        return any(entry.overflow_safe for entry in self.engines if entry.engine.endswith("int8"))
 
 
 _ADAPTER = TypeAdapter(Card)
 
 
 def dump_card(card: Card) -> bytes:
-    """`card.json` as stored: UTF-8, indented."""
+    """Encode a card as `card.json` is stored: UTF-8, indented."""
     return _ADAPTER.dump_json(card, indent=2) + b"\n"
 
 
 def parse_card(data: bytes) -> Card:
-    """The card of a `card.json`.
+    """Parse a `card.json`.
 
     Raises:
         CorruptVersionError: not JSON, or a field is missing, unknown or impossible.
@@ -173,7 +173,7 @@ def parse_card(data: bytes) -> Card:
 
 
 def check_name(name: str) -> str:
-    """`name` itself.
+    """Give a name back, or refuse it.
 
     Raises:
         ConfigError: not lower-case letters, digits and hyphens.
@@ -186,7 +186,7 @@ def check_name(name: str) -> str:
 
 
 def check_version(version: str) -> str:
-    """`version` itself.
+    """Give a version back, or refuse it.
 
     Raises:
         ConfigError: not a semantic version.
@@ -197,17 +197,17 @@ def check_version(version: str) -> str:
 
 
 def is_name(text: str) -> bool:
-    """Whether a text is a name, and so safe as a folder's."""
+    """Tell whether a text is a name, and so safe as a folder's."""
     return _NAME.fullmatch(text) is not None
 
 
 def is_version(text: str) -> bool:
-    """Whether a text is a semantic version."""
+    """Tell whether a text is a semantic version."""
     return _VERSION.fullmatch(text) is not None
 
 
 def version_order(version: str) -> tuple[Any, ...]:
-    """Sorting key of semantic versions, by their rules of precedence.
+    """Give a sorting key for semantic versions, by their rules of precedence.
 
     Example:
         >>> sorted(["1.10.0", "1.2.0", "1.2.0-rc.1"], key=version_order)

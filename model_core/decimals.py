@@ -1,4 +1,4 @@
-"""Numbers in text, as people and files write them.
+"""Read numbers in text, as people and files write them.
 
 Python's own `float` and `int` take more: `0_1` is 1 to them, and `nan`, `inf` and the digits of
 other alphabets are numbers. A size that nobody wrote would follow.
@@ -14,7 +14,7 @@ _SIZE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,12})?|\.[0-9]{1,12}")
 
 
 def decimal(text: str) -> float:
-    """The finite number that a text writes out, such as `0.5` or `5e-1`, spaces around it or not.
+    """Read a finite number such as `0.5` or `5e-1`, spaces around it or not.
 
     Raises:
         ValueError: it is none.
@@ -30,7 +30,7 @@ def decimal(text: str) -> float:
 
 
 def integer(text: str) -> int:
-    """The whole number that a text writes out, spaces around it or not.
+    """Read a whole number, spaces around it or not.
 
     Raises:
         ValueError: it is none, or has more than 18 digits.
@@ -45,7 +45,7 @@ def integer(text: str) -> int:
 
 
 def parse_spacing(text: str) -> tuple[float, float]:
-    """Height and width of a pixel from `row,col`, mm.
+    """Read the height and width of a pixel, mm, from `row,col`.
 
     Raises:
         ValueError: not two finite numbers above 0.

@@ -1,4 +1,4 @@
-"""From a DICOM frame's samples to a picture as a viewer shows it, 8 bits a channel.
+"""Turn a DICOM frame's samples into a picture as a viewer shows it, 8 bits a channel.
 
 | photometric interpretation | what becomes of it |
 | --- | --- |
@@ -21,12 +21,7 @@ Table = npt.NDArray[np.uint8]
 
 
 def to_picture(samples: Samples, header: Header, file: DicomFile) -> Pillow.Image:
-    """A picture of mode L or RGB.
-
-    Args:
-        samples: (rows, columns) or (rows, columns, 3), as `decode_samples` gives them.
-        header: As `decode_samples` gives it.
-        file: For the palette.
+    """Make a picture of mode L or RGB of what `decode_samples` gives, and of the file's palette.
 
     Raises:
         UnreadableImageError: the palette is missing or damaged.
@@ -48,7 +43,7 @@ def to_picture(samples: Samples, header: Header, file: DicomFile) -> Pillow.Imag
 
 
 def grey_table(header: Header) -> Table:
-    """Brightness uint8 (2 ** stored,) of each value that a grey sample's bits can have.
+    """Make a table of brightness, uint8 (2 ** stored,), by the value of a grey sample's bits.
 
     Raises:
         UnreadableImageError: the rescale leaves the range of numbers.
@@ -72,7 +67,7 @@ def grey_table(header: Header) -> Table:
 
 
 def _values(header: Header) -> npt.NDArray[np.float64]:
-    """The number that each pattern of bits stands for."""
+    """List the number that each pattern of bits stands for."""
     values = np.arange(1 << header.stored, dtype=np.float64)
     if header.signed:
         values[values >= 1 << (header.stored - 1)] -= 1 << header.stored
@@ -80,7 +75,7 @@ def _values(header: Header) -> npt.NDArray[np.float64]:
 
 
 def _through(values: npt.NDArray[np.float64], window: Window) -> npt.NDArray[np.float64]:
-    """Brightness 0 to 1 by the formulas of PS3.3 C.11.2.1.2 and C.11.2.1.3."""
+    """Compute brightness 0 to 1 by the formulas of PS3.3 C.11.2.1.2 and C.11.2.1.3."""
     if window.function == "SIGMOID":
         return 1 / (1 + np.exp(np.clip(-4 * (values - window.centre) / window.width, -700, 700)))
     if window.function == "LINEAR_EXACT":
@@ -96,10 +91,10 @@ def _linear_table(header: Header) -> Table:
 
 
 def _palette(header: Header, file: DicomFile) -> Table:
-    """Colour uint8 (2 ** stored, 3) of each value; values outside get the first or last colour."""
+    """Make a table of colours, uint8 (2 ** stored, 3); values outside get the first or last one."""
+    order = ">" if file.big_endian else "<"
     channels = []
     for descriptor_tag, data_tag in zip(PALETTE_DESCRIPTORS, PALETTE_DATA, strict=True):
-        order = ">" if file.big_endian else "<"
         descriptor = np.frombuffer(_value(file, descriptor_tag, 6), order + "u2").astype(int)
         entries, first, bits = descriptor.tolist()
         entries = entries or 65_536

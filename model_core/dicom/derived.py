@@ -1,8 +1,8 @@
-"""What every object made of a DICOM photograph shares: patient, study, author and identifiers.
+"""Write what every object made of a DICOM image shares: patient, study, author and identifiers.
 
 Patient and study are copied byte for byte, without being decoded: nothing of them can be lost to
 an odd character set, fail, or end up in a log. Identifiers are derived from what they identify, so
-that the same photograph, version and mask give the same object, and an archive keeps one of them.
+that the same image, version and mask give the same object, and an archive keeps one of them.
 """
 
 import io
@@ -65,13 +65,13 @@ class Author:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What tells this author from every other."""
+        """All that tells this author from every other."""
         return self.name, self.version, self.sha256, repr(self.threshold)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A DICOM photograph, as what is made of it refers to it.
+    """A DICOM image, as what is made of it refers to it.
 
     Attributes:
         header: Its size and its spacing.
@@ -96,7 +96,7 @@ class Source:
 def writing_dicom() -> Iterator[None]:
     """Keep values of the source out of the log: pydicom quotes those that break the standard.
 
-    They are copied as they are: whoever compares patients needs the same bytes.
+    They are copied as they are, because comparing patients needs the same bytes.
 
     Raises:
         ConfigError: pydicom or highdicom is not installed.
@@ -114,7 +114,7 @@ def writing_dicom() -> Iterator[None]:
 
 
 def read_source(data: bytes, *, max_pixels: int) -> Source:
-    """The photograph that an object is to refer to.
+    """Read the image that an object is to refer to.
 
     Raises:
         InputError: as `read_header`; or it has no usable identifiers.
@@ -144,7 +144,7 @@ def read_source(data: bytes, *, max_pixels: int) -> Source:
 
 
 def derived_uid(*parts: str) -> str:
-    """A UID for what these texts identify: always the same one (2.25, a UUID of version 5).
+    """Derive a UID from what these texts identify: always the same one (2.25, a UUID version 5).
 
     Example:
         >>> derived_uid("mask", "1.2.3") == derived_uid("mask", "1.2.3") != derived_uid("", "1.2.3")
@@ -154,7 +154,7 @@ def derived_uid(*parts: str) -> str:
 
 
 def write_object(source: Source, ds: "Dataset", *, without: Collection[str] = ()) -> bytes:
-    """The file of an object that has the patient and the study of its source, byte for byte.
+    """Write an object with the patient and the study of its source, byte for byte.
 
     Args:
         source: Of the patient and the study.
@@ -185,7 +185,7 @@ def write_object(source: Source, ds: "Dataset", *, without: Collection[str] = ()
 
 
 def _types_of(keywords: Iterable[str]) -> dict[int, str]:
-    """Value representation of elements, by tag."""
+    """Look up the value representation of elements, by tag."""
     from pydicom.datadict import dictionary_VR, tag_for_keyword
 
     tags = (tag_for_keyword(keyword) for keyword in keywords)
@@ -193,7 +193,7 @@ def _types_of(keywords: Iterable[str]) -> dict[int, str]:
 
 
 def _with_characters(file: bytes, term: bytes | None) -> bytes:
-    """The file with its character set, which pydicom would want to understand, as first element."""
+    """Put the character set, which pydicom would want to understand, first into the data set."""
     if term is None:
         return file
     value = _even(term)

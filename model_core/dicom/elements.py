@@ -1,4 +1,4 @@
-"""The outermost elements of a DICOM file, found without building what a file could inflate.
+"""Find the outermost elements of a DICOM file, without building what a file could inflate.
 
 A general reader makes an object of every element and item, so that 20 MB of empty items become
 gigabytes. Here only offsets are followed, a bounded number of them, and nothing but the elements
@@ -50,7 +50,7 @@ _META = 132  # the preamble of 128 bytes, then "DICM"
 
 @dataclass(frozen=True)
 class DicomFile:
-    """What is wanted of a DICOM file, still as bytes.
+    """The wanted elements of a DICOM file, still as bytes.
 
     Attributes:
         transfer_syntax: UID of the encoding, one of those named above.
@@ -103,15 +103,11 @@ class _Walk:
     """A position in a file, and how many steps it took to get there."""
 
     def __init__(self, data: bytes, wanted: Collection[int], limits: Mapping[int, int]) -> None:
-        self._data = data
-        self._wanted = wanted
-        self._limits = limits
-        self._at = _META
-        self._steps = 0
-        self._order = "<"
+        self._data, self._wanted, self._limits = data, wanted, limits
+        self._at, self._steps, self._order = _META, 0, "<"
 
     def values_until_dataset(self) -> dict[int, bytes]:
-        """The file meta information; it ends where another group begins."""
+        """Read the file meta information; it ends where another group begins (PS3.10, 7.1)."""
         values: dict[int, bytes] = {}
         while self._data[self._at : self._at + 2] == b"\x02\0":
             tag, _, length = self._head(implicit=False)
@@ -119,7 +115,7 @@ class _Walk:
         return values
 
     def file_until_pixels(self, syntax: str) -> DicomFile:
-        """What is wanted of the data set, which ends for us with the pixel data."""
+        """Read what is wanted of the data set, which ends for us with the pixel data."""
         self._order = ">" if syntax == EXPLICIT_BIG else "<"
         implicit = syntax == IMPLICIT_LITTLE
         values: dict[int, bytes] = {}
@@ -137,11 +133,11 @@ class _Walk:
             elif tag in self._wanted:
                 values[tag] = self._value(tag, length)
             else:
-                self._skip(length)
+                self._take(length)
         raise UnreadableImageError("the DICOM file has no pixel data (7FE0,0010)")
 
     def _head(self, *, implicit: bool) -> tuple[int, bytes, int]:
-        """Tag, VR and length of the element or item here; goes on to its value."""
+        """Read tag, VR and length of the element or item here, and go on to its value."""
         self._steps += 1
         if self._steps > MAX_ELEMENTS:
             raise UnreadableImageError(f"the DICOM file has more than {MAX_ELEMENTS} elements")
@@ -167,10 +163,13 @@ class _Walk:
             raise _truncated() from exc
         raise UnreadableImageError("the DICOM file is damaged: an element has no type known (VR)")
 
-    def _skip(self, length: int) -> None:
-        if length > len(self._data) - self._at:
+    def _take(self, length: int) -> memoryview:
+        """Give the bytes that come next, and go behind them; nothing is copied."""
+        start = self._at
+        if length > len(self._data) - start:
             raise _truncated()
         self._at += length
+        return memoryview(self._data)[start : self._at]
 
     def _value(self, tag: int, length: int) -> bytes:
         limit = self._limits.get(tag, MAX_VALUE_BYTES)
@@ -179,9 +178,7 @@ class _Walk:
                 f"element ({tag >> 16:04X},{tag & 0xFFFF:04X}) of the DICOM file has {length} "
                 f"bytes, the limit is {limit}"
             )
-        start = self._at
-        self._skip(length)
-        return self._data[start : self._at]
+        return bytes(self._take(length))
 
     def _skip_sequence(self, implicit: bool) -> None:
         """Go behind a sequence of undefined length, whatever lies in it."""
@@ -198,7 +195,7 @@ class _Walk:
             elif is_sequence and tag != _ITEM:
                 raise UnreadableImageError("the DICOM file is damaged: a sequence has no end")
             elif length != _UNDEFINED:
-                self._skip(length)
+                self._take(length)
             elif is_sequence:
                 within.append((False, implicit))
             else:
@@ -208,9 +205,7 @@ class _Walk:
         if native:
             if length == _UNDEFINED:
                 raise UnreadableImageError("the DICOM file says uncompressed, and is compressed")
-            start = self._at
-            self._skip(length)
-            return memoryview(self._data)[start : self._at]
+            return self._take(length)
         if length != _UNDEFINED:
             raise UnreadableImageError("the DICOM file says compressed, and is not")
         fragments: list[memoryview] = []
@@ -220,9 +215,7 @@ class _Walk:
                 break
             if tag != _ITEM or length == _UNDEFINED:
                 raise UnreadableImageError("the DICOM file is damaged: its frame has no end")
-            start = self._at
-            self._skip(length)
-            fragments.append(memoryview(self._data)[start : self._at])
+            fragments.append(self._take(length))
         frame = fragments[1:]  # the first item is the table of offsets, of no use for one frame
         return frame[0] if len(frame) == 1 else memoryview(b"".join(frame))
 

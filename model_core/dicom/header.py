@@ -1,4 +1,4 @@
-"""What a DICOM photograph says of itself, checked before any of its pixels are decoded."""
+"""Read what a DICOM image says of itself, and check it before any of its pixels are decoded."""
 
 import struct
 from dataclasses import dataclass
@@ -7,7 +7,6 @@ from model_core.arrays import Spacing
 from model_core.decimals import decimal
 from model_core.dicom.elements import DicomFile, read_elements
 from model_core.errors import (
-    InputError,
     MultiFrameImageError,
     UnreadableImageError,
     UnsupportedImageError,
@@ -76,7 +75,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Header:
-    """How the pixels of a DICOM photograph are to be read.
+    """How the pixels of a DICOM image are to be read.
 
     Attributes:
         rows: Height, px.
@@ -116,12 +115,9 @@ class Header:
 def read_header(
     data: bytes, *, max_pixels: int, also: frozenset[int] = frozenset()
 ) -> tuple[Header, DicomFile]:
-    """The checked header, and the file whose pixels it describes.
+    """Read and check the header; give the file whose pixels it describes, too.
 
-    Args:
-        data: The file's bytes.
-        max_pixels: Limit on rows times columns.
-        also: Tags of further elements that are wanted.
+    `also` are tags of further elements that are wanted.
 
     Raises:
         UnsupportedImageError: another kind of object, encoding or colour than is read here.
@@ -162,11 +158,8 @@ def read_header(
 
 
 def announced_size(data: bytes) -> tuple[int, int]:
-    """Columns and rows that a file says it has, of a photograph or not; 0 where it does not."""
-    try:
-        fields = _Fields(read_elements(data, {_ROWS, _COLUMNS}))
-    except InputError:
-        return 0, 0
+    """Read the columns and rows of a file, whatever its kind; 0 where it does not say."""
+    fields = _Fields(read_elements(data, {_ROWS, _COLUMNS}))
     return fields.number(_COLUMNS), fields.number(_ROWS)
 
 
@@ -206,7 +199,7 @@ def _photometric(fields: "_Fields") -> str:
 
 
 def _bits(fields: "_Fields") -> tuple[int, int, int]:
-    """Bits allocated, bits stored and the highest bit."""
+    """Read the bits allocated, the bits stored and the highest bit."""
     allocated = fields.number(_ALLOCATED, default=0)
     stored = fields.number(_STORED, default=allocated)
     high = fields.number(_HIGH, default=stored - 1)
@@ -246,17 +239,17 @@ class _Fields:
         self._order = ">" if file.big_endian else "<"
 
     def number(self, tag: int, *, default: int = 0) -> int:
-        """An unsigned number of 16 bits."""
+        """Read an unsigned number of 16 bits."""
         value = self._values.get(tag, b"")
         return default if len(value) != 2 else int(struct.unpack(self._order + "H", value)[0])
 
     def text(self, tag: int) -> str:
-        """The first of several code words; only to be compared, never to be shown."""
+        """Read the first of several code words; only to be compared, never to be shown."""
         value = self._values.get(tag, b"").decode("ascii", "replace")
         return value.split("\\", maxsplit=1)[0].strip("\0 ")
 
     def numbers(self, tag: int) -> list[float]:
-        """Numbers that are written out in decimal; none where one of them is no number."""
+        """Read numbers that are written out in decimal; none where one of them is no number."""
         parts = self._values.get(tag, b"").decode("ascii", "replace").split("\\")
         try:
             return [decimal(part.strip("\0 ")) for part in parts if part.strip("\0 ")]

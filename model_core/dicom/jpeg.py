@@ -1,4 +1,4 @@
-"""What a JPEG or JPEG-LS frame says of itself, read from its markers before any decoder sees it.
+"""Read what a JPEG or JPEG-LS frame says of itself, before any decoder sees it.
 
 Dermatoscopes often declare YBR_FULL_422 over a JPEG whose samples are RGB, or RGB over YCbCr: their
 software copies the camera's JPEG and a fixed photometric interpretation. A viewer that believes it
@@ -22,7 +22,7 @@ _ADOBE_RGB = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
 
 
 def read_frame(data: bytes) -> Frame:
-    """Size of a JPEG or JPEG-LS frame.
+    """Read the size of a JPEG or JPEG-LS frame.
 
     Raises:
         UnreadableImageError: there is none.
@@ -36,12 +36,7 @@ def read_frame(data: bytes) -> Frame:
 
 
 def with_colours_named(data: bytes, photometric: str) -> bytes:
-    """A JPEG that says itself whether it is RGB or YCbCr, as the top of this file explains.
-
-    Args:
-        data: The frame.
-        photometric: What the DICOM file says; it decides only where the JPEG says nothing.
-    """
+    """Let a JPEG frame say itself whether it is RGB or YCbCr, as the top of this file explains."""
     if photometric != "RGB":
         return data  # without a marker libjpeg takes YCbCr anyway
     for marker, payload, _ in header_segments(data):

@@ -1,4 +1,4 @@
-"""What a JPEG 2000 frame says of itself, and whether decoding it would be cheap.
+"""Read what a JPEG 2000 frame says of itself, and refuse one that is expensive to decode.
 
 A decoder keeps a record of every tile, precinct and block of coefficients, and a header of 100
 bytes can ask for millions of them: many times the memory of the pixels. Encoders cut blocks of 32
@@ -28,7 +28,7 @@ _TILE, _TILE_DATA, _END = 0xFF90, 0xFF93, 0xFFD9
 
 
 def read_frame(data: bytes) -> Frame:
-    """Size of a JPEG 2000 codestream that is whole and cheap to decode.
+    """Read the size of a JPEG 2000 codestream that is whole and cheap to decode.
 
     Raises:
         UnreadableImageError: truncated, damaged, or built to be expensive.
@@ -60,7 +60,7 @@ def _read_frame(data: bytes) -> Frame:
 
 
 def _segments(data: bytes, at: int, limit: int) -> Iterator[tuple[int, bytes, int]]:
-    """Markers of a header, their payloads, and where they are; a tile's data ends it."""
+    """Yield markers of a header, their payloads and places; a tile's data ends it."""
     for _ in range(_MAX_SEGMENTS):
         marker, length = struct.unpack_from(">HH", data, at)
         if marker == _TILE_DATA:
@@ -108,7 +108,7 @@ def _check_coding(marker: int, payload: bytes) -> None:
         raise _expensive(f"has blocks of less than {MIN_BLOCK} px")
     # The first is of the smallest resolution: harmless where that is small.
     checked = precincts[1 if levels > 2 else 0 :] if style & 1 else []
-    if any(min(each & 15, each >> 4) < MIN_PRECINCT.bit_length() - 1 for each in checked):
+    if any(min(sides & 15, sides >> 4) < MIN_PRECINCT.bit_length() - 1 for sides in checked):
         raise _expensive(f"has precincts of less than {MIN_PRECINCT} px")
 
 

@@ -1,5 +1,6 @@
-"""Samples of a DICOM frame, whatever it is compressed with, before they become colours."""
+"""Decode the samples of a DICOM frame, whatever it is compressed with, before its colours."""
 
+import math
 import struct
 from dataclasses import replace
 from itertools import pairwise
@@ -19,12 +20,7 @@ Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 
 def decode_samples(header: Header, file: DicomFile, *, max_pixels: int) -> tuple[Samples, Header]:
-    """The samples of a frame that is not JPEG.
-
-    Args:
-        header: Of the file.
-        file: The file.
-        max_pixels: The caller's limit; JPEG 2000 has half of it.
+    """Decode a frame that is not JPEG.
 
     Returns:
         uint8 or uint16 (rows, columns) or (rows, columns, 3), two's complement where the header
@@ -52,8 +48,8 @@ def decode_samples(header: Header, file: DicomFile, *, max_pixels: int) -> tuple
         return _subsampled(header, pixels), header
     order = ">" if file.big_endian else "<"
     dtype = np.dtype(f"{order}u{header.allocated // 8}")
-    samples = np.frombuffer(_exactly(pixels, _size_bytes(header)), dtype)
     shape = (header.rows, header.columns, header.samples)
+    samples = np.frombuffer(_exactly(pixels, math.prod(shape) * dtype.itemsize), dtype)
     if header.planar:
         samples = samples.reshape(shape[2], *shape[:2]).transpose(1, 2, 0)
     native = samples.astype(dtype.newbyteorder("="), copy=False)
@@ -61,25 +57,21 @@ def decode_samples(header: Header, file: DicomFile, *, max_pixels: int) -> tuple
 
 
 def check_frame(header: Header, frame: Frame) -> None:
-    """The frame has the size that the file announced, on which the limits were held.
+    """Refuse a frame of another size than the file announced, on which the limits were held.
 
     Raises:
         UnreadableImageError: it has another.
     """
-    found, said = ((each.rows, each.columns, each.samples) for each in (frame, header))
-    if found != said:
+    coded, announced = ((part.rows, part.columns, part.samples) for part in (frame, header))
+    if coded != announced:
         raise UnreadableImageError(
-            f"the compressed frame has rows, columns and samples {found}, "
-            f"the DICOM file says {said}"
+            f"the compressed frame has rows, columns and samples {coded}, "
+            f"the DICOM file says {announced}"
         )
 
 
-def _size_bytes(header: Header) -> int:
-    return header.rows * header.columns * header.samples * header.allocated // 8
-
-
 def _exactly(pixels: memoryview, size: int) -> memoryview:
-    """The pixel data without the padding behind it (PS3.5, 8.1.1).
+    """Cut off the padding behind the pixel data (PS3.5, 8.1.1).
 
     Padding repeats one byte. Other bytes are pixels that the header knows nothing of.
     """
@@ -91,7 +83,7 @@ def _exactly(pixels: memoryview, size: int) -> memoryview:
 
 
 def _subsampled(header: Header, pixels: memoryview) -> Samples:
-    """YBR_FULL_422: two values of Y, then one of Cb and of Cr for both (PS3.3 C.7.6.3.1.2)."""
+    """Read YBR_FULL_422: two values of Y, then one of Cb and Cr for both (PS3.3 C.7.6.3.1.2)."""
     rows, columns = header.rows, header.columns
     if columns % 2 or header.allocated != 8:
         raise UnreadableImageError(
@@ -106,7 +98,7 @@ def _subsampled(header: Header, pixels: memoryview) -> Samples:
 
 
 def _run_lengths(header: Header, pixels: memoryview) -> Samples:
-    """RLE (PS3.5 annex G): a segment for each byte of each sample, the highest byte first."""
+    """Decode RLE (PS3.5 annex G): a segment for each byte of a sample, the highest byte first."""
     sample_bytes, pixel_count = header.allocated // 8, header.rows * header.columns
     expected = header.samples * sample_bytes
     if len(pixels) < 64:
@@ -137,7 +129,7 @@ def _run_lengths(header: Header, pixels: memoryview) -> Samples:
 
 
 def _coded_apart(kind: Kind, header: Header, data: bytes, frame: Frame) -> tuple[Samples, Header]:
-    """Samples of a frame, and the header with its bits, which may be others than announced."""
+    """Decode a frame in a process apart; its bits, which may be others than announced, count."""
     check_frame(header, frame)
     if frame.bits > 16:
         name = {"jpeg-ls": "JPEG-LS", "jpeg-2000": "JPEG 2000"}[kind]

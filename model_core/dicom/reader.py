@@ -1,4 +1,4 @@
-"""A DICOM photograph from bytes: limits first, then its one frame, then its colours.
+"""Decode a DICOM image from bytes: limits first, then its one frame, then its colours.
 
 Its text (names, dates, descriptions) is never looked at here, nor part of any error.
 """
@@ -21,12 +21,9 @@ from model_core.images.formats.whole import DecodedImage, load_image, open_image
 def decode_dicom(
     data: bytes, *, max_pixels: int, at_least: tuple[int, int] | None = None
 ) -> DecodedImage:
-    """Decode a photograph, in the frame that the file stores: DICOM knows no EXIF orientation.
+    """Decode a DICOM image as the file stores it: DICOM knows no EXIF orientation.
 
-    Args:
-        data: The file's bytes, preamble and all.
-        max_pixels: Limit on rows times columns, read from the header before decoding.
-        at_least: (height, width) px that the caller needs, as in `decode_image`.
+    Arguments are those of `decode_image`.
 
     Raises:
         UnsupportedImageError: a kind of object, an encoding or colours that are not read here.

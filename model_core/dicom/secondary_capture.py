@@ -1,4 +1,4 @@
-"""A picture as a DICOM secondary capture, for viewers that cannot show segmentations."""
+"""Write a picture as a DICOM secondary capture, for viewers that cannot show segmentations."""
 
 import hashlib
 from datetime import datetime
@@ -28,16 +28,10 @@ _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 def write_secondary_capture(
     data: bytes, picture: Image, author: Author, *, max_pixels: int
 ) -> bytes:
-    """A secondary capture in RGB, uncompressed, that refers to its photograph.
+    """Write a secondary capture in RGB, uncompressed, that refers to the DICOM image `data`.
 
-    Args:
-        data: The DICOM photograph's bytes.
-        picture: uint8 (H, W, 3), RGB: the photograph with the outline drawn into it.
-        author: Which version found the outline.
-        max_pixels: As for reading.
-
-    Returns:
-        The file's bytes. The same arguments give the same identifiers.
+    The picture, uint8 (H, W, 3), is the image with the outline drawn into it, which the author
+    found. The same arguments give the same identifiers.
 
     Raises:
         InputError: as `read_source`.

@@ -1,4 +1,4 @@
-"""A mask as a DICOM segmentation (SEG) that refers to its photograph."""
+"""Write a mask as a DICOM segmentation (SEG) that refers to its image."""
 
 import hashlib
 from typing import TYPE_CHECKING, Any
@@ -24,20 +24,13 @@ if TYPE_CHECKING:
 
 
 def write_segmentation(data: bytes, mask: Mask, author: Author, *, max_pixels: int) -> bytes:
-    """A segmentation object of one segment, "Skin lesion", in the frame of its photograph.
+    """Write an object of one segment, "Skin lesion", in the frame of the DICOM image `data`.
 
-    Args:
-        data: The DICOM photograph's bytes.
-        mask: bool (Rows, Columns) of that photograph; may be empty.
-        author: Which version found it.
-        max_pixels: As for reading.
-
-    Returns:
-        The file's bytes, explicit little endian. The same arguments give the same identifiers.
+    The mask, bool (Rows, Columns), may be empty. The same arguments give the same identifiers.
 
     Raises:
         InputError: as `read_source`.
-        ShapeMismatchError: the mask is not of the photograph's size.
+        ShapeMismatchError: the mask is not of the image's size.
         ConfigError: the extra `dicom` is not installed.
     """
     with writing_dicom():
@@ -85,7 +78,7 @@ def _segmentation(source: Source, mask: Mask, author: Author) -> "Dataset":
 
 
 def _description(author: Author) -> Any:
-    """The one segment; its codes are those of SNOMED CT and of DICOM's CID 7150 and 7162."""
+    """Describe the one segment in codes of SNOMED CT and of DICOM's CID 7150 and 7162."""
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.seg import SegmentAlgorithmTypeValues, SegmentDescription
     from pydicom.sr.codedict import codes
@@ -108,7 +101,7 @@ def _description(author: Author) -> Any:
 
 
 def _reference(source: Source) -> "Dataset":
-    """What highdicom needs to know of the photograph: no text, which is copied as it is later."""
+    """Tell highdicom what it must know of the image: no text, which is copied as it is later."""
     blank = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber",
              "StudyID", "StudyDate", "StudyTime")  # fmt: skip
     return _dataset(

@@ -1,4 +1,4 @@
-"""The aliases of a model, and where each pointed before: `aliases.json`.
+"""Read and write the aliases of a model, and where each pointed before: `aliases.json`.
 
     {"production": "1.2.0", "_before": {"production": ["1.0.0", "1.1.0"]}}
 
@@ -18,7 +18,7 @@ _BEFORE = "_before"
 
 @dataclass(frozen=True)
 class Aliases:
-    """What each alias points to.
+    """What each alias of a model points to.
 
     Attributes:
         current: Version by alias.
@@ -29,12 +29,12 @@ class Aliases:
     before: Mapping[str, list[str]] = field(default_factory=dict)
 
     def steps(self, alias: str) -> list[str]:
-        """Every version that the alias has pointed to, the current one last."""
-        now = self.current.get(alias)
-        return [*self.before.get(alias, []), *([now] if now else [])]
+        """List every version that the alias has pointed to, the current one last."""
+        current = [self.current[alias]] if alias in self.current else []
+        return [*self.before.get(alias, []), *current]
 
     def pointing(self, alias: str, version: str) -> "Aliases":
-        """With the alias at a version, and the earlier one remembered.
+        """Point the alias to a version, and remember the earlier one.
 
         Example:
             >>> Aliases({"production": "1.0.0"}).pointing("production", "1.1.0")
@@ -45,7 +45,7 @@ class Aliases:
         return Aliases({**self.current, alias: version}, {**self.before, alias: self.steps(alias)})
 
     def back(self, alias: str) -> "Aliases":
-        """With the alias where it was before; the version that it leaves is forgotten.
+        """Point the alias to where it was before; the version that it leaves is forgotten.
 
         Example:
             >>> Aliases({"production": "1.1.0"}, {"production": ["1.0.0"]}).back("production")
@@ -55,21 +55,17 @@ class Aliases:
         return Aliases({**self.current, alias: earlier}, {**self.before, alias: steps})
 
     def dump(self) -> bytes:
-        """As stored: UTF-8 JSON, indented; without a history where there is none."""
+        """Encode as stored: UTF-8 JSON, indented; without a history where there is none."""
         before = {alias: steps for alias, steps in self.before.items() if steps}
         content = {**self.current, **({_BEFORE: before} if before else {})}
         return json.dumps(content, indent=2, sort_keys=True).encode() + b"\n"
 
 
 def parse_aliases(data: bytes | None, path: str) -> Aliases:
-    """The aliases of a file; none where there is no file.
-
-    Args:
-        data: Its bytes.
-        path: What the error calls it.
+    """Parse the aliases of a file; none where there is no file.
 
     Raises:
-        CorruptVersionError: it is not such an object.
+        CorruptVersionError: the file, which the error calls `path`, is not such an object.
     """
     if data is None:
         return Aliases()

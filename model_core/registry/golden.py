@@ -1,4 +1,4 @@
-"""The golden test of a version: drawn images, and the masks that its weights made of them."""
+"""Test a version on its golden images: drawn ones, and the masks that its weights made of them."""
 
 import base64
 import json
@@ -43,8 +43,8 @@ def parse_golden(data: bytes) -> list[tuple[bytes, Mask]]:
     try:
         stored = json.loads(data)
         return [
-            (base64.b64decode(each["image_png"]), decode_rle(each["mask"], max_pixels=MAX_PIXELS))
-            for each in (stored, *stored.get("more", []))
+            (base64.b64decode(entry["image_png"]), decode_rle(entry["mask"], max_pixels=MAX_PIXELS))
+            for entry in (stored, *stored.get("more", []))
         ]
     except (AttributeError, ValueError, KeyError, TypeError, InputError) as exc:
         raise CorruptVersionError(f"{FILE} cannot be used: {exc}") from exc

@@ -1,4 +1,4 @@
-"""A registry in a bucket: any fsspec URL, such as `s3://bucket/prefix`.
+"""Store a registry's files in a bucket: at any fsspec URL, such as `s3://bucket/prefix`.
 
 Object stores have no rename and no lock. So a version's files are uploaded first and its card last,
 by a write that fails where there is a card already: of two publishers one wins. A file's name may
@@ -41,7 +41,7 @@ _ATTEMPTS = 20
 
 
 def open_url(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL or path, and what it calls the place (no `/` at its end).
+    """Open the fsspec file system of a URL or path; give its own name of the place, too.
 
     Raises:
         ConfigError: no such protocol, or what it needs is not installed.
@@ -84,15 +84,15 @@ class ObjectStore:
         """As `Store`."""
         with self._reaching() as fs, suppress(FileNotFoundError):
             entries = fs.ls(self._key(path), detail=True)
-            found = (entry["name"] for entry in entries if entry["type"] == "directory")
-            return sorted(name.rstrip("/").rpartition("/")[2] for name in found)
+            names = (entry["name"] for entry in entries if entry["type"] == "directory")
+            return sorted(name.rstrip("/").rpartition("/")[2] for name in names)
         return []
 
     def holding(self, path: str, file: str) -> list[str]:
         """As `Store`."""
         key = self._key(path)
         with self._reaching() as fs, suppress(FileNotFoundError):
-            parts = (found.removeprefix(f"{key}/").split("/") for found in fs.find(key))
+            parts = (file_key.removeprefix(f"{key}/").split("/") for file_key in fs.find(key))
             return sorted(folder for folder, *rest in parts if rest == [file])
         return []
 
@@ -160,8 +160,8 @@ class ObjectStore:
             fs.put_file(str(file), self._key(path, sha256, name))
 
     def _fetch(self, path: str, name: str, sha256: str, folder: Path, *, again: bool) -> str | None:
-        """Bring one file into the cache, where it is not; gives the fault that it has there."""
-        fault = f"{path} lacks the file {name}"
+        """Bring one file into the cache, where it is not; give the fault that it has there."""
+        fault: str | None = f"{path} lacks the file {name}"
         if not is_inside(name):
             return fault
         if not again and fault_of(folder, name, sha256, path) is None:
@@ -173,15 +173,14 @@ class ObjectStore:
                 part.parent.mkdir(parents=True, exist_ok=True)
                 with self._reaching() as fs, suppress(FileNotFoundError):
                     fs.get_file(source, str(part))
-                    found = fault_of(Path(beside), name, sha256, path)
-                    if found is None:
+                    fault = fault_of(Path(beside), name, sha256, path)
+                    if fault is None:
                         part.replace(folder / name)
                         return None
-                    fault = found
         return fault
 
     def _read_for_replacing(self, path: str) -> tuple[bytes | None, dict[str, str]]:
-        """A small file, and the arguments of `pipe_file` that let only its reader replace it."""
+        """Read a small file, and make the arguments of `pipe_file` that replace this very state."""
         key = self._key(path)
         with self._reaching() as fs:
             try:
@@ -217,7 +216,7 @@ class ObjectStore:
 
     @contextmanager
     def _reaching(self, *, writing: bool = False) -> Iterator[Any]:
-        """The file system; what its libraries raise becomes an error of ours.
+        """Open the file system; what its libraries raise becomes an error of ours.
 
         But for a FileExistsError, of a condition that does not hold, and a FileNotFoundError; where
         we write that one means that there is no such bucket.
@@ -238,9 +237,7 @@ class ObjectStore:
 
 
 def _is_refused(error: Exception) -> bool:
-    """Whether S3 refused a write because its condition (If-Match, If-None-Match) did not hold."""
+    """Tell whether S3 refused a write because its If-Match or If-None-Match did not hold."""
     response = getattr(error.__cause__, "response", None) or {}
-    return response.get("Error", {}).get("Code") in (
-        "PreconditionFailed",
-        "ConditionalRequestConflict",
-    )
+    code = response.get("Error", {}).get("Code")
+    return code in ("PreconditionFailed", "ConditionalRequestConflict")

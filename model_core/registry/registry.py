@@ -1,4 +1,4 @@
-"""Published versions in a folder or a bucket: immutable, verified on load, named by aliases.
+"""Publish, load and name versions in a folder or a bucket: immutable, and verified on load.
 
     <root>/<name>/<version>/model.safetensors, card.json, golden.json, openvino/... (exports)
     <root>/<name>/aliases.json
@@ -50,6 +50,7 @@ class Registry:
     """
 
     def __init__(self, root: Path | str, *, cache: Path | None = None) -> None:
+        self._root = root
         text = str(root).removeprefix("file://")
         self._store: Store = ObjectStore(text, cache) if "://" in text else LocalStore(Path(text))
 
@@ -62,23 +63,23 @@ class Registry:
         """
         if isinstance(self._store, LocalStore):
             return self._store.root
-        raise ConfigError("the registry is at a URL, not in a folder of this machine")
+        raise ConfigError(f"{self._root} is no folder of this machine")
 
     def check(self) -> None:
         """Raise a ConfigError where there is no such folder or address."""
         self._store.check()
 
     def names(self) -> list[str]:
-        """Names of all models, sorted."""
+        """List the names of all models, sorted."""
         return [name for name in self._store.folders() if self.versions(name)]
 
     def versions(self, name: str) -> list[str]:
-        """Published versions of a model, oldest first; empty where there is no such model."""
-        found = self._store.holding(name, CARD) if is_name(name) else []
-        return sorted(filter(is_version, found), key=version_order)
+        """List the published versions of a model, oldest first; none where it is not there."""
+        folders = self._store.holding(name, CARD) if is_name(name) else []
+        return sorted(filter(is_version, folders), key=version_order)
 
     def aliases(self, name: str) -> dict[str, str]:
-        """Aliases of a model, such as `{"production": "1.2.0"}`.
+        """Read the aliases of a model, such as `{"production": "1.2.0"}`.
 
         Raises:
             CorruptVersionError: `aliases.json` is not such an object.
@@ -86,15 +87,11 @@ class Registry:
         return dict(self._aliases(name).current)
 
     def history(self, name: str, alias: str = PRODUCTION) -> list[str]:
-        """Versions that an alias pointed to before, oldest first: `rollback` takes the last.
-
-        Raises:
-            CorruptVersionError: as `aliases`.
-        """
+        """List where an alias pointed before, oldest first; raises as `aliases`."""
         return list(self._aliases(name).before.get(alias, []))
 
     def resolve(self, name: str, reference: str) -> str:
-        """The version that a version or an alias stands for.
+        """Find the version that a version or an alias stands for.
 
         Raises:
             VersionNotFoundError: neither; the text lists what there is.
@@ -111,7 +108,7 @@ class Registry:
         raise VersionNotFoundError(f"{name} has no version or alias {reference!r}; it has {known}")
 
     def card(self, name: str, version: str) -> tuple[Card, str]:
-        """A version's card, and the SHA-256 of its bytes.
+        """Read a version's card; give the SHA-256 of its bytes, too.
 
         Raises:
             VersionNotFoundError: no such version.
@@ -172,7 +169,7 @@ class Registry:
         return self.load(name, version, device="cpu", again=True)
 
     def faults(self) -> Iterator[str]:
-        """Everything that is wrong in the whole registry, one line each; nothing where all is well.
+        """Yield everything that is wrong in the whole registry, one line each.
 
         Versions that fail `verify`, aliases that cannot be read or point nowhere, and what killed
         publishers left: it harms nobody, and may also be the work of one who is still at it.
@@ -279,12 +276,12 @@ class Registry:
         path = f"{name}/{ALIASES}"
 
         def change(data: bytes | None) -> bytes:
-            found = parse_aliases(data, path)
-            if found.steps(alias) == wanted.steps(alias):  # a rollback at the same time
-                return found.dump()
-            if found.steps(alias) != seen.steps(alias):
+            now = parse_aliases(data, path)
+            if now.steps(alias) == wanted.steps(alias):  # a rollback at the same time
+                return now.dump()
+            if now.steps(alias) != seen.steps(alias):
                 raise ModelError(f"somebody moved {alias!r} of {name} meanwhile; look again")
-            return found.back(alias).dump()
+            return now.back(alias).dump()
 
         self._store.replace(path, change)
         return wanted.current[alias]
@@ -298,7 +295,7 @@ class Registry:
 
 
 def split_reference(reference: str, default_name: str) -> tuple[str, str]:
-    """Name and version (or alias) of `name@version`, or of a version or alias alone.
+    """Split `name@version`, or a version or alias alone, into name and version (or alias).
 
     Raises:
         ConfigError: either part could not be a folder's name.

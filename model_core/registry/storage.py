@@ -1,4 +1,4 @@
-"""Where a registry's files lie: a folder of this machine, or (`object_storage`) any fsspec URL.
+"""Store a registry's files in a folder of this machine, or (`object_storage`) at any fsspec URL.
 
 A `Store` knows files and folders, not models. What it promises: a folder appears under its name
 whole or not at all, and a small file is replaced in one step, whenever the process is killed.
@@ -29,13 +29,13 @@ class Store(Protocol):
         """Raise a ConfigError where the place is not there."""
 
     def folders(self, path: str = "") -> list[str]:
-        """Names of the folders directly below `path`, sorted; none where it is not there."""
+        """List the folders directly below `path` by name, sorted; none where it is not there."""
 
     def holding(self, path: str, file: str) -> list[str]:
-        """Names of those folders directly below `path` that hold a file of this name."""
+        """List those folders directly below `path` that hold a file of this name."""
 
     def read(self, path: str) -> bytes:
-        """A small file's bytes; FileNotFoundError where there is none."""
+        """Read a small file; FileNotFoundError where there is none."""
 
     def replace(self, path: str, change: Callable[[bytes | None], bytes]) -> None:
         """Replace a small file by what `change` makes of it (of None where there is none).
@@ -45,13 +45,13 @@ class Store(Protocol):
         """
 
     def folder(self, path: str, key: str) -> Path:
-        """Where on this machine `fetch` puts the files of the folder `path`."""
+        """Name the folder of this machine where `fetch` puts the files of the folder `path`."""
 
     def fetch(self, path: str, files: Mapping[str, str], key: str, *, again: bool = False) -> Path:
-        """A folder of this machine that holds these files, each with its hash verified just now.
+        """Bring files into a folder of this machine, and verify the hash of each.
 
         Args:
-            path: The folder.
+            path: The folder that they are in.
             files: SHA-256 by name.
             key: SHA-256 of the folder's card: two folders of one key hold the same.
             again: Read the place itself, whatever this machine keeps of it.
@@ -61,7 +61,7 @@ class Store(Protocol):
         """
 
     def staging(self, path: str) -> AbstractContextManager[Path]:
-        """An empty folder to fill; it becomes `path` when the block ends without an error.
+        """Give an empty folder to fill; it becomes `path` when the block ends without an error.
 
         Raises:
             VersionExistsError: `path` is taken, before the block or by the time that it ends.
@@ -92,7 +92,7 @@ class LocalStore:
 
     def holding(self, path: str, file: str) -> list[str]:
         """As `Store`."""
-        return sorted(found.parent.name for found in (self.root / path).glob(f"*/{file}"))
+        return sorted(held.parent.name for held in (self.root / path).glob(f"*/{file}"))
 
     def read(self, path: str) -> bytes:
         """As `Store`."""
@@ -112,7 +112,7 @@ class LocalStore:
                 _sync(target.parent)
 
     def folder(self, path: str, key: str) -> Path:
-        """As `Store`: the very folder."""
+        """As `Store`: the folder itself."""
         return self.root / path
 
     def fetch(self, path: str, files: Mapping[str, str], key: str, *, again: bool = False) -> Path:
@@ -127,7 +127,7 @@ class LocalStore:
         target = self.root / path
         _make_folder(target.parent)
         with _locked(target.parent):
-            # Whoever is at work holds the lock, which is ours now: these belong to the dead.
+            # A publisher at work holds the lock, which is ours now: these are of killed ones.
             for left in target.parent.glob(f"{STAGING}*"):
                 shutil.rmtree(left)
             if target.exists():
@@ -143,40 +143,33 @@ class LocalStore:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+    """Compute the SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fault_of(folder: Path, name: str, expected: str, path: str) -> str | None:
-    """What is wrong with one file of a folder, in words; None where nothing is.
-
-    Args:
-        folder: The folder.
-        name: The file, relative to it.
-        expected: SHA-256 that it should have.
-        path: What the text calls the folder.
-    """
+    """Say what is wrong with a file of a folder, which the text calls `path`; else None."""
     if not is_inside(name) or not (folder / name).is_file():
         return f"{path} lacks the file {name}"
-    if (found := file_sha256(folder / name)) != expected:
-        return f"{path}/{name} has SHA-256 {found[:12]}…, the card says {expected[:12]}…"
+    if (sha256 := file_sha256(folder / name)) != expected:
+        return f"{path}/{name} has SHA-256 {sha256[:12]}…, the card says {expected[:12]}…"
     return None
 
 
 def raise_faults(faults: Iterator[str | None]) -> None:
     """Raise a CorruptVersionError of all faults, where there is one."""
-    if found := [fault for fault in faults if fault]:
-        raise CorruptVersionError("; ".join(found))
+    if text := "; ".join(fault for fault in faults if fault):
+        raise CorruptVersionError(text)
 
 
 def is_inside(name: str) -> bool:
-    """Whether a relative path stays below the folder that it is relative to."""
+    """Tell whether a relative path stays below the folder that it is relative to."""
     return not Path(name).is_absolute() and ".." not in Path(name).parts
 
 
 def taken(path: str) -> str:
-    """The text of a VersionExistsError."""
+    """Write the text of a VersionExistsError."""
     name, _, version = path.rpartition("/")
     return (
         f"{name} {version} exists, and a version never changes: publish under a new number "

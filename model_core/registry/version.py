@@ -1,4 +1,4 @@
-"""One version's folder: how it is filled, and how it becomes a predictor that has been checked."""
+"""Fill one version's folder, and open it as a predictor that has been checked."""
 
 import hashlib
 import shutil
@@ -93,10 +93,10 @@ def fill_version(
         _copy_exports(exports, folder)
     shutil.copyfile(weights, folder / WEIGHTS)
     # Of the copy: the original may change under our hands.
-    found = file_sha256(folder / WEIGHTS)
-    if weights_sha256 not in (None, found):
+    sha256 = file_sha256(folder / WEIGHTS)
+    if weights_sha256 not in (None, sha256):
         raise GateError(
-            f"{weights} has SHA-256 {found[:12]}…, the weights that were scored had "
+            f"{weights} has SHA-256 {sha256[:12]}…, the weights that were scored had "
             f"{weights_sha256:.12}…; evaluate again"
         )
     reference = _predictor(folder, card, "pytorch-fp32", "cpu")
@@ -122,6 +122,6 @@ def _copy_exports(exports: Path, folder: Path) -> None:
     for path in sorted(exports.rglob("*")):
         if path.is_file():
             copy = folder / path.relative_to(exports)
-            # Made anew: a private folder's permissions would lock readers out of the version.
+            # Not copied with its permissions: a private folder's would lock readers out.
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
