@@ -1,4 +1,4 @@
-"""How many pixels a file announces, read from its first bytes in microseconds, without a decoder.
+"""Read how many pixels a file announces from its first bytes, in microseconds, without a decoder.
 
 Good for an estimate of the work that a file will be, never for trust: what may be decoded
 `model_core.images.decode` decides, from the decoder's own reading of the header. Pillow's readers
@@ -12,7 +12,7 @@ from model_core.dicom import header, jpeg
 from model_core.errors import InputError
 from model_core.images.file_types import sniff
 from model_core.images.formats import heif
-from model_core.images.formats.tiff_pages import HEIGHT, WIDTH, photograph_directory
+from model_core.images.formats.tiff_pages import HEIGHT, WIDTH, main_directory
 
 _RLE_SIZE = re.compile(rb'"size"\s*:\s*\[\s*(\d{1,9})\s*,\s*(\d{1,9})\s*\]')
 _IMAGE_SIZE = re.compile(rb'"height"\s*:\s*(\d{1,9})\s*,\s*"width"\s*:\s*(\d{1,9})')
@@ -25,10 +25,7 @@ it."""
 
 
 def announced_pixels(data: bytes) -> int:
-    """Height times width that an image or mask says it has; 0 where that cannot be seen.
-
-    Args:
-        data: A file's bytes: JPEG, PNG, TIFF, BMP, WebP, HEIC, AVIF, DICOM, or COCO JSON.
+    """Read height times width of an image file or COCO JSON; 0 where it does not say.
 
     Example:
         >>> announced_pixels(b'{"size": [600, 800], "counts": "..."}')
@@ -41,7 +38,7 @@ def announced_pixels(data: bytes) -> int:
 
 
 def announced_shape(data: bytes) -> tuple[int, int] | None:
-    """Height and width that an image or mask says it has, not yet turned upright; None if unknown.
+    """Read the height and width of an image or mask, not yet turned upright; None if unknown.
 
     Example:
         >>> announced_shape(b'{"image": {"height": 600, "width": 800}, "segmentation": []}')
@@ -64,7 +61,7 @@ def _size(data: bytes) -> tuple[int, int]:
         case "PNG":
             return struct.unpack_from(">II", data, 16)
         case "TIFF":
-            directory = photograph_directory(data)
+            directory = main_directory(data)
             return (directory.first(WIDTH, 0), directory.first(HEIGHT, 0)) if directory else (0, 0)
         case "BMP":
             form = "<ii" if struct.unpack_from("<I", data, 14)[0] >= 40 else "<hh"

@@ -1,4 +1,4 @@
-"""Colours through an embedded ICC profile to sRGB: its numbers count, not what it calls itself."""
+"""Convert colours through an ICC profile to sRGB: its numbers count, not what it calls itself."""
 
 import io
 from functools import lru_cache
@@ -19,11 +19,7 @@ _COLOURS = np.concatenate([_CORNERS, np.repeat(_GREYS[:, None], 3, axis=1)]).ast
 
 
 def to_srgb(image: Pillow.Image) -> Pillow.Image:
-    """An image in mode RGB whose colours are sRGB's.
-
-    Args:
-        image: Its `info` may hold a profile; a broken one, or one of other channels, is ignored.
-    """
+    """Convert an image to mode RGB in sRGB; a profile that does not fit or is broken is ignored."""
     profile = image.info.get("icc_profile")
     if profile and image.mode in ("RGB", "L", "CMYK"):
         try:
@@ -41,7 +37,7 @@ def to_srgb(image: Pillow.Image) -> Pillow.Image:
 
 @lru_cache(maxsize=16)
 def _is_srgb(profile: bytes, mode: str) -> bool:
-    """Whether a profile leaves colours of this mode as they are."""
+    """Tell whether a profile leaves colours of this mode as they are."""
     if mode == "CMYK":
         return False
     sample = Pillow.fromarray(_COLOURS[None] if mode == "RGB" else _GREYS[None])

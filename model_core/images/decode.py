@@ -1,4 +1,4 @@
-"""Photographs from bytes: what we read, what we refuse, and how colours become sRGB.
+"""Decode images from bytes: what is read, what is refused, and how colours become sRGB.
 
 | in the file | what becomes of it |
 | --- | --- |
@@ -11,8 +11,8 @@
 | MPO (many cameras) | its main frame |
 | HEIC, AVIF (phones) | the primary image, as `model_core.images.formats.heif` says |
 | TIFF pages marked as reduced or as mask | passed over |
-| animation, several pages | refused: one photograph is expected |
-| camera raw | refused: a preview is no photograph |
+| animation, several pages | refused: one image is expected |
+| camera raw | refused: its preview is not the image |
 | DICOM | as `model_core.dicom.reader` says; it knows no orientation |
 """
 
@@ -51,7 +51,7 @@ MAX_PIXELS = 50_000_000
 FORMATS = frozenset({"JPEG", "PNG", "TIFF", "BMP", "WEBP"})
 """The only decoders that untrusted bytes may reach, by Pillow's names (MPO comes with JPEG)."""
 
-ACCEPTED = "JPEG, PNG, TIFF, BMP, WebP, HEIC, AVIF or DICOM"
+_ACCEPTED = "JPEG, PNG, TIFF, BMP, WebP, HEIC, AVIF or DICOM"
 
 _ORIENTATION = ExifTags.Base.Orientation
 _UPRIGHT = {
@@ -75,7 +75,7 @@ def decode_image(
     """Decode an image to upright sRGB, as the table at the top of this file says.
 
     Args:
-        data: The file's bytes: JPEG, MPO, PNG, TIFF, BMP, WebP, HEIC, AVIF or DICOM.
+        data: A file: JPEG, MPO, PNG, TIFF, BMP, WebP, HEIC, AVIF or DICOM.
         max_pixels: Limit on height times width, read from the header before decoding.
         at_least: (height, width) px that the caller needs. A JPEG may then be decoded at a half,
             a quarter or an eighth, never below this size: far cheaper, and free of aliasing.
@@ -90,7 +90,7 @@ def decode_image(
         UnreadableImageError: empty, truncated or damaged.
     """
     if not data:
-        raise UnreadableImageError(f"the image is empty (0 bytes), expected {ACCEPTED}")
+        raise UnreadableImageError(f"the image is empty (0 bytes), expected {_ACCEPTED}")
     kind = sniff(data)
     with decoding(f"{kind} file" if kind else "image file", max_pixels):
         if kind == "DICOM":
@@ -102,8 +102,8 @@ def decode_image(
             image = _decode(data, kind, max_pixels, at_least)
         else:
             name, advice = describe(data)
-            advice = f"; {advice}" if advice else ""
-            raise UnsupportedImageError(f"found {name}, expected {ACCEPTED}{advice}")
+            hint = f"; {advice}" if advice else ""
+            raise UnsupportedImageError(f"found {name}, expected {_ACCEPTED}{hint}")
         return replace(image, picture=_as_rgb(image.picture))
 
 
@@ -129,7 +129,7 @@ def _decode(
 
 
 def _turned(image: Pillow.Image) -> Pillow.Image:
-    # Not ImageOps.exif_transpose: it writes the EXIF anew, and fails where a camera's is odd.
+    # Not ImageOps.exif_transpose: it rewrites the EXIF, and fails where a camera's is odd.
     method = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     return image if method is None else image.transpose(method)
 

@@ -1,4 +1,4 @@
-"""Tell from its name whether a file is a photograph, system litter, or beside the photographs.
+"""Tell from its name whether a file is an image, system litter, or beside the images.
 
 One place for the trainer, the command `lesion` and the service's ZIP archives.
 """
@@ -45,10 +45,7 @@ _BESIDE = re.compile(
 
 
 def is_litter(path: str) -> bool:
-    """Whether an operating system or its like left a file, which is then nobody's photograph.
-
-    Args:
-        path: Relative to the folder or archive that was named: a folder on the way counts too.
+    """Tell whether an operating system or its like left a file; a folder on its path counts, too.
 
     Example:
         >>> [is_litter(path) for path in ("a/._b.jpg", "__MACOSX/c.jpg", "Thumbs.db", "./a/b.jpg")]
@@ -59,7 +56,7 @@ def is_litter(path: str) -> bool:
 
 
 def is_beside(name: str) -> bool:
-    """Whether a file of this name comes with a data set, as neither photograph nor lesion's mask.
+    """Tell whether a file of this name comes with a data set as neither image nor lesion's mask.
 
     Example:
         >>> is_beside("ISIC_0000000_superpixels.png"), is_beside("ISIC_0000000.jpg")
@@ -69,16 +66,12 @@ def is_beside(name: str) -> bool:
 
 
 def announces_photograph(head: bytes) -> bool:
-    """Whether a file begins as a type of photograph does.
-
-    Args:
-        head: Its first `HEAD_BYTES`.
-    """
+    """Tell whether a file's first `HEAD_BYTES` are those of a type of image."""
     return sniff(head) in _PHOTOGRAPH_TYPES
 
 
 def canonical(name: str) -> str:
-    """A name in normal form C: names that look alike are then equal (UAX #15).
+    """Bring a name into normal form C: names that look alike are then equal (UAX #15).
 
     macOS writes an accent as a character of its own, other systems do not.
 

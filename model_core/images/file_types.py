@@ -54,7 +54,7 @@ _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
 def sniff(data: bytes) -> str | None:
-    """Name of the file type that the first bytes announce, or None where they are not known.
+    """Name the file type that the first bytes announce, or None where they are not known.
 
     Example:
         >>> sniff(b"GIF89a"), sniff(b"hello")

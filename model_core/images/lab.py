@@ -1,4 +1,4 @@
-"""sRGB in CIELAB, where distances are as large as they look."""
+"""Convert sRGB to CIELAB, where distances are as large as they look."""
 
 from typing import Any
 
@@ -29,10 +29,7 @@ _SHARES = ((_XYZ / _WHITE[:, None])[..., None] * _LINEAR).astype(np.float32)
 
 
 def to_lab(rgb: npt.NDArray[np.uint8]) -> Lab:
-    """CIELAB (CIE 1976, D65) of sRGB colours.
-
-    Args:
-        rgb: uint8 (..., 3).
+    """Convert sRGB colours, uint8 (..., 3), to CIELAB (CIE 1976, D65).
 
     Returns:
         float32 (..., 3): L* 0 to 100, a* and b* about -128 to 128.
@@ -47,7 +44,7 @@ def to_lab(rgb: npt.NDArray[np.uint8]) -> Lab:
 
 
 def lightness(rgb: npt.NDArray[np.uint8]) -> Plane:
-    """L* of `to_lab` alone, float32 (...), in a third of its time."""
+    """Compute L* of `to_lab` alone, float32 (...), in a third of its time."""
     return 116 * _root(_white_share(rgb, _SHARES[1])) - 16
 
 
@@ -65,11 +62,7 @@ def _root(share: Plane) -> Plane:
 
 
 def colour_spread(image: Image, mask: Mask) -> float | None:
-    """How much the colours within a mask differ from their mean, in units of CIELAB.
-
-    Args:
-        image: uint8 (H, W, 3), sRGB.
-        mask: bool (H, W).
+    """Measure how much the colours within a mask differ from their mean, in units of CIELAB.
 
     Returns:
         Square root of the mean squared distance from the mean colour, at least 0; None where the

@@ -1,4 +1,4 @@
-"""BMP files as their palette and their alpha are meant.
+"""Read BMP files as their palette and their alpha are meant.
 
 Pillow takes a palette of two greys, or one that begins as a ramp of greys, for pixels of one or
 eight bits, whatever their depth; and it believes an alpha that nobody wrote.
@@ -19,7 +19,7 @@ _RAW_MODES = {4: "P;4", 8: "P"}
 
 
 def open_bmp(data: bytes) -> ImageFile:
-    """A BMP whose header is read and whose pixels are not.
+    """Open a BMP: its header is read, its pixels are not.
 
     Raises:
         UnsupportedImageError: a depth, packing or order of channels that is not read.
@@ -57,7 +57,7 @@ def restore_alpha(image: ImageFile) -> None:
 
 
 def _bits(data: bytes) -> int:
-    """Bits a pixel."""
+    """Read how many bits a pixel has."""
     (header_bytes,) = struct.unpack_from("<I", data, _HEADER_AT)
     at = _HEADER_AT + (10 if header_bytes == _OLD_HEADER_BYTES else 14)
     return int(struct.unpack_from("<H", data, at)[0])

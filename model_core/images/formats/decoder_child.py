@@ -1,4 +1,4 @@
-"""Decodes one photograph or frame: run as a program by `decoder_process`, never imported.
+"""Decode one image or frame: run as a program by `decoder_process`, never imported.
 
     python -I decoder_child.py {HEIC|AVIF|jpeg-2000|jpeg-ls} SECONDS BYTES PIXELS < data > samples
 

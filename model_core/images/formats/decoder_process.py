@@ -1,10 +1,11 @@
-"""Decoders in a process of their own: JPEG 2000 and JPEG-LS frames of DICOM, and whole photographs.
+"""Decode in a process apart: JPEG 2000 and JPEG-LS frames of DICOM, HEIC and AVIF.
 
 Their decoders are written in C and keep Python's lock, and a damaged JPEG-LS frame of 262 bytes
 held one for half a minute: the whole service would have stood still. Apart, a decoder has so much
 time and memory, and if it crashes, it is one answer that is lost. It costs about 0.2 s a frame.
 """
 
+import math
 import os
 import subprocess
 import sys
@@ -59,12 +60,10 @@ class Frame:
 def decode_apart(
     kind: Kind, data: bytes, frame: Frame
 ) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
-    """Samples uint8 or uint16 (rows, columns) or (rows, columns, samples).
+    """Decode a frame whose own header is within the limits.
 
-    Args:
-        kind: Of the frame.
-        data: The frame.
-        frame: What its own header says, within the limits.
+    Returns:
+        uint8 or uint16 (rows, columns) or (rows, columns, samples).
 
     Raises:
         UnsupportedImageError: the library is not installed.
@@ -77,12 +76,12 @@ def decode_apart(
             "pip install 'lesion-segmentation[dicom]'"
         )
     pixels = frame.rows * frame.columns
-    found = run_decoder(kind, data, pixels, what=f"{name} frame of the DICOM file")
+    content = run_decoder(kind, data, pixels, what=f"{name} frame of the DICOM file")
     dtype = np.dtype("u1" if frame.bits <= 8 else "<u2")
     shape = (frame.rows, frame.columns, frame.samples)
-    if len(found) != np.prod(shape) * dtype.itemsize:
+    if len(content) != math.prod(shape) * dtype.itemsize:
         raise UnreadableImageError(f"the {name} frame of the DICOM file has another size than said")
-    samples = np.frombuffer(found, dtype).astype(dtype.newbyteorder("="), copy=False)
+    samples = np.frombuffer(content, dtype).astype(dtype.newbyteorder("="), copy=False)
     return samples.reshape(shape[: 3 if frame.samples > 1 else 2])
 
 
@@ -94,7 +93,7 @@ def run_decoder(kind: str, data: bytes, pixels: int, *, what: str, max_pixels: i
         data: The file or frame.
         pixels: Height times width that it announces, by which time and memory are measured.
         what: Names it in the error.
-        max_pixels: Of a photograph, the limit on what its decoder finds in the header.
+        max_pixels: Of HEIC and AVIF, the limit on what the decoder finds in the header.
 
     Raises:
         UnreadableImageError: it cannot be decoded, or not within the limits.
@@ -118,7 +117,7 @@ def run_decoder(kind: str, data: bytes, pixels: int, *, what: str, max_pixels: i
 
 
 def bare_environment() -> dict[str, str]:
-    """What an interpreter needs to start, and nothing that a broken decoder could give away.
+    """Keep what an interpreter needs to start, and nothing that a broken decoder could give away.
 
     Keys of buckets and settings of the service stay behind. Numerical libraries run on one thread:
     each of theirs would reserve memory.

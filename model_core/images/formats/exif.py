@@ -9,13 +9,9 @@ _ORIENTATION, _SHORT, _LONG = 0x0112, 3, 4
 
 
 def stored_orientation(block: bytes) -> int | None:
-    """The orientation, 1 to 8, that a block of EXIF names in its first directory.
+    """Read the orientation, 1 to 8, in the first directory of a block of EXIF; None without.
 
-    Args:
-        block: From its byte order on; may be odd or cut anywhere.
-
-    Returns:
-        None where it names none that can be read.
+    The block begins with its byte order, and may be odd or cut anywhere.
 
     Example:
         >>> stored_orientation(orientation_block(6))
@@ -34,6 +30,6 @@ def stored_orientation(block: bytes) -> int | None:
 
 
 def orientation_block(orientation: int) -> bytes:
-    """The smallest block of EXIF that names an orientation."""
+    """Write the smallest block of EXIF that names an orientation."""
     entry = struct.pack(">HHIHH", _ORIENTATION, _SHORT, 1, orientation, 0)
     return b"MM\0\x2a\0\0\0\x08" + struct.pack(">H", 1) + entry + bytes(4)

@@ -1,4 +1,4 @@
-"""HEIC and AVIF, the photographs of phones, decoded in a process of their own.
+"""Decode HEIC and AVIF, the images of phones, in a process apart.
 
 HEIC is read where `pi-heif` is installed (libheif with libde265, which decode only), AVIF where
 Pillow was built with it. Both decoders are large and young, so they stand apart as those of DICOM's
@@ -36,11 +36,6 @@ _HEVC_ZEROS = bytes(8)
 def decode_heif(data: bytes, kind: str, max_pixels: int) -> Pillow.Image:
     """Decode the primary image of a HEIC or AVIF file.
 
-    Args:
-        data: The file.
-        kind: HEIC or AVIF.
-        max_pixels: Limit on height times width, held on the header before decoding.
-
     Returns:
         Mode L, LA, RGB or RGBA, with its profile and an orientation that is still to be applied.
 
@@ -62,8 +57,8 @@ def decode_heif(data: bytes, kind: str, max_pixels: int) -> Pillow.Image:
         raise damaged_file(kind, "zeros stand in place of some of its pixels")
     width, height = announced_size(data)
     pixels = min(width * height, max_pixels)
-    found = run_decoder(kind, data, pixels, what=f"{kind} file", max_pixels=max_pixels)
-    head, _, content = found.partition(b"\n")
+    answer = run_decoder(kind, data, pixels, what=f"{kind} file", max_pixels=max_pixels)
+    head, _, content = answer.partition(b"\n")
     said = json.loads(head)
     if "frames" in said:
         raise MultiFrameImageError(
@@ -79,7 +74,7 @@ def decode_heif(data: bytes, kind: str, max_pixels: int) -> Pillow.Image:
 
 
 def kind_of(data: bytes) -> str | None:
-    """HEIC or AVIF by the brands of the file, None where it is of neither."""
+    """Tell HEIC or AVIF by the brands of the file; None where it is neither."""
     if data[4:8] != b"ftyp":
         return None
     brands = _brands(data)
@@ -90,12 +85,12 @@ def kind_of(data: bytes) -> str | None:
 
 
 def is_sequence(data: bytes) -> bool:
-    """Whether the file is, in the first place, a sequence of images."""
+    """Tell whether the file is, in the first place, a sequence of images."""
     return data[8:12] in _SEQUENCES
 
 
 def announced_size(data: bytes) -> tuple[int, int]:
-    """Width and height of the largest image that the file describes; zeros where it has none."""
+    """Read width and height of the largest image that the file describes; zeros without any."""
     sizes = [
         struct.unpack_from(">II", data, start + 4)
         for kind, start, end in _boxes(data)
@@ -105,7 +100,7 @@ def announced_size(data: bytes) -> tuple[int, int]:
 
 
 def lost_sectors(data: bytes) -> bool:
-    """Whether HEVC images hold zeros that no encoder can have written there.
+    """Tell whether HEVC images hold zeros that no encoder can have written there.
 
     Its decoder fills what it cannot decode with what is near, and says nothing.
     """
@@ -127,7 +122,7 @@ def _brands(data: bytes) -> set[bytes]:
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind of each box, and where its content begins and ends; those within others, too."""
+    """Yield kind, start and end of each box (ISO/IEC 14496-12), those within others, too."""
     waiting = [(0, len(data), 0)]
     for _ in range(_MOST):
         if not waiting:
@@ -150,7 +145,7 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _items(data: bytes) -> tuple[dict[int, bytes], dict[int, list[tuple[int, int]]]]:
-    """Kinds of the items, and where in the file their pieces are."""
+    """Read the kinds of the items, and where in the file their pieces are."""
     kinds: dict[int, bytes] = {}
     places: dict[int, list[tuple[int, int]]] = {}
     for kind, start, end in _boxes(data):
@@ -169,6 +164,7 @@ def _items(data: bytes) -> tuple[dict[int, bytes], dict[int, list[tuple[int, int
 
 
 def _places(data: bytes, start: int) -> dict[int, list[tuple[int, int]]]:
+    """Read offset and length of each item's pieces in the file (ISO/IEC 14496-12, iloc)."""
     version, sizes, more = data[start], data[start + 4], data[start + 5]
     wide = "I" if version == 2 else "H"
     (count,) = struct.unpack_from(f">{wide}", data, start + 6)

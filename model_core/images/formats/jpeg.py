@@ -1,4 +1,4 @@
-"""JPEG pixels, all of them or an error.
+"""Decode JPEG pixels, all of them or an error.
 
 libjpeg fills what a damaged file lacks with grey, and only counts warnings; Pillow does not show
 them. So libjpeg-turbo decodes here with each warning as an error (simplejpeg), to the same values
@@ -29,11 +29,7 @@ _LEAST_REDUCED_PX = 64
 
 
 def load_jpeg(image: ImageFile, data: bytes) -> None:
-    """Decode a JPEG at the size that it was opened or drafted for.
-
-    Args:
-        image: Opened from `data`.
-        data: Of the result of `only_pixels`.
+    """Decode a JPEG, the result of `only_pixels`, at the size that it was opened or drafted for.
 
     Raises:
         UnreadableImageError: the file does not hold all pixels.
@@ -46,7 +42,7 @@ def load_jpeg(image: ImageFile, data: bytes) -> None:
         if "subsampling" in reason:
             raise UnsupportedImageError(
                 "the JPEG file has unusual sampling factors, expected 4:4:4, 4:2:2, 4:2:0, 4:4:0 "
-                "or 4:1:1; save it anew"
+                "or 4:1:1; save it again"
             ) from exc
         for padded in _without_padding(data):
             try:
@@ -64,7 +60,7 @@ def load_jpeg(image: ImageFile, data: bytes) -> None:
 
 
 def check_jpeg(data: bytes) -> tuple[int, int]:
-    """Width and height of a JPEG all of whose pixels are there.
+    """Read width and height of a JPEG, and refuse it unless all of its pixels are there.
 
     Raises:
         UnreadableImageError, UnsupportedImageError: as `only_pixels` and `load_jpeg`.
@@ -96,7 +92,7 @@ def _decode(data: bytes, image: ImageFile) -> None:
 
 
 def _buffer(size: int) -> npt.NDArray[np.uint8]:
-    """Memory for pixels on their way to Pillow: each thread's own, because new memory is slow."""
+    """Lend memory for pixels on their way to Pillow: each thread's own, because new one is slow."""
     if size > _KEPT_BYTES:
         return np.empty(size, np.uint8)
     kept: npt.NDArray[np.uint8] | None = getattr(_thread, "kept", None)
@@ -112,7 +108,7 @@ def reduced_for(image: ImageFile, at_least: tuple[int, int]) -> None:
 
 
 def _without_padding(data: bytes) -> Iterator[bytes]:
-    """The same with no zeros before the end marker, where a disk or an encoder filled up.
+    """Yield the file without the zeros before its end marker, where an encoder filled up.
 
     Whether the pixels are whole then shows in the coded data alone: zeros are codes, too.
     """

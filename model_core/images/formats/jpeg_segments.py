@@ -1,4 +1,4 @@
-"""A JPEG reduced to what concerns its pixels: odd metadata cannot fail a photograph.
+"""Reduce a JPEG to what concerns its pixels, so that odd metadata cannot fail it.
 
 Also what the segments alone show to be missing, which no decoder notices.
 """
@@ -115,7 +115,7 @@ def _read_header(data: bytes) -> _Header:
 def _read_segment(header: _Header, marker: int, payload: bytes) -> None:
     if marker in _ARITHMETIC:
         raise UnsupportedImageError(
-            "the JPEG file is coded arithmetically, expected Huffman codes; save it anew"
+            "the JPEG file is coded arithmetically, expected Huffman codes; save it again"
         )
     if marker in _FRAMES:
         if header.components or len(payload) < 6 or len(payload) != 6 + 3 * payload[5]:
@@ -136,7 +136,7 @@ def _read_segment(header: _Header, marker: int, payload: bytes) -> None:
 
 
 def _profile(parts: list[bytes]) -> bytes | None:
-    """The colour profile, each part of which begins with its number and their count."""
+    """Join the colour profile, each part of which begins with its number and their count."""
     parts = sorted(parts)
     if not parts or [part[:2] for part in parts] != [
         bytes([number, len(parts)]) for number in range(1, min(len(parts), 255) + 1)
@@ -180,13 +180,13 @@ def _check_scans(data: bytes, header: _Header) -> bytes:
 
 
 def _segments(data: bytes, at: int) -> Iterator[tuple[int, bytes, int, int]]:
-    """Markers and payloads from a scan to the end, and where the data behind them is."""
+    """Yield markers and payloads from a scan to the end, and where the data behind them is."""
     while at + 4 <= len(data):
         start = at + 2 + struct.unpack_from(">H", data, at + 2)[0]
         if start < at + 4 or start > len(data):
             return
-        found = _BETWEEN_SCANS.search(data, start)
-        end = found.start() if found else len(data)
+        following = _BETWEEN_SCANS.search(data, start)
+        end = following.start() if following else len(data)
         yield data[at + 1], data[at + 4 : start], start, end
         if data[end : end + 2] == END:
             return
@@ -217,7 +217,7 @@ def _check_zeros(
     behind = data[at:end].lstrip(b"\0")
     classes = (0x10,) if header.frame == _PROGRESSIVE else (0x00, 0x10)
     used = [
-        kind | (each >> 4 if kind == 0 else each & 15) for each in scan[2:-3:2] for kind in classes
+        kind | (ids >> 4 if kind == 0 else ids & 15) for ids in scan[2:-3:2] for kind in classes
     ]
     if behind and not behind.startswith(END) and any(tables.get(key, 0) & 15 for key in used):
         raise damaged_file("JPEG", "zeros stand in place of some of its pixels")

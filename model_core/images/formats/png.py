@@ -1,4 +1,4 @@
-"""PNG pixels, all of them or an error, without what the file carries beside them.
+"""Decode PNG pixels, all of them or an error, without what the file carries beside them.
 
 A PNG is chunks, each of which says in its name whether an image can be shown without it. Those that
 can are left out before a decoder sees the file, but for the colour profile, the orientation and
@@ -116,7 +116,7 @@ def load_png(image: ImageFile, data: bytes) -> None:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool | None]]:
-    """Kind and content of each chunk, and whether its checksum is right; None where it is cut."""
+    """Yield kind and content of each chunk, and whether its checksum is right (None: cut)."""
     at, pixels = len(SIGNATURE), False
     while at + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -152,7 +152,7 @@ def _read_beside(kind: bytes, body: bytes, beside: _Beside) -> None:
 
 
 def _unpacked(packed: bytes, most: int) -> bytes | None:
-    """What follows the number of a compression method; None where it is odd or larger."""
+    """Unpack what follows the number of a compression method; None where it is odd or larger."""
     if packed[:1] != b"\0":
         return None
     try:
@@ -163,7 +163,7 @@ def _unpacked(packed: bytes, most: int) -> bytes | None:
 
 
 def _orientation_in_text(text: bytes) -> int | None:
-    """Orientation in EXIF written as ImageMagick does: name, length, then hexadecimal lines."""
+    """Read EXIF's orientation as ImageMagick writes it: name, length, then hexadecimal lines."""
     lines = text.strip().split(b"\n")[2:]
     try:
         block = bytes.fromhex(b"".join(lines).decode("ascii"))
@@ -182,12 +182,12 @@ def _count_bytes(data: bytes) -> None:
             packed.append(body)
     expected = _announced_bytes(header)
     stream = isal_zlib.decompressobj()
-    found, rest = 0, b"".join(packed)
-    while found < expected and rest and not stream.eof:
-        found += len(stream.decompress(rest, _PIECE_BYTES))
+    count, rest = 0, b"".join(packed)
+    while count < expected and rest and not stream.eof:
+        count += len(stream.decompress(rest, _PIECE_BYTES))
         rest = stream.unconsumed_tail
-    if found < expected:
-        raise damaged_file("PNG", f"it holds {found} of {expected} bytes of pixels")
+    if count < expected:
+        raise damaged_file("PNG", f"it holds {count} of {expected} bytes of pixels")
 
 
 def _announced_bytes(header: bytes) -> int:
@@ -205,7 +205,7 @@ def _announced_bytes(header: bytes) -> int:
 def chunk_parts(
     kind: bytes, body: bytes = b"", *, checksum: int | None = None
 ) -> tuple[bytes, ...]:
-    """Length, kind, body and checksum of a PNG chunk: parts, because a join copies only once."""
+    """Make length, kind, body and checksum of a chunk: parts, because a join copies only once."""
     if checksum is None:
         checksum = isal_zlib.crc32(body, isal_zlib.crc32(kind))
     return struct.pack(">I", len(body)), kind, body, struct.pack(">I", checksum)

@@ -1,4 +1,4 @@
-"""Whether a TIFF file holds the strips or tiles that its header lists.
+"""Check that a TIFF file holds the strips or tiles that its header lists.
 
 Pillow and libtiff show a strip that is not there as black, white or the bytes that stand elsewhere.
 """
@@ -48,11 +48,7 @@ class _Part:
 
 
 def check_tiff(image: TiffImageFile, data: bytes) -> None:
-    """Refuse a TIFF without all its pixels.
-
-    Args:
-        image: At the page that is to be read, within the limit on pixels.
-        data: The whole file.
+    """Refuse a TIFF without all its pixels; its image is within the limit on pixels.
 
     Raises:
         UnreadableImageError: strips or tiles are missing, cut or damaged.
@@ -96,11 +92,11 @@ def _parts(image: TiffImageFile) -> tuple[Iterator[_Part], int]:
         raise damaged_file("TIFF", "its strips or tiles have no size")
     across, down = -(-width // wide), -(-height // high)
     expected = across * down * planes
-    found = min(len(starts), len(starts if lengths is None else lengths))
-    if found < expected:
-        raise damaged_file("TIFF", f"it lists {found} of {expected} strips or tiles")
+    listed = min(len(starts), len(starts if lengths is None else lengths))
+    if listed < expected:
+        raise damaged_file("TIFF", f"it lists {listed} of {expected} strips or tiles")
 
-    def each() -> Iterator[_Part]:
+    def parts() -> Iterator[_Part]:  # one at a time: a hostile file lists millions
         for number in range(expected):
             depth = bits[number // (across * down)] if planes > 1 else sum(bits)
             row_bytes = -(-wide * depth // 8)
@@ -109,7 +105,7 @@ def _parts(image: TiffImageFile) -> tuple[Iterator[_Part], int]:
             length = None if lengths is None else lengths[number]
             yield _Part(starts[number], length, wide, rows, rows * row_bytes, high * row_bytes)
 
-    return each(), expected
+    return parts(), expected
 
 
 def _check_content(
@@ -138,7 +134,7 @@ def _check_content(
 
 
 def _fax_is_whole(packing: int, packed: bytes, rows: int) -> bool:
-    """Whether a fax has the marks that its way of packing has (ITU-T T.4 and T.6).
+    """Tell whether a fax has the marks that its way of packing has (ITU-T T.4 and T.6).
 
     A mark is 11 zeros or more before a one, which no other code has: one a line in T.4, two at the
     end in T.6, none where lines are runs alone. Lost sectors are long zeros, too.
@@ -152,18 +148,18 @@ def _fax_is_whole(packing: int, packed: bytes, rows: int) -> bool:
 
 
 def _inflates(packed: bytes, most: int) -> bool:
-    """Whether a stream ends where it should, its checksum right; libtiff does not read so far."""
+    """Tell whether a stream ends where it should, its checksum right; libtiff reads less far."""
     stream = isal_zlib.decompressobj()
     try:
-        found = len(stream.decompress(packed, most + 1))
-        found += len(stream.decompress(stream.unconsumed_tail, 1))
+        count = len(stream.decompress(packed, most + 1))
+        count += len(stream.decompress(stream.unconsumed_tail, 1))
     except zlib.error:
         return False
-    return found <= most
+    return count <= most
 
 
 def holds_more(packed: bytes, most: int) -> bool:
-    r"""Whether they unpack to more than `most` bytes, as they do where damage shifted their runs.
+    r"""Tell whether PackBits runs unpack to more than `most` bytes, as damage makes them do.
 
     Decoders stop at the pixels asked for, so only too few are an error there.
 

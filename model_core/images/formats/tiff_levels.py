@@ -1,4 +1,4 @@
-"""TIFF files opened so that Pillow reads their levels right, or refused by what they are.
+"""Open TIFF files so that Pillow reads their levels right, or refuse them by what they are.
 
 Pillow knows most combinations of bits, colours, byte order and planes by a table. What that table
 takes for another (16 or 12 bits of which zero is white, one channel in a plane of its own) is
@@ -30,14 +30,14 @@ _INVERTED, _BITS = "inverted", "bits"
 
 
 def open_tiff(data: bytes) -> ImageFile:
-    """The photograph of a TIFF file, its header read and its pixels not.
+    """Open the one image of a TIFF file: its header is read, its pixels are not.
 
     Raises:
         UnsupportedImageError: camera raw, or of levels that are not read.
         MultiFrameImageError: several pages.
         Exception: whatever Pillow raises on a damaged header.
     """
-    directory = tiff.photograph_directory(data)
+    directory = tiff.main_directory(data)
     if directory is None:
         return Pillow.open(io.BytesIO(data), formats=("TIFF",))
     if _misread(directory):
@@ -76,7 +76,7 @@ def _restore_palette(image: ImageFile) -> None:
 
 
 def _rewritten(data: bytes, directory: tiff.Directory, inverted: bool) -> bytes:
-    """The same with its photograph alone, in a form that Pillow reads right."""
+    """Change the file so that its image is alone in it, in a form that Pillow reads right."""
     order = tiff.byte_order(data)
     changes = {(4, order + "I"): directory.start, (directory.next_at, order + "I"): 0}
     if inverted:
@@ -93,7 +93,7 @@ def _rewritten(data: bytes, directory: tiff.Directory, inverted: bool) -> bytes:
 
 
 def _misread(directory: tiff.Directory) -> bool:
-    """Whether Pillow would show other levels than the file has, and say nothing."""
+    """Tell whether Pillow would show other levels than the file has, and say nothing."""
     bits = set(directory.tags.get(tiff.BITS, (1,)))
     colours = directory.first(tiff.COLOURS, -1)
     raw = directory.first(tiff.COMPRESSION, _RAW) == _RAW

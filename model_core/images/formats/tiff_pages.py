@@ -1,7 +1,7 @@
-"""Which directory of a TIFF file is its photograph, and whether the file is camera raw.
+"""Find the directory of a TIFF file's image, and tell whether the file is camera raw.
 
 A TIFF is a chain of directories, one a picture, and each may have children (SubIFDs). Those marked
-as reduced or as mask of another (TIFF 6.0, NewSubfileType) are no photographs of their own. Camera
+as reduced or as mask of another (TIFF 6.0, NewSubfileType) are no images of their own. Camera
 raw files (DNG, NEF, CR2, ARW, PEF) are TIFF too: a small preview first, the sensor's values below.
 """
 
@@ -64,12 +64,12 @@ class Directory:
 
 
 def byte_order(data: bytes) -> str:
-    """Byte order of a TIFF, as `struct` writes it."""
+    """Read the byte order of a TIFF, as `struct` writes it."""
     return "<" if data.startswith(b"II") else ">"
 
 
-def photograph_directory(data: bytes) -> Directory | None:
-    """The directory of a TIFF file's one photograph; None where its first cannot be read.
+def main_directory(data: bytes) -> Directory | None:
+    """Find the directory of a TIFF file's one image; None where its first cannot be read.
 
     Raises:
         UnsupportedImageError: the file is camera raw.
@@ -78,13 +78,13 @@ def photograph_directory(data: bytes) -> Directory | None:
     order = byte_order(data)
     chain = list(_chain(data, order))
     children = [child for page in chain for child in _children(data, order, page)]
-    if data[8:12] in _MAKERS or any(_is_raw(each) for each in [*chain, *children]):
+    if data[8:12] in _MAKERS or any(map(_is_raw, [*chain, *children])):
         raise UnsupportedImageError(
             "found a camera raw file, whose colours are still to be developed; export it as JPEG, "
             "PNG or TIFF"
         )
     pages = [page for page in chain if not page.is_beside]
-    if not pages and len(chain) == 1:  # the photograph may stand below its preview
+    if not pages and len(chain) == 1:  # the image may stand below its preview
         pages = [child for child in children if not child.is_beside] or chain
     if len(pages) == 1 or not chain:
         return pages[0] if pages else None

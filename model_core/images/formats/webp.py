@@ -1,4 +1,4 @@
-"""WebP without what the file carries beside its pixels (RFC 9649)."""
+"""Reduce a WebP to its pixels, without what else the file carries (RFC 9649)."""
 
 import struct
 
@@ -12,7 +12,7 @@ _EXIF_FLAG, _XMP_FLAG, _PROFILE_FLAG = 0x08, 0x04, 0x20
 
 
 def only_pixels(data: bytes) -> bytes:
-    """A WebP reduced to its pixels, its colour profile and its orientation.
+    """Reduce a WebP to its pixels, its colour profile and its orientation.
 
     Raises:
         UnreadableImageError: a chunk of pixels is cut.

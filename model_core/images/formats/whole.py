@@ -1,4 +1,4 @@
-"""The one door from a file's bytes to pixels: all that the file announces, or an error.
+"""Decode all pixels that a file announces, or fail: the one door from bytes to pixels.
 
 Pillow's decoders fill what is missing and say nothing, and fail over metadata that the pixels do
 not need. Every place that decodes an image file opens it with `open_image`, holds its limits on
@@ -58,11 +58,7 @@ def decoding(what: str, max_pixels: int) -> Iterator[None]:
 
 
 def open_image(data: bytes, kind: str) -> ImageFile:
-    """Read the header of an image and not its pixels.
-
-    Args:
-        data: The file.
-        kind: JPEG, PNG, TIFF, BMP or WEBP.
+    """Read the header of an image of a `kind` of `decode.FORMATS`, and not its pixels.
 
     Raises:
         UnreadableImageError: a part that the pixels need is missing or damaged.
