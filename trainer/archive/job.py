@@ -9,9 +9,9 @@ from model_core.backends.protocol import BackendName, Device
 from model_core.errors import ConfigError
 from model_core.predictor import Predictor
 from model_core.processing.postprocess import PostprocessConfig
-from model_core.processing.preprocess import PreprocessConfig
 from model_core.registry.registry import Registry
-from trainer.archive.places import Place, absolute
+from trainer.archive.file_store import FileStore, absolute
+from trainer.evaluation.subjects import resolve, run_subject
 from trainer.training.run import CONFIG
 
 JOB = "archive.json"
@@ -38,14 +38,11 @@ class Model:
     device: Device = "auto"
 
     def pinned(self) -> "Model":
-        """The same with an alias resolved and paths made absolute: one model for all workers."""
-        from trainer.evaluation.subjects import resolve
-
+        """Resolve an alias and make paths absolute: one model for all workers."""
         if self.is_run:
             return replace(self, reference=absolute(self.reference))
-        registry = absolute(self.registry)
-        name, version = resolve(Registry(registry), self.reference, self.name)
-        return replace(self, reference=f"{name}@{version}", registry=registry)
+        pinned = replace(self, registry=absolute(self.registry))
+        return replace(pinned, reference="@".join(pinned._version()))
 
     @property
     def is_run(self) -> bool:
@@ -53,52 +50,44 @@ class Model:
         return (Path(self.reference) / CONFIG).is_file()
 
     def rules(self) -> dict[str, Any]:
-        """What decides over masks, but for the engine: label, hash, preprocessing, threshold.
+        """List what decides over masks, but for the engine: label, hash, preprocessing, threshold.
 
         Found without the engine, which a cluster's head may be unable to run.
         """
-        from trainer.evaluation.subjects import resolve, run_subject
-
         if self.is_run:
             subject = run_subject(Path(self.reference))
-            label, found = f"weights {subject.weights_sha256}", subject.predictor
-            rules = _rules(label, found.preprocess_config, self._cut(found.postprocess_config))
-            # A version's card has it, and its hash is in the label.
-            return rules | {"calibration": found.calibration and asdict(found.calibration)}
-        registry = Registry(self.registry)
-        card, sha256 = registry.card(*resolve(registry, self.reference, self.name))
-        label = f"{card.name}@{card.version} {sha256}"
-        return _rules(label, card.preprocess, self._cut(card.postprocess))
+            label, source = f"weights {subject.weights_sha256}", subject.predictor
+            preprocess, postprocess = source.preprocess_config, source.postprocess_config
+            # Of a run alone: a version's card has it, and the card's hash is in the label.
+            more = {"calibration": source.calibration and asdict(source.calibration)}
+        else:
+            card, sha256 = Registry(self.registry).card(*self._version())
+            label, more = f"{card.name}@{card.version} {sha256}", {}
+            preprocess, postprocess = card.preprocess, card.postprocess
+        decisive = {"model": label, **asdict(preprocess), **asdict(self._cut(postprocess))}
+        plain: dict[str, Any] = json.loads(json.dumps(decisive))  # as JSON gives tuples back: lists
+        return plain | more
 
     def open(self) -> Predictor:
-        """The predictor itself, verified and checked on its golden image.
+        """Open the predictor, verified and checked on its golden images.
 
         Raises:
             ModelError: the version is not as it should be.
             ConfigError: the engine cannot run it here.
         """
-        from trainer.evaluation.subjects import resolve, run_subject
-
         if self.is_run:
             predictor = run_subject(Path(self.reference)).predictor
         else:
-            registry = Registry(self.registry)
-            found = resolve(registry, self.reference, self.name)
-            loaded = registry.load(*found, device=self.device, backend=self.backend)
-            predictor = loaded.predictor
+            version, registry = self._version(), Registry(self.registry)
+            predictor = registry.load(*version, device=self.device, backend=self.backend).predictor
         predictor.postprocess_config = self._cut(predictor.postprocess_config)
         return predictor
 
+    def _version(self) -> tuple[str, str]:
+        return resolve(Registry(self.registry), self.reference, self.name)
+
     def _cut(self, config: PostprocessConfig) -> PostprocessConfig:
         return config if self.threshold is None else replace(config, threshold=self.threshold)
-
-
-def _rules(
-    model: str, preprocess: PreprocessConfig, postprocess: PostprocessConfig
-) -> dict[str, Any]:
-    rules = {"model": model, **asdict(preprocess), **asdict(postprocess)}
-    plain: dict[str, Any] = json.loads(json.dumps(rules))  # tuples are lists when they come back
-    return plain
 
 
 @dataclass(frozen=True)
@@ -108,25 +97,26 @@ class Job:
     Attributes:
         out: Absolute path or URL.
         rules: As `Model.rules`.
-        forms: Some of `forms.FORMS`.
+        formats: Some of `formats.FORMATS`.
         shard_size: Photographs of a shard.
         batch: Photographs that the network gets at once; None for what pays on the engine.
     """
 
     out: str
     rules: dict[str, Any]
-    forms: tuple[str, ...]
+    formats: tuple[str, ...]
     shard_size: int
     batch: int | None = None
 
 
-def claim(job: Job, out: Place) -> None:
-    """Note whose results these are, or check that they are this job's.
+def claim(job: Job, out: FileStore) -> None:
+    """Note whose results a folder holds, or check that they are this job's.
 
     Raises:
-        ConfigError: they are another model's or of other rules, forms or shards.
+        ConfigError: they are another model's or of other rules, formats or shards.
     """
-    wanted = {**job.rules, "forms": list(job.forms), "shard_size": job.shard_size}
+    # `forms` is what it has always been called on disk: archives that were begun go on.
+    wanted = {**job.rules, "forms": list(job.formats), "shard_size": job.shard_size}
     try:
         stored = json.loads(out.read(JOB))
         former = stored["model"]

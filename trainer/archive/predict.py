@@ -1,7 +1,7 @@
 """Masks of a whole archive: PNG files, COCO JSON, or Parquet of run lengths and measurements.
 
     python -m trainer predict photographs --model production --out masks
-    python -m trainer predict s3://archive/2024 --out s3://masks/2024 --form parquet --runner ray
+    python -m trainer predict s3://archive/2024 --out s3://masks/2024 --format parquet --runner ray
 
 docs/archives.md says what lies in --out. Stopped, the same command goes on where it was.
 """
@@ -16,10 +16,10 @@ from tqdm import tqdm
 
 from model_core.errors import ConfigError
 from model_core.predictor import Predictor
-from trainer.archive.forms import COCO, SKIPPED, joined_coco, read_skipped, skipped_table
+from trainer.archive.file_store import FileStore, absolute
+from trainer.archive.formats import COCO, SKIPPED, joined_coco, read_skipped, skipped_table
 from trainer.archive.job import Job, claim
-from trainer.archive.places import Place, absolute
-from trainer.archive.shards import Report, Shard, cut, left_to_do, sweep
+from trainer.archive.shards import Report, Shard, cut, remove_stale, unfinished
 from trainer.archive.sources import list_photographs
 from trainer.archive.worker import Worker
 from trainer.training.run import held
@@ -67,13 +67,13 @@ def predict_archive(source: str, job: Job, run: Runner) -> Outcome:
     _check_apart(source, job.out)
     passed_over: list[str] = []
     photographs = list_photographs(source, passed_over.append)
-    out = Place(job.out)
+    out = FileStore(job.out)
     # Two at once on an object store do each other no harm: they write the same bytes.
     with nullcontext() if out.folder is None else held(out.folder):
         claim(job, out)
         shards = cut(photographs, job.shard_size)
-        sweep(shards, out)
-        reports, seconds = _run(left_to_do(shards, out), len(photographs), job, run)
+        remove_stale(shards, out)
+        reports, seconds = _run(unfinished(shards, out), len(photographs), job, run)
         skipped = _join(shards, out, job, len(photographs))
     images = sum(report.images for report in reports)
     processor_s = sum(report.processor_s for report in reports)
@@ -98,12 +98,12 @@ def on_this_machine(open_predictor: Callable[[], Predictor]) -> Runner:
     return run
 
 
-def _join(shards: list[Shard], out: Place, job: Job, total: int) -> list[tuple[str, str]]:
+def _join(shards: list[Shard], out: FileStore, job: Job, total: int) -> list[tuple[str, str]]:
     """Write the tables of the whole archive; gives the photographs that could not be used."""
     bad = sorted(out.names(SKIPPED))
     skipped = [row for name in bad for row in read_skipped(out.read(f"{SKIPPED}/{name}"))]
     out.write("skipped.csv", skipped_table(skipped))
-    if COCO in job.forms and total <= JOINED:
+    if COCO in job.formats and total <= JOINED:
         parts = (out.read(f"{COCO}/{shard.key}.json") for shard in shards)
         out.write("predictions.json", joined_coco(parts))
     else:

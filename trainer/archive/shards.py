@@ -5,8 +5,8 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from trainer.archive.forms import FOLDERS
-from trainer.archive.places import Place
+from trainer.archive.file_store import FileStore
+from trainer.archive.formats import FOLDERS
 from trainer.archive.sources import Photograph
 
 DONE = "done"
@@ -56,7 +56,7 @@ class Report:
 
 
 def cut(photographs: Sequence[Photograph], size: int) -> list[Shard]:
-    """Shards of `size` photographs, the last one smaller."""
+    """Cut a list into shards of `size` photographs, the last one smaller."""
     starts = range(0, len(photographs), size)
     return [
         Shard(number, start, list(photographs[start : start + size]))
@@ -64,13 +64,13 @@ def cut(photographs: Sequence[Photograph], size: int) -> list[Shard]:
     ]
 
 
-def left_to_do(shards: Sequence[Shard], out: Place) -> list[Shard]:
-    """The shards that are not there yet."""
+def unfinished(shards: Sequence[Shard], out: FileStore) -> list[Shard]:
+    """List the shards that have no note that they are done."""
     done = {name.removesuffix(".json") for name in out.names(DONE)}
     return [shard for shard in shards if shard.key not in done]
 
 
-def sweep(shards: Sequence[Shard], out: Place) -> None:
+def remove_stale(shards: Sequence[Shard], out: FileStore) -> None:
     """Remove what earlier runs left of shards that have changed since: no photograph is twice."""
     keys = {shard.key for shard in shards}
     stale = {name for name in out.names(DONE) if name.removesuffix(".json") not in keys}
@@ -82,8 +82,8 @@ def sweep(shards: Sequence[Shard], out: Place) -> None:
                 out.remove(f"{folder}/{name}")
 
 
-def _remove_masks(stale: Iterable[str], shards: Sequence[Shard], out: Place) -> None:
-    """Masks of photographs that no shard has any more."""
+def _remove_masks(stale: Iterable[str], shards: Sequence[Shard], out: FileStore) -> None:
+    """Remove the masks of photographs that no shard has any more."""
     names = {photograph.name for shard in shards for photograph in shard.photographs}
     for note in stale:
         for name in json.loads(out.read(f"{DONE}/{note}"))["names"]:
@@ -92,5 +92,5 @@ def _remove_masks(stale: Iterable[str], shards: Sequence[Shard], out: Place) -> 
 
 
 def mask_name(name: str) -> str:
-    """Where a photograph's mask lies: its own name with `.png` added, so that none collide."""
+    """Name a photograph's mask: its own name with `.png` added, so that none collide."""
     return f"masks/{name}.png"

@@ -17,7 +17,8 @@ from model_core.errors import ConfigError, DatasetError, InputError
 from model_core.masks.png import encode_mask
 from model_core.masks.rle import area_and_bbox, encode_rle
 from model_core.predictor import Predictor, Prepared
-from trainer.archive.forms import (
+from trainer.archive.file_store import FileStore
+from trainer.archive.formats import (
     COCO,
     PARQUET,
     PNG,
@@ -29,7 +30,6 @@ from trainer.archive.forms import (
     skipped_table,
 )
 from trainer.archive.job import Job
-from trainer.archive.places import Place
 from trainer.archive.shards import DONE, Report, Shard, mask_name
 from trainer.archive.sources import Photograph, Reader
 
@@ -64,7 +64,7 @@ class Worker:
         self._job = job
         self._predictor = predictor
         self._on_image = on_image
-        self._out = Place(job.out)
+        self._out = FileStore(job.out)
         self._read_bytes = Reader()
 
     def run(self, shard: Shard) -> Report:
@@ -95,9 +95,9 @@ class Worker:
 
     def _write(self, shard: Shard, entries: list[Entry]) -> None:
         out, rules = self._out, self._job.rules
-        if COCO in self._job.forms:
+        if COCO in self._job.formats:
             out.write(f"{COCO}/{shard.key}.json", coco(entries, start=shard.start, info=rules))
-        if PARQUET in self._job.forms:
+        if PARQUET in self._job.formats:
             out.write(f"{PARQUET}/{shard.key}.parquet", parquet(entries, info=rules))
 
     def _entries(self, photographs: list[Photograph]) -> Iterator[Entry]:
@@ -109,8 +109,8 @@ class Worker:
         ):
             read = _ahead(beside, self._read, photographs, _AHEAD + batch)
             inferred = _ahead(network, self._infer, _batched(read, batch), backend.streams)
-            alone = (each for several in inferred for each in several)
-            yield from _ahead(beside, self._finish, alone, _AHEAD)
+            single = (image for images in inferred for image in images)
+            yield from _ahead(beside, self._finish, single, _AHEAD)
 
     def _read(self, photograph: Photograph) -> _Read:
         name = photograph.name
@@ -131,16 +131,16 @@ class Worker:
     def _finish(self, inferred: tuple[_Read, Logits | None]) -> Entry:
         read, logits = inferred
         if read.prepared is None or logits is None:
-            if PNG in self._job.forms:  # of the file as it once was
+            if PNG in self._job.formats:  # of the file as it once was
                 self._out.remove(mask_name(read.entry["file_name"]))
             return read.entry
         prediction = self._predictor.finish(logits, read.prepared.geometry)
         mask = prediction.mask
-        if PNG in self._job.forms:
+        if PNG in self._job.formats:
             self._out.write(mask_name(read.entry["file_name"]), encode_mask(mask))
         rle = encode_rle(mask)
         area, bbox = area_and_bbox(rle)
-        found = {
+        lesion = {
             "height": mask.shape[0],
             "width": mask.shape[1],
             "segmentation": rle,
@@ -148,15 +148,15 @@ class Worker:
             "bbox": bbox,
             "score": prediction.score,
         }
-        if PARQUET in self._job.forms:
-            found["measurements"] = measurements(mask)
-        return {**read.entry, **found}
+        if PARQUET in self._job.formats:
+            lesion["measurements"] = measurements(mask)
+        return {**read.entry, **lesion}
 
 
 def _ahead(
     pool: Executor, function: Callable[[T], R], items: Iterable[T], most: int
 ) -> Iterator[R]:
-    """Results in order, at most so many of them being worked on or waiting."""
+    """Map in threads, in order, with at most `most` results being worked on or waiting."""
     waiting: deque[Future[R]] = deque()
     for item in items:
         waiting.append(pool.submit(function, item))

@@ -21,7 +21,7 @@ _SHOWN = 20
 @command(
     option("source", help="folder of photographs or Parquet files, .csv or .parquet; path or URL"),
     option("--out", required=True, help="folder or URL for the results"),
-    option("--form", default="png,coco", help="png, coco, parquet; comma-separated (png,coco)"),
+    option("--format", default="png,coco", help="png, coco, parquet; comma-separated (png,coco)"),
     option("--model", default="production", help="run folder, version or alias"),
     option("--threshold", type=decimal, help="0 to 1 (default: the model's own)"),
     option(
@@ -48,14 +48,15 @@ _SHOWN = 20
 )
 def predict(options: Namespace) -> int:
     """Write the masks of a folder or a whole archive."""
-    from trainer.archive.forms import FORMS
+    from trainer.archive.file_store import absolute
+    from trainer.archive.formats import FORMATS
     from trainer.archive.job import Job, Model
-    from trainer.archive.places import absolute
     from trainer.archive.predict import predict_archive
 
-    forms = tuple(form for form in FORMS if form in options.form.split(","))
-    if len(forms) != len(set(options.form.split(","))):
-        raise ConfigError(f"--form is {options.form!r}, expected some of {', '.join(FORMS)}")
+    wanted = set(options.format.split(","))
+    if not wanted <= set(FORMATS):
+        raise ConfigError(f"--format is {options.format!r}, expected some of {', '.join(FORMATS)}")
+    formats = tuple(name for name in FORMATS if name in wanted)
     model = Model(
         options.model,
         options.registry,
@@ -64,7 +65,7 @@ def predict(options: Namespace) -> int:
         options.backend,
         options.device,
     ).pinned()
-    job = Job(absolute(options.out), model.rules(), forms, options.shard_size, options.batch)
+    job = Job(absolute(options.out), model.rules(), formats, options.shard_size, options.batch)
     outcome = predict_archive(options.source, job, _runner(options, model))
     for name in outcome.passed_over[:_SHOWN]:
         print(f"passed over, no photograph: {name}", file=sys.stderr)

@@ -40,7 +40,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def start(folder: Path, out: str, *options: str) -> "subprocess.Popen[bytes]":
     places = [str(folder / "in"), "--out", str(folder / out), "--registry", str(folder / "models")]
     command = [sys.executable, "-m", "trainer", "predict", *places]
-    command += ["--form", "png,coco,parquet", "--shard-size", "1"]
+    command += ["--format", "png,coco,parquet", "--shard-size", "1"]
     return subprocess.Popen([*command, *options], env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 

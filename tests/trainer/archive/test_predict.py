@@ -41,12 +41,12 @@ def predict(
     predictor: Predictor | None = None,
     *,
     model: str = "dark 1.0.0",
-    forms: tuple[str, ...] = ("png", "coco"),
+    formats: tuple[str, ...] = ("png", "coco"),
     shard_size: int = 2,
 ) -> Outcome:
     predictor = predictor or dark_predictor()
     rules = {"model": model, **asdict(predictor.postprocess_config)}
-    job = Job(str(out), rules, forms, shard_size)
+    job = Job(str(out), rules, formats, shard_size)
     return predict_archive(str(source), job, on_this_machine(lambda: predictor))
 
 
@@ -114,8 +114,8 @@ def test_a_large_archive_s_shards_are_not_joined(
     assert len(list((tmp_path / "out" / "coco").iterdir())) == 2
 
 
-def test_only_the_forms_that_were_asked_for_are_written(source: Path, tmp_path: Path) -> None:
-    predict(source, tmp_path / "out", forms=("coco",))
+def test_only_the_formats_that_were_asked_for_are_written(source: Path, tmp_path: Path) -> None:
+    predict(source, tmp_path / "out", formats=("coco",))
     assert not (tmp_path / "out" / "masks").exists()
     assert (tmp_path / "out" / "predictions.json").is_file()
 
@@ -249,7 +249,7 @@ def test_a_bucket_gives_and_takes_as_a_folder_does(
         predict_archive(f"{bucket}/in", job, on_this_machine(lambda: interrupted))
     outcome = predict_archive(f"{bucket}/in", job, on_this_machine(dark_predictor))
     assert (outcome.images, outcome.done_now, len(outcome.skipped)) == (4, 2, 1)
-    predict(source, tmp_path / "out", forms=job.forms)
+    predict(source, tmp_path / "out", formats=job.formats)
     local = files(tmp_path / "out")
     remote = fs.find(f"{bucket}/out")
     assert len(remote) == len(local)
@@ -261,7 +261,7 @@ def test_parquet_holds_run_lengths_and_measurements(source: Path, tmp_path: Path
     out = tmp_path / "out"
     Image.new("RGB", (40, 30), "white").save(source / "white.png")
     (source / "bad.jpg").write_bytes(b"no photograph")
-    predict(source, out, forms=("png", "parquet"))
+    predict(source, out, formats=("png", "parquet"))
     table = pq.read_table(out / "parquet")
     rows = {row["file_name"]: row for row in table.to_pylist()}
     assert set(rows) == {*NAMES, "white.png"}

@@ -1,6 +1,5 @@
 """Where photographs are read from and results written to: a folder, or any fsspec URL."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +11,7 @@ from model_core.registry.object_storage import open_url
 
 @contextmanager
 def reaching(url: str) -> Iterator[None]:
-    """What the libraries of remote file systems raise becomes an error of ours.
+    """Turn what the libraries of remote file systems raise into an error of ours.
 
     Raises:
         DatasetError: the place cannot be reached.
@@ -27,11 +26,11 @@ def reaching(url: str) -> Iterator[None]:
 
 
 def absolute(url: str) -> str:
-    """A path from the root, so that it means the same in every process; a URL as it is."""
+    """Make a path absolute, so that it means the same in every process; a URL stays as it is."""
     return url if "://" in url else str(Path(url).resolve())
 
 
-class Place:
+class FileStore:
     """A folder or URL in which files appear whole or not at all.
 
     On an object store a file appears when its upload has ended; in a folder it is written beside
@@ -65,17 +64,17 @@ class Place:
             raise
 
     def read(self, name: str) -> bytes:
-        """A file's bytes; FileNotFoundError where there is none."""
+        """Read a file's bytes; FileNotFoundError where there is none."""
         self._fs.invalidate_cache()
         with reaching(self.url):
             return bytes(self._fs.cat_file(self._key(name)))
 
     def names(self, folder: str) -> set[str]:
-        """Names of the files directly in a folder of it; none where that is not there."""
+        """List the names of the files directly in a folder; none where that is not there."""
         self._fs.invalidate_cache()
         with reaching(self.url), suppress(FileNotFoundError):
-            found = self._fs.ls(self._key(folder), detail=False)
-            names = (os.path.basename(path) for path in found)  # noqa: PTH119 (a URL's)
+            paths = self._fs.ls(self._key(folder), detail=False)
+            names = (path.rpartition("/")[2] for path in paths)
             return {name for name in names if not name.startswith(".")}
         return set()
 

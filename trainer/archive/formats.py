@@ -8,14 +8,13 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
 from typing import Any
 
 from model_core.arrays import Mask
-from model_core.masks.measurements import Shape, measure
+from model_core.masks.measurements import measure
 
 PNG, COCO, PARQUET = "png", "coco", "parquet"
-FORMS = (PNG, COCO, PARQUET)
+FORMATS = (PNG, COCO, PARQUET)
 SKIPPED = "skipped"
 FOLDERS = (COCO, PARQUET, SKIPPED)
 """Folders with a file a shard."""
@@ -29,19 +28,16 @@ _BBOX = ("bbox_x_px", "bbox_y_px", "bbox_width_px", "bbox_height_px")
 
 
 def measurements(mask: Mask) -> dict[str, float | None]:
-    """The geometry of a mask in px, by column of the Parquet; all None where it is empty."""
+    """Measure a mask in px, by column of the Parquet; all None where it is empty."""
     shape = measure(mask)
-    known = {field.name: getattr(shape, field.name, None) for field in fields(Shape)}
-    axes = known["asymmetry"] or (None, None)
-    return {
-        **{f"{name}_px": known[name] for name in _LENGTHS},
-        **{name: known[name] for name in _PLAIN},
-        **dict(zip(_ASYMMETRY, axes, strict=True)),
-    }
+    lower, upper = shape.asymmetry if shape else (None, None)
+    lengths = {f"{name}_px": getattr(shape, name, None) for name in _LENGTHS}
+    plain = {name: getattr(shape, name, None) for name in _PLAIN}
+    return {**lengths, **plain, **dict(zip(_ASYMMETRY, (lower, upper), strict=True))}
 
 
 def coco(entries: Sequence[Entry], *, start: int, info: dict[str, Any]) -> bytes:
-    """COCO's JSON for objects; no annotation where no lesion was found.
+    """Encode a shard as COCO's JSON for objects; no annotation where there is no lesion.
 
     Args:
         entries: A shard's.
@@ -55,15 +51,15 @@ def coco(entries: Sequence[Entry], *, start: int, info: dict[str, Any]) -> bytes
         kept = {key: entry[key] for key in ("file_name", "height", "width", "sha256")}
         images.append({"id": number, **kept})
         if entry["area"]:
-            found = {key: entry[key] for key in ("segmentation", "area", "bbox", "score")}
+            lesion = {key: entry[key] for key in ("segmentation", "area", "bbox", "score")}
             annotations.append(
-                {"id": number, "image_id": number, "category_id": 1, "iscrowd": 0, **found}
+                {"id": number, "image_id": number, "category_id": 1, "iscrowd": 0, **lesion}
             )
     return _coco_document(images, annotations, info)
 
 
 def joined_coco(parts: Iterable[bytes]) -> bytes:
-    """One COCO JSON of those of several shards."""
+    """Join the COCO JSON of several shards into one."""
     images, annotations, info = [], [], {}
     for part in map(json.loads, parts):
         images += part["images"]
@@ -83,7 +79,7 @@ def _coco_document(images: list[Any], annotations: list[Any], info: dict[str, An
 
 
 def parquet(entries: Sequence[Entry], *, info: dict[str, Any]) -> bytes:
-    """A row a mask: name, hash, size, compressed COCO run lengths, score and measurements."""
+    """Encode a row a mask: name, hash, size, COCO run lengths, score and measurements."""
     import pyarrow as pa
     from pyarrow import parquet as pq
 
@@ -122,7 +118,7 @@ def _schema(pa: Any) -> Any:
 
 
 def skipped_table(rows: Iterable[tuple[str, str]]) -> bytes:
-    """CSV with a header of (file_name, problem)."""
+    """Encode the images that could not be used as CSV: file_name, problem."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("file_name", "problem"))
@@ -131,6 +127,6 @@ def skipped_table(rows: Iterable[tuple[str, str]]) -> bytes:
 
 
 def read_skipped(data: bytes) -> list[tuple[str, str]]:
-    """The rows of such a table."""
+    """Decode the rows of a `skipped_table`."""
     _, *rows = csv.reader(io.StringIO(data.decode(), newline=""))
     return [(name, problem) for name, problem in rows]
