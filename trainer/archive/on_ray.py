@@ -54,7 +54,7 @@ class _ShardWorker:
 
 
 def on_ray(model: Model, workers: Workers) -> Callable[..., Iterator[Report]]:
-    """The runner of a Ray cluster.
+    """Make the runner that works on a Ray cluster.
 
     Args:
         model: Pinned; every worker opens it for itself, so that registry, source and target must
@@ -81,7 +81,7 @@ def on_ray(model: Model, workers: Workers) -> Callable[..., Iterator[Report]]:
 
 
 def _dataset(job: Job, shards: list[Shard], model: Model, workers: Workers) -> Any:
-    """Reports as they come, made by a lazy Ray dataset of which a row is a shard."""
+    """Make a lazy Ray dataset that gives reports as they come; a row of it is a shard."""
     import ray
 
     context = ray.data.DataContext.get_current()

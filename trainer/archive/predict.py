@@ -89,7 +89,7 @@ def _run(todo: list[Shard], total: int, job: Job, run: Runner) -> tuple[list[Rep
 
 
 def on_this_machine(open_predictor: Callable[[], Predictor]) -> Runner:
-    """The runner that does one shard after another in this process."""
+    """Make the runner that does one shard after another in this process."""
 
     def run(job: Job, shards: list[Shard], progress: Callable[[int], Any]) -> Iterator[Report]:
         worker = Worker(job, open_predictor(), lambda: progress(1))
@@ -99,7 +99,7 @@ def on_this_machine(open_predictor: Callable[[], Predictor]) -> Runner:
 
 
 def _join(shards: list[Shard], out: FileStore, job: Job, total: int) -> list[tuple[str, str]]:
-    """Write the tables of the whole archive; gives the photographs that could not be used."""
+    """Write the tables of the whole archive; return the photographs that could not be used."""
     bad = sorted(out.names(SKIPPED))
     skipped = [row for name in bad for row in read_skipped(out.read(f"{SKIPPED}/{name}"))]
     out.write("skipped.csv", skipped_table(skipped))

@@ -48,7 +48,7 @@ class Photograph(NamedTuple):
 def list_photographs(
     source: str, on_other: Callable[[str], object] = lambda name: None
 ) -> list[Photograph]:
-    """Every photograph of a source, sorted by name.
+    """List every photograph of a source, sorted by name.
 
     In a folder these are the files that end or begin as one; what systems leave is passed over.
 
@@ -64,17 +64,17 @@ def list_photographs(
         ConfigError: the URL's protocol is not known here.
     """
     with reaching(source):
-        found = sorted(_found(absolute(source), on_other), key=lambda photograph: photograph.name)
-    if not found:
+        photographs = sorted(_photographs(absolute(source), on_other), key=lambda p: p.name)
+    if not photographs:
         endings = ", ".join(sorted(PHOTOGRAPH_SUFFIXES))
         raise DatasetError(f"{source} holds no image, by name ({endings}) or content")
-    for before, after in pairwise(found):
+    for before, after in pairwise(photographs):
         if before.name == after.name:
             raise DatasetError(f"{source} names {after.name} twice")
-    return found
+    return photographs
 
 
-def _found(source: str, on_other: Callable[[str], object]) -> Iterator[Photograph]:
+def _photographs(source: str, on_other: Callable[[str], object]) -> Iterator[Photograph]:
     fs, root = open_url(source)
     fs.invalidate_cache()
     suffix = PurePosixPath(root).suffix.lower()
@@ -109,17 +109,17 @@ def _in_folder(
 
 
 def _photographs_by_content(fs: Any, paths: Sequence[str]) -> set[str]:
-    """Those of the files that begin as a photograph does; one that cannot be read is kept.
+    """Select the files that begin as a photograph does, and those that cannot be read.
 
     Its reading says later what is wrong with it.
     """
-    found: set[str] = set()
+    photographs: set[str] = set()
     for start in range(0, len(paths), _AT_ONCE):
         some = list(paths[start : start + _AT_ONCE])
         heads = fs.cat_ranges(some, [0] * len(some), [HEAD_BYTES] * len(some), on_error="return")
         pairs = zip(some, heads, strict=True)
-        found |= {path for path, head in pairs if _may_be_photograph(head)}
-    return found
+        photographs |= {path for path, head in pairs if _may_be_photograph(head)}
+    return photographs
 
 
 def _may_be_photograph(head: bytes | Exception) -> bool:
@@ -156,15 +156,15 @@ def _in_parquet(fs: Any, path: str, root: str) -> Iterator[Photograph]:
 
 
 def _image_column(columns: Sequence[str], path: str) -> str:
-    """What a Parquet file calls its column of photographs: `image`, in whatever case."""
-    found = next((column for column in sorted(columns)[::-1] if squeezed(column) == COLUMN), None)
-    if found is None:
+    """Find what a Parquet file calls its column of photographs: `image`, in whatever case."""
+    column = next((column for column in sorted(columns)[::-1] if squeezed(column) == COLUMN), None)
+    if column is None:
         raise DatasetError(f"{path} has no column {COLUMN}; it has {columns}")
-    return found
+    return column
 
 
 def _listed(fs: Any, table: str, image: str | None) -> Photograph:
-    """The photograph that a row of a table names."""
+    """Make the entry of a photograph that a row of a table names."""
     if not image:
         raise DatasetError(f"{table} has a row without {COLUMN}")
     if any(mark in image for mark in _SCHEMES):
@@ -209,7 +209,7 @@ class Reader:
         self._group: tuple[str, range, Any] = ("", range(0), None)
 
     def __call__(self, photograph: Photograph) -> bytes:
-        """A photograph's bytes.
+        """Fetch a photograph's bytes.
 
         Raises:
             FileNotFoundError, PermissionError: it is not to be had.

@@ -37,7 +37,7 @@ class Cache:
 
 
 def open_cache(samples: list[Sample], config: PreprocessConfig, folder: Path) -> Cache:
-    """The cache of these samples at this size and fit, made on first use.
+    """Open the cache of these samples at this size and fit, made on first use.
 
     Args:
         samples: In the order of the rows wanted.

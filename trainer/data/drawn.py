@@ -48,7 +48,7 @@ def draw_lesion(
     ruler: bool | None = None,
     vignette: bool | None = None,
 ) -> tuple[Image, Mask]:
-    """One drawn photograph of one lesion, and its mask.
+    """Draw a photograph of one lesion, and its mask.
 
     Args:
         seed: The same seed draws the same lesion.
@@ -90,7 +90,7 @@ def draw_lesion(
 def draw_skin(
     seed: int, *, height: int = 384, width: int = 512, tone: float = 1.0, hair: bool = False
 ) -> Image:
-    """One drawn photograph of skin without a lesion, uint8 (H, W, 3), RGB.
+    """Draw a photograph of skin without a lesion, uint8 (H, W, 3), RGB.
 
     Args:
         seed: The same seed draws the same skin.

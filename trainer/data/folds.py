@@ -14,7 +14,7 @@ _VALIDATED = 9
 
 
 def assign_folds(samples: Sequence[Sample], count: int) -> dict[str, int]:
-    """Fold of each near-duplicate group, from 1: by names and sizes alone, in any order of rows.
+    """Assign each group a fold, from 1: by names and sizes alone, in any order of rows.
 
     The largest groups go first, each to the fold that has the fewest images: no two folds differ by
     more images than the largest group has.
@@ -42,7 +42,7 @@ def assign_folds(samples: Sequence[Sample], count: int) -> dict[str, int]:
 
 
 def without(samples: Sequence[Sample], folds: dict[str, int], fold: int) -> list[Sample]:
-    """All samples, for the run that is kept from one fold: that fold is its test part.
+    """Split all samples for the run that is kept from one fold: that fold is its test part.
 
     About a ninth of the others is its validation part: it may steer the run, and so cannot be the
     fold itself. The largest of their groups is never in it.

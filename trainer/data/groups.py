@@ -75,7 +75,7 @@ class Ties:
 
 
 def tie_columns(header: Iterable[str]) -> dict[str, str]:
-    """Kind of tie by column, of those columns that tie photographs together.
+    """Find the columns that tie photographs together, and the kind of tie of each.
 
     Example:
         >>> tie_columns(["id", "Lesion-ID", "PatientID", "near_dup_group", "lesion_fraction"])
@@ -90,7 +90,7 @@ def tie_columns(header: Iterable[str]) -> dict[str, str]:
 
 
 def misspelt_columns(header: Iterable[str]) -> list[str]:
-    """Columns that are one slip of the pen away from one that ties photographs together.
+    """Find columns that are one typing error away from one that ties photographs together.
 
     Example:
         >>> misspelt_columns(["lesoin_id", "lesion_id", "lesion_size"])
@@ -105,13 +105,13 @@ def misspelt_columns(header: Iterable[str]) -> list[str]:
 
 
 def ties_of(row: Row, columns: Mapping[str, str]) -> tuple[str, ...]:
-    """Names of all that ties a row's photograph; cells that say "not known" tie nothing."""
-    found = ((kind, row[column].strip()) for column, kind in columns.items())
-    return tuple(f"{kind} {name}" for kind, name in found if name.casefold() not in _UNKNOWN)
+    """Name all that ties a row's photograph; cells that say "not known" tie nothing."""
+    names = ((kind, row[column].strip()) for column, kind in columns.items())
+    return tuple(f"{kind} {name}" for kind, name in names if name.casefold() not in _UNKNOWN)
 
 
 def image_key(text: str) -> str:
-    """An image ID in the one form in which two are compared: no folder, no ending, no case.
+    """Bring an image ID into the form in which two are compared: no folder, ending or case.
 
     Example:
         >>> image_key(" images/ISIC_0024306.JPG"), image_key("isic_0024306")
@@ -125,7 +125,7 @@ def image_key(text: str) -> str:
 
 
 def read_ties(folder: Path, *, but: Path | None = None) -> Ties:
-    """What all tables below a folder tie together; a table may have any name.
+    """Read what all tables below a folder tie together; a table may have any name.
 
     Args:
         folder: Where they are.
@@ -150,7 +150,7 @@ def read_ties(folder: Path, *, but: Path | None = None) -> Ties:
 
 
 def lacking(ties: Ties, images: Iterable[str], *, required: bool) -> list[str]:
-    """Why photographs may be grouped less than they should be; nothing where all is understood.
+    """Say why photographs may be grouped less than they should be; nothing where all is clear.
 
     Args:
         ties: What the data set's tables say.
@@ -163,15 +163,15 @@ def lacking(ties: Ties, images: Iterable[str], *, required: bool) -> list[str]:
         others = sorted(ties.of_image)
         # The lists of another challenge may lie beside: photographs that are not here are no fault.
         if required or not any(ISIC_ID.fullmatch(key) for key in others):
-            found = f"{', '.join(ties.tables)} names none of the photographs, but {others[0]!r}"
-            return [*faults, *ties.unread, found]
+            fault = f"{', '.join(ties.tables)} names none of the photographs, but {others[0]!r}"
+            return [*faults, *ties.unread, fault]
     untied = [image for key, image in keys.items() if not ties.of_image.get(key)]
     if not required or not untied:
         return faults
     where = ", ".join(ties.tables) or "no table"
     some = ", ".join(untied[:_SHOWN]) + (", …" if len(untied) > _SHOWN else "")
-    found = f"{where} names the lesion of {len(untied)} photographs ({some})"
-    return [*faults, *ties.unread, found]
+    fault = f"{where} names the lesion of {len(untied)} photographs ({some})"
+    return [*faults, *ties.unread, fault]
 
 
 def _read_into(ties: Ties, name: str, rows: list[Row]) -> None:
@@ -190,12 +190,12 @@ def _read_into(ties: Ties, name: str, rows: list[Row]) -> None:
         return
     ties.tables.append(f"{name} ({', '.join(columns)})")
     for row in rows:
-        found = ties_of(row, columns)
-        ties.of_image[image_key(row[image])].update(own_groups(found, name))
+        tied = ties_of(row, columns)
+        ties.of_image[image_key(row[image])].update(own_groups(tied, name))
 
 
 def own_groups(ties: Iterable[str], owner: str) -> tuple[str, ...]:
-    """Ties whose group names hold within one table or folder alone.
+    """Limit the group names among ties to the table or folder that they are from.
 
     Lesion and patient IDs name the same lesion and patient everywhere; groups are numbered from 1
     in many tables.

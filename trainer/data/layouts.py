@@ -72,7 +72,7 @@ class Listing:
 
 
 def read_manifest(folder: Path) -> Listing:
-    """Pairs of a `MANIFEST.csv`, whose paths are relative to its own folder.
+    """Read a `MANIFEST.csv`, whose paths are relative to its own folder.
 
     Columns are `dataset, id, image, mask` and, where known, those that tie photographs together
     (`near_dup_group`, `lesion_id`, `patient_id`; `groups` has more spellings), `split` (the
@@ -89,7 +89,7 @@ def read_manifest(folder: Path) -> Listing:
     columns = tie_columns(header)
     slips = [f"{path.name}: {slip}: is that {SPELLINGS}?" for slip in misspelt_columns(header)]
     beside = read_ties(path.parent, but=path)
-    found = Listing(
+    listing = Listing(
         ungrouped=[*slips, *beside.faults],
         notes=[*beside.keyless, *beside.unread],
         ties=beside.of_image,
@@ -98,34 +98,34 @@ def read_manifest(folder: Path) -> Listing:
         try:
             pair = _pair_of_row({name: cell.strip() for name, cell in row.items()}, path.parent)
             ties = {*ties_of(row, columns), *beside.of_image.get(image_key(pair.id), ())}
-            found.pairs.append(replace(pair, ties=tuple(sorted(ties))))
+            listing.pairs.append(replace(pair, ties=tuple(sorted(ties))))
         except DatasetError as exc:
-            found.problems.append(f"line {number}: {exc}")
-    silent = sum(not beside.of_image.get(image_key(pair.id)) for pair in found.pairs)
-    found.notes.extend(_silence(beside, silent, len(found.pairs)))
-    if found.pairs and not any(pair.ties for pair in found.pairs):
-        found.notes.append(
+            listing.problems.append(f"line {number}: {exc}")
+    silent = sum(not beside.of_image.get(image_key(pair.id)) for pair in listing.pairs)
+    listing.notes.extend(_silence(beside, silent, len(listing.pairs)))
+    if listing.pairs and not any(pair.ties for pair in listing.pairs):
+        listing.notes.append(
             f"{path.name} and the tables beside it have no {SPELLINGS}: only IDs and pixels tell "
             "what belongs together"
         )
-    return found
+    return listing
 
 
 def manifest_in(folder: Path) -> Path:
-    """A folder's `MANIFEST.csv`, whatever the case of its name; it may not be there."""
-    found = (path for path in sorted(folder.glob("*")) if path.name.lower() == "manifest.csv")
-    return next(found, folder / "MANIFEST.csv")
+    """Find a folder's `MANIFEST.csv`, whatever the case of its name; it may not be there."""
+    manifests = (path for path in sorted(folder.glob("*")) if path.name.lower() == "manifest.csv")
+    return next(manifests, folder / "MANIFEST.csv")
 
 
 def read_isic2016(folder: Path) -> Listing:
-    """Pairs of ISIC 2016 Part 1: `ISBI2016_ISIC_Part1_<Part>_Data` and `..._GroundTruth`."""
+    """Read ISIC 2016 Part 1: `ISBI2016_ISIC_Part1_<Part>_Data` and `..._GroundTruth`."""
     name = "ISBI2016_ISIC_Part1_{}_"
     parts: dict[str, Part] = {"Training": "train", "Test": "test"}
     return _challenge(folder, "isic2016", name + "Data", name + "GroundTruth", parts)
 
 
 def read_isic2017(folder: Path) -> Listing:
-    """Pairs of ISIC 2017 Part 1: `ISIC-2017_<Part>_Data` and `ISIC-2017_<Part>_Part1_GroundTruth`.
+    """Read ISIC 2017 Part 1: `ISIC-2017_<Part>_Data` and `ISIC-2017_<Part>_Part1_GroundTruth`.
 
     The test set is the challenge's second edition, `Test_v2`.
     """
@@ -135,14 +135,14 @@ def read_isic2017(folder: Path) -> Listing:
 
 
 def read_isic2018(folder: Path) -> Listing:
-    """Pairs of ISIC 2018 Task 1: `ISIC2018_Task1-2_<Part>_Input`, `ISIC2018_Task1_<Part>_...`."""
+    """Read ISIC 2018 Task 1: `ISIC2018_Task1-2_<Part>_Input`, `ISIC2018_Task1_<Part>_...`."""
     parts: dict[str, Part] = {"Training": "train", "Validation": "val", "Test": "test"}
     photographs, masks = "ISIC2018_Task1-2_{}_Input", "ISIC2018_Task1_{}_GroundTruth"
     return _challenge(folder, "isic", photographs, masks, parts)
 
 
 def read_ph2(folder: Path) -> Listing:
-    """Pairs of PH2: `<ID>/<ID>_Dermoscopic_Image/<ID>.bmp` and `<ID>/<ID>_lesion/<ID>_lesion.bmp`.
+    """Read PH2: `<ID>/<ID>_Dermoscopic_Image/<ID>.bmp` and `<ID>/<ID>_lesion/<ID>_lesion.bmp`.
 
     They lie below `folder` or its `PH2 Dataset images`.
     """
@@ -166,7 +166,7 @@ def read_ph2(folder: Path) -> Listing:
 
 
 def read_ham10000(folder: Path) -> Listing:
-    """Pairs of HAM10000 with Tschandl's masks.
+    """Read HAM10000 with Tschandl's masks.
 
     They are `ISIC_*.jpg` below `HAM10000_images_part_1`, `..._part_2` (or one `HAM10000_images`)
     and `ISIC_*_segmentation.png` below `HAM10000_segmentations_lesion_tschandl`. Photographs of
@@ -199,7 +199,7 @@ LAYOUTS: dict[str, Callable[[Path], Listing]] = {
 
 
 def read_sources(folders: Sequence[Path], layout: str) -> Listing:
-    """Pairs of all folders, in their order, each tied by the tables of all of them.
+    """Read several folders as one, in their order; the tables of each tie photographs of all.
 
     The further photographs of a lesion may lie in another folder than the table that says so.
     Lesion and patient IDs mean the same in every folder, group names only in their own.
@@ -228,7 +228,7 @@ def read_sources(folders: Sequence[Path], layout: str) -> Listing:
 def _challenge(
     folder: Path, dataset: str, photographs: str, masks: str, parts: dict[str, Part]
 ) -> Listing:
-    """Pairs of an ISIC challenge, for each part whose folder of photographs is there.
+    """Read an ISIC challenge, each part whose folder of photographs is there.
 
     Args:
         folder: Where the parts' folders are.
@@ -237,18 +237,18 @@ def _challenge(
         masks: The same for its masks.
         parts: Side of each part.
     """
-    found = Listing()
+    listing = Listing()
     for part, side in parts.items():
         images = _files(folder / photographs.format(part), "ISIC_*.jp*g", below=False)
         listed = _isic_pairs(dataset, images, folder / masks.format(part), side)
-        found.pairs.extend(listed.pairs)
-        found.problems.extend(listed.problems)
-    if not found.pairs:
+        listing.pairs.extend(listed.pairs)
+        listing.problems.extend(listed.problems)
+    if not listing.pairs:
         wanted = ", ".join(photographs.format(part) for part in parts)
         raise DatasetError(
             f"{folder} holds no ISIC_*.jpg in {wanted}, the official layout of {dataset}"
         )
-    return _tied(folder, found)
+    return _tied(folder, listing)
 
 
 def _isic_pairs(
@@ -267,7 +267,7 @@ def _isic_pairs(
 
 
 def _tied(folder: Path, listing: Listing, *, required: bool = False) -> Listing:
-    """A listing whose photographs have the ties that the tables of their folder name."""
+    """Tie the photographs of a listing by the tables of their folder."""
     ties = read_ties(folder)
     pairs = [
         replace(pair, ties=tuple(sorted(ties.of_image.get(image_key(pair.id), ()))))
@@ -280,23 +280,23 @@ def _tied(folder: Path, listing: Listing, *, required: bool = False) -> Listing:
 
 
 def _silence(ties: Ties, silent: int, count: int) -> list[str]:
-    """A note on tables that tie only some of the photographs; none where there is no table."""
+    """Note that tables tie only some of the photographs; nothing where there is no table."""
     if not ties.tables or not silent:
         return []
     return [f"{', '.join(ties.tables)}: nothing for {silent} of {count} photographs"]
 
 
 def _folders(folder: Path, pattern: str) -> list[Path]:
-    """Folders of this name, with it in other capitals where there is none: a copy may have both."""
+    """List folders of this name, or of it in other capitals where none has it exactly."""
     there = sorted(path for path in folder.glob("*") if path.is_dir() and not is_litter(path.name))
     for flags in (re.NOFLAG, re.IGNORECASE):
-        if found := [path for path in there if re.match(translate(pattern), path.name, flags)]:
-            return found
+        if named := [path for path in there if re.match(translate(pattern), path.name, flags)]:
+            return named
     return []
 
 
 def _files(folder: Path, pattern: str, *, below: bool = True) -> list[Path]:
-    """Files of a folder by name, in any case, but for what systems or data sets leave beside."""
+    """List files by name, in any case, but for what systems or data sets leave beside."""
     wanted = re.compile(translate(pattern), re.IGNORECASE)
     return sorted(
         path
@@ -308,12 +308,12 @@ def _files(folder: Path, pattern: str, *, below: bool = True) -> list[Path]:
 
 
 def _key(path: Path) -> str:
-    """A file's ID in the one form in which two are compared: without ending and case."""
+    """Bring a file's ID into the form in which two are compared: without ending and case."""
     return canonical(path.stem).lower()
 
 
 def _known_id(text: str) -> str:
-    """An ID as splits have it: of the ISIC archive in capitals, without ending or folder."""
+    """Write an ID as splits do: of the ISIC archive in capitals, without ending or folder."""
     key = image_key(text)
     return key.upper() if ISIC_ID.fullmatch(key) else canonical(text)
 

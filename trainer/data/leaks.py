@@ -58,24 +58,24 @@ class Leak:
 
 
 def fingerprint(sample: Sample) -> Fingerprint:
-    """The fingerprint of a sample."""
+    """Make the fingerprint of a sample."""
     hashed = hashlib.sha256(sample.id.encode()).hexdigest()
     return Fingerprint(sample.part, hashed, sample.image_sha256, sample.phash)
 
 
 def find_leaks(first: Sequence[Fingerprint], second: Sequence[Fingerprint]) -> list[Leak]:
-    """One leak for each photograph of `first` that is in `second`, with the plainest reason."""
-    found: dict[int, Leak] = {}
+    """Find each photograph of `first` that is in `second`, with the plainest reason."""
+    leaks: dict[int, Leak] = {}
     for attribute, why in (("id_sha256", "same ID"), ("image_sha256", "same file")):
         places = {getattr(entry, attribute): place for place, entry in enumerate(second)}
         for index, entry in enumerate(first):
             other = places.get(getattr(entry, attribute))
             if other is not None:
-                found.setdefault(index, Leak(index, other, why))
+                leaks.setdefault(index, Leak(index, other, why))
     hashes = [entry.phash for entry in first], [entry.phash for entry in second]
     for index, other, bits in near_pairs(*hashes):
-        found.setdefault(index, Leak(index, other, f"same picture but for {bits} of 255 bits"))
-    return [found[index] for index in sorted(found)]
+        leaks.setdefault(index, Leak(index, other, f"same picture but for {bits} of 255 bits"))
+    return [leaks[index] for index in sorted(leaks)]
 
 
 def write_trained(seen: Iterable[Fingerprint], folder: Path) -> None:
@@ -85,7 +85,7 @@ def write_trained(seen: Iterable[Fingerprint], folder: Path) -> None:
 
 
 def read_trained(folder: Path) -> list[Fingerprint] | None:
-    """What `write_trained` noted; None where nothing is noted, as in runs of before 0.2.
+    """Read what `write_trained` noted; None where nothing is, as in runs of before 0.2.
 
     Raises:
         DatasetError: the file is not such a table.
@@ -97,7 +97,7 @@ def read_trained(folder: Path) -> list[Fingerprint] | None:
 
 
 def parse_trained(rows: Iterable[dict[str, str]]) -> list[Fingerprint]:
-    """Fingerprints of the rows of a `trained_on.csv`."""
+    """Parse the rows of a `trained_on.csv`."""
     return [
         Fingerprint(parse_part(row["part"]), row["id_sha256"], row["image_sha256"], row["phash"])
         for row in rows
@@ -105,24 +105,24 @@ def parse_trained(rows: Iterable[dict[str, str]]) -> list[Fingerprint]:
 
 
 def seen_among(samples: Sequence[Sample], trained: Sequence[Fingerprint]) -> list[Leak]:
-    """The samples that a model has seen: none may be scored.
+    """Find the samples that a model has seen: none may be scored.
 
     Validation images steer a run, so they count as seen by all but the validation part itself.
     """
     fitted = [entry for entry in trained if entry.part == "train"]
     steered = [entry for entry in trained if entry.part in ("train", "val")]
-    found: list[Leak] = []
+    seen: list[Leak] = []
     for validating, known in ((True, fitted), (False, steered)):
         places = [i for i, sample in enumerate(samples) if (sample.part == "val") == validating]
         leaks = find_leaks([fingerprint(samples[place]) for place in places], known)
-        found += [Leak(places[leak.index], leak.other, leak.why) for leak in leaks]
-    return sorted(found, key=lambda leak: leak.index)
+        seen += [Leak(places[leak.index], leak.other, leak.why) for leak in leaks]
+    return sorted(seen, key=lambda leak: leak.index)
 
 
 def drop_seen(
     samples: Sequence[Sample], trained: Sequence[Fingerprint]
 ) -> tuple[list[Sample], list[Leak]]:
-    """The samples that a model may be scored on, and a leak for each of the others.
+    """Part samples that a model may be scored on from the others, with a leak for each of these.
 
     Another photograph of a lesion or patient that it has seen tells too much as well: a group of
     the split is left out whole.
@@ -150,7 +150,7 @@ def require_unseen(
     *,
     advice: str = "`evaluate --skip-bad` leaves them out",
 ) -> None:
-    """Pass where none of the samples was seen in training.
+    """Require that none of the samples was seen in training.
 
     Args:
         samples: To be scored.
@@ -169,7 +169,7 @@ def require_unseen(
 
 
 def describe(leaks: Sequence[Leak], samples: Sequence[Sample]) -> list[str]:
-    """One line each for the first leaks of a list, and one for how many more there are."""
+    """Write a line on each of the first leaks of a list, and one on how many more there are."""
     lines = [f"{samples[leak.index].key}: {leak.why}" for leak in leaks[:_SHOWN]]
     more = len(leaks) - _SHOWN
     return [*lines, f"and {more} more"] if more > 0 else lines
@@ -178,7 +178,7 @@ def describe(leaks: Sequence[Leak], samples: Sequence[Sample]) -> list[str]:
 def scorable(
     samples: Sequence[Sample], seen: Sequence[Fingerprint], *, skip_bad: bool
 ) -> list[Sample]:
-    """The samples that a model may be scored on; which ones are left out goes to stderr.
+    """Select the samples that a model may be scored on, and print which ones are left out.
 
     Args:
         samples: Those wanted.
@@ -203,7 +203,7 @@ def scorable(
 
 
 def count_left_out(samples: Sequence[Sample], out: Sequence[Sample]) -> str:
-    """How many of how many are left out, in all and of each set.
+    """Say how many of how many images are left out, in all and of each set.
 
     Example: `22 of 823 images (isic test 9 of 254, ham10000 test 13 of 341)`.
     """

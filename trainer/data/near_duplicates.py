@@ -18,7 +18,7 @@ _BLOCK = 2048
 
 
 def perceptual_hash(picture: Pillow.Image) -> str:
-    """255 bits on how a picture's light is spread, hexadecimal.
+    """Hash how a picture's light is spread: 255 bits, hexadecimal.
 
     Whether each of the 16 x 16 lowest cosine frequencies of the picture, as 64 x 64 grey values,
     is above their median; the mean grey is left out. Scaling, re-encoding and brightness hardly
@@ -32,7 +32,7 @@ def perceptual_hash(picture: Pillow.Image) -> str:
 
 
 def near_pairs(first: Sequence[str], second: Sequence[str]) -> list[tuple[int, int, int]]:
-    """(index in `first`, index in `second`, differing bits) of all near-duplicates.
+    """Find all near-duplicates: (index in `first`, index in `second`, differing bits).
 
     Args:
         first: Hashes of `perceptual_hash`; an empty one is near to none.

@@ -15,7 +15,7 @@ COUNT = 24
 
 
 def plain_colour(seed: int) -> Image:
-    """One colour: a skin tone, light to dark, or any."""
+    """Draw one colour: a skin tone, light to dark, or any."""
     rng = np.random.default_rng(seed)
     tone = np.array([226, 178, 158]) * rng.uniform(0.3, 1.1)
     colour = tone if seed % 2 else rng.uniform(0, 256, 3)
@@ -23,18 +23,18 @@ def plain_colour(seed: int) -> Image:
 
 
 def plain_skin(seed: int) -> Image:
-    """Skin from light to very dark."""
+    """Draw skin, from light to very dark."""
     return draw_skin(seed, height=_HEIGHT, width=_WIDTH, tone=1.0 - 0.65 * (seed % 8) / 7)
 
 
 def hairy_skin(seed: int) -> Image:
-    """The same with hair."""
+    """Draw skin with hair, from light to very dark."""
     tone = 1.0 - 0.65 * (seed % 8) / 7
     return draw_skin(seed, height=_HEIGHT, width=_WIDTH, tone=tone, hair=True)
 
 
 def noise(seed: int) -> Image:
-    """Noise, fine to coarse, in colour or grey."""
+    """Draw noise, fine to coarse, in colour or grey."""
     rng = np.random.default_rng(seed)
     grain = 2 ** (seed % 6)
     shape = (-(-_HEIGHT // grain), -(-_WIDTH // grain), 1 if seed % 2 else 3)
@@ -44,7 +44,7 @@ def noise(seed: int) -> Image:
 
 
 def something_else(seed: int) -> Image:
-    """A landscape, a page of text, a brick wall, a checkerboard, stripes or a street, drawn."""
+    """Draw a landscape, a page of text, a brick wall, a checkerboard, stripes or a street."""
     rng = np.random.default_rng(seed)
     picture = Pillow.new("RGB", (_WIDTH, _HEIGHT), _some(rng, 140, 256))
     scenes = (_landscape, _page, _wall, _board, _stripes, _street)

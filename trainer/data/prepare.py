@@ -103,7 +103,7 @@ def prepare(
 
 
 def require_no_problems(prepared: Prepared) -> list[Sample]:
-    """The samples.
+    """Return the samples where every pair can be used.
 
     Raises:
         DatasetError: there are problems; the text lists them all.
@@ -118,7 +118,7 @@ def require_no_problems(prepared: Prepared) -> list[Sample]:
 
 
 def samples_of(place: Path) -> list[Sample]:
-    """Samples of a prepared folder, or of a manifest (or its folder), which is checked now.
+    """Read a prepared folder, or check a manifest (or its folder) now.
 
     Raises:
         DatasetError: neither, or the manifest has pairs that cannot be used.
@@ -170,7 +170,7 @@ def _check(pair: Pair) -> Sample:
 
 
 def _true_aspect(size: tuple[int, int], aspect: tuple[int, int]) -> tuple[int, int]:
-    """The file's (height, width) with the side that was squashed more stretched again."""
+    """Stretch the side of a file's (height, width) that was squashed more."""
     scale = max(size[0] / aspect[0], size[1] / aspect[1])
     return round(aspect[0] * scale), round(aspect[1] * scale)
 
@@ -189,7 +189,7 @@ def _require_all(
 
 
 def _groups(checked: Iterable[tuple[Pair, Sample]], split: Mapping[str, Place]) -> dict[str, str]:
-    """The first ID of each ID's group, through all that ties two photographs together."""
+    """Group IDs through all that ties two photographs; a group is called by its first ID."""
     checked = list(checked)
     samples = [sample for _, sample in checked]
     parent = {sample.id: sample.id for sample in samples}
@@ -218,12 +218,12 @@ def _groups(checked: Iterable[tuple[Pair, Sample]], split: Mapping[str, Place]) 
 def _sides(
     groups: Mapping[str, str], split: Mapping[str, Place], order: Sequence[Part]
 ) -> dict[str, Part]:
-    """Side of each group that a split knows a member of; of two sides the first in `order`."""
+    """Find the side of each group that a split knows; of two sides the first in `order`."""
     parts: dict[str, set[Part]] = defaultdict(set)
     for name, group in groups.items():
         if name in split:
             parts[group].add(split[name].part)
-    return {group: min(found, key=order.index) for group, found in parts.items()}
+    return {group: min(sides, key=order.index) for group, sides in parts.items()}
 
 
 def _part(pair: Pair, group: str, split: Mapping[str, Place], sides: Mapping[str, Part]) -> Part:
@@ -253,7 +253,7 @@ def _drop_repeated(samples: list[Sample]) -> tuple[list[Sample], list[str]]:
 
 
 def _drop_torn(samples: list[Sample]) -> tuple[list[Sample], list[str]]:
-    """Without the samples whose group is held out elsewhere."""
+    """Drop the samples whose group is held out elsewhere."""
     sides: dict[str, set[Part]] = defaultdict(set)
     for sample in samples:
         sides[sample.group].add(sample.part)

@@ -78,7 +78,7 @@ def write_samples(samples: Iterable[Sample], folder: Path) -> Path:
 
 
 def read_samples(folder: Path) -> list[Sample]:
-    """Samples of a prepared folder.
+    """Read the samples of a prepared folder.
 
     Raises:
         DatasetError: the folder was not prepared, or its `samples.csv` is another program's.
@@ -96,13 +96,13 @@ def read_samples(folder: Path) -> list[Sample]:
 
 
 def digest(samples: Iterable[Sample]) -> str:
-    """SHA-256 over names, sides and file hashes: what a card calls its data's manifest hash."""
+    """Hash names, sides and file hashes, with SHA-256: a card's hash of its data."""
     rows = sorted((s.dataset, s.id, s.part, s.image_sha256, s.mask_sha256) for s in samples)
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def read_photo(sample: Sample) -> bytes:
-    """A photograph's bytes as a client would send them.
+    """Read a photograph's bytes as a client would send them.
 
     A file that its source squashed is sent as a PNG at its true aspect ratio instead.
 
@@ -121,12 +121,12 @@ def read_photo(sample: Sample) -> bytes:
 
 
 def read_picture(sample: Sample) -> Pillow.Image:
-    """A photograph upright, in RGB, at its true aspect ratio; raises as `read_photo`."""
+    """Decode a photograph, upright, RGB, at its true aspect ratio; raises as `read_photo`."""
     return decode_image(read_photo(sample)).picture.convert("RGB")
 
 
 def read_truth(sample: Sample) -> Mask:
-    """The expert mask at the sample's true aspect ratio: bool (height, width).
+    """Read the expert mask at the sample's true aspect ratio: bool (height, width).
 
     Raises:
         DatasetError: the file is no longer there, or no longer the same.
@@ -139,7 +139,7 @@ def read_truth(sample: Sample) -> Mask:
 
 
 def count_parts(samples: Iterable[Sample]) -> dict[str, Counter[str]]:
-    """Number of samples of each dataset on each side."""
+    """Count the samples of each dataset on each side."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for sample in samples:
         counts[sample.dataset][sample.part] += 1

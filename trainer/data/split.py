@@ -44,7 +44,7 @@ class Place:
 
 
 def part_of(group: str, dataset: str) -> Part:
-    """Side of a near-duplicate group, by its hash alone: 80 % train, 10 % val, 10 % test.
+    """Choose the side of a group by its hash alone: 80 % train, 10 % val, 10 % test.
 
     So an image is on the same side in every dataset, on every machine, whatever is added later.
     """
@@ -62,7 +62,7 @@ def write_split(rows: Iterable[tuple[str, str, Part]], path: Path) -> None:
 
 
 def read_split(path: Path) -> dict[str, Place]:
-    """Group and side of every ID of a split file.
+    """Read the group and side of every ID of a split file.
 
     Raises:
         DatasetError: no such file, an unknown part, or one ID or group on two sides.
@@ -81,7 +81,7 @@ def read_split(path: Path) -> dict[str, Place]:
 
 
 def parse_part(text: str) -> Part:
-    """The part of this name.
+    """Parse the name of a part.
 
     Raises:
         DatasetError: there is no such part.

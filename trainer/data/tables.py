@@ -20,7 +20,7 @@ _SAID_SEPARATOR = re.compile(r'"?sep=(.)"?\s*')
 
 
 def read_table(path: Path, columns: Iterable[str], optional: Iterable[str] = ()) -> list[Row]:
-    """Rows of a CSV file, by column; cells that a row lacks are empty, and so are no rows.
+    """Read the rows of a CSV file, by column; cells that a row lacks are empty.
 
     Cells may be parted by comma, semicolon, tab or bar; a byte-order mark, as spreadsheets write
     it, is skipped, and UTF-16 read where there is its mark.
@@ -40,7 +40,7 @@ def read_table(path: Path, columns: Iterable[str], optional: Iterable[str] = ())
 def numbered_rows(
     path: Path, columns: Iterable[str], optional: Iterable[str] = ()
 ) -> list[tuple[int, Row]]:
-    """As `read_table`, each row with its line in the file."""
+    """Read as `read_table`, each row with its line in the file."""
     try:
         with path.open("rb") as file, decoded(file) as lines:
             return list(rows_of(lines, str(path), columns, optional))
@@ -49,7 +49,7 @@ def numbered_rows(
 
 
 def decoded(file: Any) -> TextIO:
-    """The text of a table that was opened as bytes, by its byte-order mark; UTF-8 without one."""
+    """Decode a table that was opened as bytes, by its byte-order mark; UTF-8 without one."""
     utf16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     file.seek(0)
     return io.TextIOWrapper(file, encoding="utf-16" if utf16 else "utf-8-sig", newline="")
@@ -58,7 +58,7 @@ def decoded(file: Any) -> TextIO:
 def rows_of(
     lines: Iterable[str], name: str, columns: Iterable[str], optional: Iterable[str] = ()
 ) -> Iterator[tuple[int, Row]]:
-    """Rows of a table's lines, each with its line, one at a time: a table may have millions.
+    """Parse a table's lines into rows, each with its line, one at a time: it may have millions.
 
     Args:
         lines: As `decoded` gives them.
@@ -89,7 +89,7 @@ def rows_of(
 
 
 def squeezed(name: str) -> str:
-    """A column's name without case, and without what stands between its words.
+    """Strip a column's name of case, and of what stands between its words.
 
     Example:
         >>> squeezed("Near-Dup group"), squeezed("lesionId")
@@ -99,7 +99,7 @@ def squeezed(name: str) -> str:
 
 
 def named_file(folder: Path, text: str) -> Path:
-    """The file that a table names, relative to its own folder.
+    """Find the file that a table names, relative to its own folder.
 
     As the text stands, else with Windows' backslashes between folders, else with its accents
     written in another way, as macOS does.
@@ -113,7 +113,7 @@ def named_file(folder: Path, text: str) -> Path:
 
 
 def other_case(path: Path) -> str:
-    """Name of a file beside `path` that differs from it in case or ending alone; empty without."""
+    """Name a file beside `path` that differs in case or ending alone; empty without one."""
     if not path.parent.is_dir():
         return ""
     wanted = path.stem.casefold()
@@ -160,7 +160,7 @@ class _Counted:
 
 
 def _first_line(lines: Iterable[str]) -> tuple[str, Sequence[str]]:
-    """The line with the names of columns, and what may stand between them."""
+    """Find the line with the names of columns, and what may stand between them."""
     separators: Sequence[str] = _SEPARATORS
     for line in lines:
         if said := _SAID_SEPARATOR.fullmatch(line):
@@ -171,7 +171,7 @@ def _first_line(lines: Iterable[str]) -> tuple[str, Sequence[str]]:
 
 
 def _separator(line: str, separators: Sequence[str], columns: Sequence[str]) -> str:
-    """The one that finds the most of the columns, then the most cells."""
+    """Choose the separator that gives the most of the columns, then the most cells."""
     wanted = {squeezed(column) for column in columns}
 
     def found(separator: str) -> tuple[int, int]:
@@ -184,7 +184,7 @@ def _separator(line: str, separators: Sequence[str], columns: Sequence[str]) -> 
 def _header(
     cells: Sequence[str], name: str, columns: Sequence[str], optional: Iterable[str]
 ) -> list[str]:
-    """The names of columns, those that were asked for as they were asked for."""
+    """Name the columns, those that were asked for as they were asked for."""
     header = [cell.strip() for cell in cells]
     for column in (*columns, *optional):
         places = [i for i, cell in enumerate(header) if squeezed(cell) == squeezed(column)]
@@ -200,11 +200,11 @@ def _header(
 
 
 def _look_alike(path: Path) -> Path | None:
-    """The path that is there and canonically equivalent to one that is not (UAX #15)."""
+    """Find the path that is there and canonically equivalent to one that is not (UAX #15)."""
     if path.exists() or path.parent == path:
         return path
     parent = _look_alike(path.parent)
     if parent is None or not parent.is_dir():
         return None
     wanted = canonical(path.name)
-    return next((found for found in parent.iterdir() if canonical(found.name) == wanted), None)
+    return next((path for path in parent.iterdir() if canonical(path.name) == wanted), None)

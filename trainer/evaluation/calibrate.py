@@ -74,9 +74,11 @@ def calibrate(
     scale, bias = fit_pixels(cases)
     scaled = [replace(case, logits=_calibrated(case.logits, scale, bias)) for case in cases]
     rules, tried = _choose_rules(scaled, predictor.postprocess_config)
-    found = [case for case in scaled if _small_mask(case, rules).any()]
-    expected = np.array([expected_jaccard(case.logits, _small_mask(case, rules)) for case in found])
-    jaccards = np.array([Confusion.of(case.truth, _mask(case, rules)).jaccard for case in found])
+    lesions = [case for case in scaled if _small_mask(case, rules).any()]
+    expected = np.array(
+        [expected_jaccard(case.logits, _small_mask(case, rules)) for case in lesions]
+    )
+    jaccards = np.array([Confusion.of(case.truth, _mask(case, rules)).jaccard for case in lesions])
     score_scale, score_bias = fit_score(expected, jaccards)
     calibration = Calibration(
         scale=scale, bias=bias, score_scale=score_scale, score_bias=score_bias
@@ -92,7 +94,7 @@ def calibrate(
             "calibration_error_before": calibration_error(_table(cases)),
             "calibration_error_after": error,
             **_cross_validated_pixels(cases),
-            **_cross_validated_scores(found, expected, jaccards),
+            **_cross_validated_scores(lesions, expected, jaccards),
         },
         "tried": tried,
     }
@@ -101,7 +103,7 @@ def calibrate(
 
 
 def fit_pixels(cases: Sequence[_Case]) -> tuple[float, float]:
-    """Scale and bias of the logits that make the pixels' log loss smallest (Platt scaling)."""
+    """Fit scale and bias of the logits by the pixels' log loss (Platt scaling)."""
     logits = np.concatenate([case.logits[::_EVERY, ::_EVERY].ravel() for case in cases])
     lesion = np.concatenate([case.small_truth[::_EVERY, ::_EVERY].ravel() for case in cases])
     values = logits.astype(np.float64)
@@ -112,12 +114,12 @@ def fit_pixels(cases: Sequence[_Case]) -> tuple[float, float]:
         gradient = np.array([(residual * values).mean(), residual.mean()])
         return float((np.logaddexp(0, scaled) - lesion * scaled).mean()), gradient
 
-    found = optimize.minimize(loss, [1.0, 0.0], jac=True, bounds=[(1e-3, 1e3), (-50, 50)])
-    return float(found.x[0]), float(found.x[1])
+    fit = optimize.minimize(loss, [1.0, 0.0], jac=True, bounds=[(1e-3, 1e3), (-50, 50)])
+    return float(fit.x[0]), float(fit.x[1])
 
 
 def fit_score(expected: Floats, jaccards: Floats) -> tuple[float, float]:
-    """Scale and bias that bring expected Jaccards nearest the true ones, by least squares."""
+    """Fit scale and bias that bring expected Jaccards nearest the true ones (least squares)."""
     values = _logit(expected)
 
     def residual(parameters: Floats) -> Floats:
@@ -125,8 +127,8 @@ def fit_score(expected: Floats, jaccards: Floats) -> tuple[float, float]:
         return left
 
     bounds = ([1e-3, -50], [1e3, 50])
-    found = optimize.least_squares(residual, [1.0, 0.0], bounds=bounds)
-    return float(found.x[0]), float(found.x[1])
+    fit = optimize.least_squares(residual, [1.0, 0.0], bounds=bounds)
+    return float(fit.x[0]), float(fit.x[1])
 
 
 def _cases(predictor: Predictor, samples: Sequence[Sample]) -> list[_Case]:
@@ -145,14 +147,14 @@ def _cases(predictor: Predictor, samples: Sequence[Sample]) -> list[_Case]:
 def _choose_rules(
     cases: Sequence[_Case], start: PostprocessConfig
 ) -> tuple[PostprocessConfig, list[dict[str, Any]]]:
-    """Rules, then threshold, of the highest mean Jaccard at the masks' own size."""
+    """Choose rules, then threshold, by the highest mean Jaccard at the masks' own size."""
     flags = product((True, False), repeat=2)
     by_rules = [
         replace(start, threshold=0.5, largest_component=one, fill_holes=fill) for one, fill in flags
     ]
     best, tried = _best(cases, by_rules)
-    found, more = _best(cases, [replace(best, threshold=cut) for cut in THRESHOLDS])
-    return found, tried + more
+    chosen, more = _best(cases, [replace(best, threshold=cut) for cut in THRESHOLDS])
+    return chosen, tried + more
 
 
 def _best(
@@ -180,7 +182,7 @@ def _small_mask(case: _Case, rules: PostprocessConfig) -> Mask:
 
 
 def _cross_validated_pixels(cases: Sequence[_Case]) -> dict[str, float]:
-    """How good the fit is on folds that it did not see; near-duplicates share a fold."""
+    """Measure the fit on folds that it did not see; near-duplicates share a fold."""
     folds, tables = _folds(cases), []
     for fold in np.unique(folds):
         fitted = fit_pixels([case for case, own in zip(cases, folds, strict=True) if own != fold])
@@ -207,7 +209,7 @@ def _cross_validated_scores(
 
 
 def _folds(cases: Sequence[_Case]) -> npt.NDArray[np.int64]:
-    """Fold of each case, such that a group's are in one, and no fold is all there is."""
+    """Assign each case a fold, such that a group is in one fold."""
     groups = sorted({case.group for case in cases})
     fold = {group: place % FOLDS for place, group in enumerate(groups)}
     return np.array([fold[case.group] for case in cases])

@@ -41,7 +41,7 @@ class Scored:
 
 
 def held_out(samples: Sequence[Sample], part: str, *, datasets: Sequence[str] = ()) -> list[Sample]:
-    """Samples of one part; `test` brings the external sets along.
+    """Select the samples of one part; `test` brings the external sets along.
 
     Args:
         samples: All of a prepared folder.
@@ -56,17 +56,17 @@ def held_out(samples: Sequence[Sample], part: str, *, datasets: Sequence[str] = 
         known = ", ".join(sorted({sample.dataset for sample in samples}))
         raise DatasetError(f"no dataset {', '.join(unknown)} to score; there are {known}")
     parts = {"test": {"test", "external"}, "all": set(PARTS)}.get(part, {part})
-    found = [
+    wanted = [
         sample
         for sample in samples
         if sample.part in parts
         and (not datasets or sample.dataset in datasets or sample.part == "external")
     ]
-    if not found:
+    if not wanted:
         of = f" of {', '.join(datasets)}" if datasets else ""
         there = sorted({f"{sample.dataset} {sample.part}" for sample in samples})
         raise DatasetError(f"no sample{of} in part {part!r}; there are {', '.join(there)}")
-    return found
+    return wanted
 
 
 def score(
@@ -76,7 +76,7 @@ def score(
     spacing_mm: Spacing | None = None,
     sweep: bool = False,
 ) -> list[Scored]:
-    """Every sample's scores, through the predictor that the service uses.
+    """Score every sample, through the predictor that the service uses.
 
     Args:
         predictor: The predictor.
@@ -95,14 +95,14 @@ def score(
 
         cuts = THRESHOLDS if sweep else ()
         counts = [Confusion.of(truth, cut(threshold)) for threshold in cuts]
-        found, inside = predictor.finish(logits, prepared.geometry), prepared.geometry.inside
+        pred, inside = predictor.finish(logits, prepared.geometry), prepared.geometry.inside
         small_truth = fit_mask(truth, predictor.preprocess_config)
-        pixels = count_pixels(found.logits[inside], small_truth[inside])
+        pixels = count_pixels(pred.logits[inside], small_truth[inside])
         return Scored(
             sample,
-            score_image(truth, found.mask, spacing_mm=spacing_mm),
+            score_image(truth, pred.mask, spacing_mm=spacing_mm),
             float(truth.mean()),
-            Certainty(pixels, found.score),
+            Certainty(pixels, pred.score),
             tuple((count.dice, count.jaccard) for count in counts),
         )
 

@@ -37,7 +37,7 @@ class Certainty:
 
 
 def count_pixels(logits: Logits, truth: Mask) -> Table:
-    """Table of one photograph's pixels.
+    """Count one photograph's pixels, by predicted probability.
 
     Args:
         logits: float32 (H, W).
@@ -50,7 +50,7 @@ def count_pixels(logits: Logits, truth: Mask) -> Table:
 
 
 def calibration_error(table: Table) -> float:
-    """Expected calibration error: mean over pixels of |share of lesion - probability| of their bin.
+    """Average |share of lesion - probability| over pixels, by bin: the calibration error.
 
     Source: Naeini, Cooper and Hauskrecht 2015, doi:10.1609/aaai.v29i1.9602.
     """
@@ -59,7 +59,7 @@ def calibration_error(table: Table) -> float:
 
 
 def risk_coverage(predicted: Sequence[float], scores: npt.ArrayLike) -> list[Any]:
-    """Mean scores of the share of images that the model was surest of, for each of `COVERAGES`.
+    """Average scores over the images that the model was surest of, for each of `COVERAGES`.
 
     Args:
         predicted: Predicted Jaccard of each image.
@@ -75,7 +75,7 @@ def risk_coverage(predicted: Sequence[float], scores: npt.ArrayLike) -> list[Any
 
 
 def rank_correlation(predicted: Sequence[float], jaccards: Sequence[float]) -> float | None:
-    """Spearman's, -1 to 1; None of fewer than three images, or where one side is constant."""
+    """Compute Spearman's correlation; None of fewer than three images, or of a constant."""
     if len(predicted) < 3 or min(map(len, (set(predicted), set(jaccards)))) < 2:
         return None
     return float(stats.spearmanr(predicted, jaccards).statistic)
@@ -84,7 +84,7 @@ def rank_correlation(predicted: Sequence[float], jaccards: Sequence[float]) -> f
 def summarise_certainty(
     certainties: Sequence[Certainty], jaccards: Sequence[float], dices: Sequence[float]
 ) -> dict[str, Any]:
-    """What a card says of a set: `calibration_error`, and of a calibrated version more.
+    """Summarise a set for a card: `calibration_error`, and of a calibrated version more.
 
     Args:
         certainties: Of each image.
@@ -96,9 +96,9 @@ def summarise_certainty(
         `mean_error` (mean of |predicted - true|), and `coverage`: mean Jaccard and Dice of the
         images that it was surest of.
     """
-    table = sum((each.pixels for each in certainties), np.zeros((3, BINS)))
+    table = sum((certainty.pixels for certainty in certainties), np.zeros((3, BINS)))
     summary: dict[str, Any] = {"calibration_error": calibration_error(table)}
-    predicted = [each.predicted for each in certainties if each.predicted is not None]
+    predicted = [c.predicted for c in certainties if c.predicted is not None]
     if len(predicted) < len(certainties):
         return summary
     curve = risk_coverage(predicted, np.stack([jaccards, dices], axis=1))

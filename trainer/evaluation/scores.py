@@ -29,7 +29,7 @@ from trainer.training.run import write_json
 def summarise_sets(
     scored: list[Scored], predictor: Predictor, *, called: str = "", left_out: int = 0
 ) -> list[ScoreRecord]:
-    """One record for each dataset and part, with the conditions its scores hold under.
+    """Summarise each dataset and part, with the conditions its scores hold under.
 
     Args:
         scored: What `score` gave.
@@ -103,7 +103,7 @@ def write_scores(
 
 
 def format_table(records: list[ScoreRecord]) -> str:
-    """Records as a table for the terminal: means per image with 95 % intervals."""
+    """Format records for the terminal: means per image with 95 % intervals."""
     rows = [("set", "n", "Dice", "Jaccard", "thr. Jaccard", "failures", "HD95 px")]
     for record in records:
         means: dict[str, Any] = record.summary["per_image"]
@@ -123,12 +123,12 @@ def format_table(records: list[ScoreRecord]) -> str:
 
 
 def scores_path(run: Path, part: str) -> Path:
-    """Where `write_scores` leaves the summary of a part."""
+    """Name the file that `write_scores` leaves the summary of a part in."""
     return run / f"scores_{part}.json"
 
 
 def score_row(entry: Scored) -> dict[str, Any]:
-    """One image's scores by column; a distance that does not exist is None."""
+    """List one image's scores by column; a distance that does not exist is None."""
     sample, scores = entry.sample, entry.scores
     place = {"dataset": sample.dataset, "part": sample.part, "id": sample.id}
     share = {"lesion_fraction": entry.lesion_fraction}
@@ -155,10 +155,10 @@ def _draw_certainty(scored: list[Scored], out: Path, part: str) -> None:
     path = out / f"reliability_{part}.png"
     draw_reliability(pixels, calibration_error(pixels), path, title=f"part {part}")
     summaries = {name: _certainty(entries) for (name, _), entries in _by_set(scored).items()}
-    if all("coverage" in found for found in summaries.values()):
+    if all("coverage" in summary for summary in summaries.values()):
         curves = {
-            name: [point["jaccard"] for point in found["coverage"]]
-            for name, found in summaries.items()
+            name: [point["jaccard"] for point in summary["coverage"]]
+            for name, summary in summaries.items()
         }
         draw_coverage(COVERAGES, curves, out / f"risk_coverage_{part}.png")
 
@@ -171,7 +171,7 @@ def _by_set(scored: list[Scored]) -> dict[tuple[str, str], list[Scored]]:
 
 
 def _sweep(scored: list[Scored]) -> list[dict[str, Any]]:
-    """Means per image at each threshold, set by set."""
+    """Average over images at each threshold, set by set."""
     rows = []
     for (dataset, part), entries in _by_set(scored).items():
         if not all(entry.sweep for entry in entries):
@@ -197,7 +197,7 @@ def _cell(value: str | float | None) -> str:
 
 
 def _chosen(scored: list[Scored]) -> list[tuple[str, Sample]]:
-    """Three best, three median and three worst samples by Dice, with their captions."""
+    """Choose three best, three median and three worst samples by Dice, with captions."""
     ranked = sorted(scored, key=lambda entry: -entry.scores.metrics["dice"])
     middle = len(ranked) // 2
     picks = [

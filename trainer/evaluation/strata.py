@@ -51,7 +51,7 @@ class Traits:
 
 
 def measure(image: Image, truth: Mask) -> Traits:
-    """Traits of one lesion.
+    """Measure the traits of one lesion.
 
     Args:
         image: uint8 (H, W, 3), sRGB.
@@ -72,7 +72,7 @@ def measure(image: Image, truth: Mask) -> Traits:
 
 
 def measure_all(samples: Sequence[Sample]) -> list[Traits]:
-    """Traits of every sample, in their order; raises as `trainer.data.samples.read_photo`."""
+    """Measure every sample, in order; raises as `trainer.data.samples.read_photo`."""
 
     def measure_one(sample: Sample) -> Traits:
         return measure(np.asarray(read_picture(sample)), read_truth(sample))
@@ -81,12 +81,12 @@ def measure_all(samples: Sequence[Sample]) -> list[Traits]:
 
 
 def size_name(fraction: float) -> str:
-    """The size stratum of a lesion's share of the photograph."""
+    """Name the size stratum of a lesion's share of the photograph."""
     return SIZE_NAMES[bisect_right(SIZES, fraction) if fraction > 0 else -1]
 
 
 def contrast_name(contrast: float | None) -> str:
-    """The contrast stratum of a `Traits.contrast`."""
+    """Name the contrast stratum of a `Traits.contrast`."""
     names = _contrast_names()
     return names[-1] if contrast is None else names[bisect_right(CONTRASTS, contrast)]
 
@@ -94,7 +94,7 @@ def contrast_name(contrast: float | None) -> str:
 def tabulate(
     items: Sequence[Mapping[str, Any]], traits: Sequence[Traits]
 ) -> dict[str, list[dict[str, Any]]]:
-    """Scores of each stratum, by size, contrast, frame and dataset.
+    """Average scores within each stratum of size, contrast, frame and dataset.
 
     Args:
         items: Rows of `scores_PART.json`, at least one.
@@ -134,7 +134,7 @@ def write_strata(
 
 
 def format_markdown(strata: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """Strata as one Markdown table."""
+    """Format strata as one Markdown table."""
     columns = ("stratum", "n", "Dice", "Jaccard", "threshold Jaccard", "failures")
     cells = [
         [f"{kind}: {row['stratum']}", str(row["n"]), *(interval(row[name]) for name in MEANS),
@@ -179,7 +179,7 @@ def _contrast(image: Image, truth: Mask) -> float | None:
 
 
 def _lightness(image: Image) -> np.ndarray:
-    """CIELAB L*, 0 to 100, of sRGB pixels (IEC 61966-2-1 and CIE 15, white D65)."""
+    """Convert sRGB pixels to CIELAB L*, 0 to 100 (IEC 61966-2-1 and CIE 15, white D65)."""
     coded = image / 255
     linear = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
     luminance = linear @ np.array([0.2126, 0.7152, 0.0722])

@@ -48,19 +48,19 @@ class EvaluationSubject:
     weights_sha256: str
 
     def conditions(self) -> dict[str, Any]:
-        """All that its scores hold for, as JSON gives it back."""
+        """List all that its scores hold for, as JSON gives it back."""
         predictor = self.predictor
-        found = {
+        conditions = {
             "weights_sha256": self.weights_sha256,
             "preprocess": asdict(predictor.preprocess_config),
             "postprocess": asdict(predictor.postprocess_config),
             "calibration": asdict(predictor.calibration) if predictor.calibration else None,
         }
-        plain: dict[str, Any] = json.loads(json.dumps(found))  # lists instead of tuples
+        plain: dict[str, Any] = json.loads(json.dumps(conditions))  # lists instead of tuples
         return plain
 
     def require_current(self, path: Path, stored: dict[str, Any], *, again: str) -> None:
-        """Pass where what a file holds was made under these very conditions.
+        """Require that what a file holds was made under these very conditions.
 
         Args:
             path: The file, for the error.
@@ -198,7 +198,7 @@ def open_subject(
 
 
 def resolve(registry: Registry, reference: str, default: str) -> tuple[str, str]:
-    """Name and version of what is no run folder; raises as `open_subject`."""
+    """Resolve what is no run folder to name and version; raises as `open_subject`."""
     try:
         name, version = split_reference(reference, default)
         return name, registry.resolve(name, version)

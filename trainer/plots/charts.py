@@ -28,7 +28,7 @@ _PAGE = (
 
 
 def curve(log: Sequence[Mapping[str, Any]], name: str, *, title: str, best: bool = False) -> str:
-    """One value of the log over the epochs, with the image size of each stage.
+    """Draw one value of the log over the epochs, with the image size of each stage.
 
     Args:
         log: Entries of `log.jsonl`, at least one.
@@ -62,7 +62,7 @@ def sweep(
     *,
     used: float | None,
 ) -> str:
-    """One metric of each set at each threshold; the one in use is dotted.
+    """Draw one metric of each set at each threshold; the one in use is dotted.
 
     Args:
         thresholds: Where probability is cut.
@@ -85,7 +85,7 @@ def sweep(
 
 
 def histogram(dices: Sequence[float], *, title: str) -> str:
-    """How many images of a set have which Dice, at least one; the median is dotted."""
+    """Draw how many images of a set, at least one, have which Dice; the median is dotted."""
     with _drawing() as (figure, axes):
         axes.hist(dices, bins=np.linspace(0, 1, 21).tolist(), color=COLOURS[0])
         axes.axvline(float(np.median(dices)), color=_INK, linestyle=":")

@@ -24,7 +24,7 @@ TRUTH_COLOUR, PRED_COLOUR = (0, 114, 178), (240, 228, 66)
 
 
 def draw_curves(log: list[dict[str, Any]], path: Path) -> None:
-    """Loss and validation Dice over the epochs, as a PNG.
+    """Draw loss and validation Dice over the epochs, as a PNG.
 
     Args:
         log: Entries of `log.jsonl`.
@@ -43,7 +43,7 @@ def draw_curves(log: list[dict[str, Any]], path: Path) -> None:
 
 
 def draw_triptychs(captioned: list[tuple[str, Sample]], predictor: Predictor, path: Path) -> None:
-    """A grid with one row a sample: photograph, truth, prediction, as a PNG.
+    """Draw a row a sample: photograph, truth, prediction, as a PNG.
 
     It shows photographs: it belongs into the run folder and nowhere else.
     """

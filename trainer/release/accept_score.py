@@ -58,7 +58,7 @@ class Judged:
         return self.jaccard is not None and self.jaccard < CUTOFF
 
     def advice(self, accept_score: float | None) -> Advice:
-        """The advice at a least score to accept."""
+        """Advise what to do with the mask, at a least score to accept."""
         if self.rejected:
             return "reject"
         sure = accept_score is not None and self.score is not None and self.score >= accept_score
@@ -66,7 +66,7 @@ class Judged:
 
 
 def judge(predictor: Predictor, samples: Sequence[Sample]) -> list[Judged]:
-    """Every sample's answer, through the predictor that the service uses."""
+    """Judge every sample's mask, through the predictor that the service uses."""
 
     def judge_one(sample: Sample) -> Judged:
         truth = read_truth(sample)
@@ -77,26 +77,26 @@ def judge(predictor: Predictor, samples: Sequence[Sample]) -> list[Judged]:
 
 
 def judge_no_lesion(predictor: Predictor) -> list[Judged]:
-    """The answers for drawn pictures without a lesion, most of them without skin."""
+    """Judge the masks of drawn pictures without a lesion, most of them without skin."""
     drawings = ((kind, as_bmp(draw(seed))) for kind, draw in KINDS.items() for seed in range(COUNT))
     return [_judged(predictor, data, kind) for kind, data in drawings]
 
 
 def choose(judged: Sequence[Judged]) -> float | None:
-    """The lowest score from which on few enough accepted masks fail; None where there is none.
+    """Choose the lowest score from which on few enough accepted masks fail; None without one.
 
     Few enough is: by the upper bound of `CONFIDENCE`, no more than `ALLOWED` of them.
     """
     for score in _GRID:
-        accepted = [each for each in judged if each.advice(score) == "accept"]
-        failures = sum(each.fails for each in accepted)
+        accepted = [image for image in judged if image.advice(score) == "accept"]
+        failures = sum(image.fails for image in accepted)
         if accepted and upper_bound(failures, len(accepted)) <= ALLOWED:
             return score
     return None
 
 
 def upper_bound(failures: int, n: int) -> float:
-    """The share that is exceeded only in one case of five when so many of `n` fail.
+    """Bound the share of failures from above: exceeded in one case of five when so many fail.
 
     Example:
         >>> upper_bound(0, 100), upper_bound(100, 100)
@@ -108,19 +108,19 @@ def upper_bound(failures: int, n: int) -> float:
 
 
 def tabulate(judged: Sequence[Judged], accept_score: float | None) -> list[dict[str, Any]]:
-    """For each group, how many are accepted, and how many of these fail; the shares of reasons."""
+    """Count, by group, how many are accepted, how many of these fail, and the reasons."""
     rows = []
-    for group in dict.fromkeys(each.group for each in judged):
-        members = [each for each in judged if each.group == group]
-        advice = Counter(each.advice(accept_score) for each in members)
-        accepted = [each for each in members if each.advice(accept_score) == "accept"]
-        n, failures = len(members), sum(each.fails for each in accepted)
-        reasons = Counter(reason for each in members for reason in each.reasons)
+    for group in dict.fromkeys(image.group for image in judged):
+        members = [image for image in judged if image.group == group]
+        advice = Counter(image.advice(accept_score) for image in members)
+        accepted = [image for image in members if image.advice(accept_score) == "accept"]
+        n, failures = len(members), sum(image.fails for image in accepted)
+        reasons = Counter(reason for image in members for reason in image.reasons)
         rows.append(
             {
                 "group": group,
                 "n": n,
-                "failure_rate": sum(each.fails for each in members) / n,
+                "failure_rate": sum(image.fails for image in members) / n,
                 **{name: advice[name] / n for name in ("accept", "review", "reject")},
                 "accepted_failures": failures,
                 "accepted_failure_rate": failures / len(accepted) if accepted else None,
@@ -147,7 +147,7 @@ def write_quality(
 
 
 def format_markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows of `tabulate` as a Markdown table."""
+    """Format rows of `tabulate` as a Markdown table."""
     low = f"Jaccard < {CUTOFF}"
     columns = ("set", "images", low, "accept", f"of these {low}", "review", "reject", "reasons")
     cells = []

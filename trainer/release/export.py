@@ -239,7 +239,7 @@ def _part(samples: Sequence[Sample], part: str) -> list[Sample]:
 def compare(
     engines: Sequence[Backend], predictor: Predictor, samples: Sequence[Sample]
 ) -> list[dict[str, Any]]:
-    """How far engines of one network agree with the first of them, on the same images.
+    """Compare engines of one network with the first of them, on the same images.
 
     Args:
         engines: The first is the reference, in fp32.

@@ -121,7 +121,7 @@ def publish(
 
 @cache
 def golden_images() -> tuple[bytes, ...]:
-    """PNG bytes of the drawn lesions that every version is checked on at load."""
+    """Draw the lesions that every version is checked on at load, as PNG bytes."""
     return tuple(
         _png(draw_lesion(seed, height=192, width=256, size=size, contrast=contrast)[0])
         for seed, size, contrast in GOLDEN_LESIONS
@@ -137,7 +137,7 @@ def _png(image: Image) -> bytes:
 def _held_out_scores(
     run: Path, config: TrainConfig, subject: EvaluationSubject
 ) -> list[ScoreRecord]:
-    """The scores, once it is sure that they are of what will be published."""
+    """Read the scores, once it is sure that they are of what will be published."""
     path = scores_path(run, "test")
     if not path.is_file():
         raise GateError(f"{run} has no {path.name}: run `python -m trainer evaluate {run}` first")
@@ -164,7 +164,7 @@ def _held_out_scores(
 
 
 def _engines(run: Path, subject: EvaluationSubject) -> list[EngineRecord]:
-    """What `export` measured of other precisions; nothing where it did not run."""
+    """Read what `export` measured of other precisions; nothing where it did not run."""
     path = run / PRECISION
     if not path.is_file():
         return []
@@ -174,13 +174,13 @@ def _engines(run: Path, subject: EvaluationSubject) -> list[EngineRecord]:
 
 
 def _limits(config: TrainConfig, rules: PostprocessConfig) -> list[str]:
-    """What is true of every version, of this one's rules, and, by the config, of its data."""
+    """List what is true of every version, of this one's rules and, by the config, of its data."""
     region = [ONE_REGION] if rules.largest_component else []
     return [*LIMITS, *region, *config.limits]
 
 
 def _training(config: TrainConfig, record: dict[str, Any]) -> dict[str, Any]:
-    """The config with every start of the run and its initial weights, without this machine's paths.
+    """Record the config, every start of the run and its initial weights, without local paths.
 
     The data's hash is in the card itself.
     """

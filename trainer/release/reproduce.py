@@ -23,7 +23,7 @@ _OF_THE_RUN = ("initial", "starts")  # entries of `card.training` that are no co
 
 
 def describe(card: Card, sha256: str, place: str) -> str:
-    """What made a version, and the commands that make it again.
+    """Say what made a version, and the commands that make it again.
 
     Args:
         card: Its card.
@@ -67,7 +67,7 @@ def differences(
     *,
     seen: Sequence[Fingerprint] = (),
 ) -> list[str]:
-    """Where a version's scores, taken again, are not those of its card; empty where they are.
+    """List where a version's scores, taken again, are not those of its card.
 
     Args:
         card: The version's card.
@@ -83,9 +83,9 @@ def differences(
     chosen = card.training.get("datasets") or [sample.dataset for sample in everything]
     own = [s for s in everything if s.part != "external" and s.dataset in chosen]
     if digest(own) != card.data.sha256:
-        found = {name: dict(parts) for name, parts in count_parts(own).items()}
-        names = sorted({*found, *card.data.samples})
-        pairs = ((n, card.data.samples.get(n, {}), found.get(n, {})) for n in names)
+        counted = {name: dict(parts) for name, parts in count_parts(own).items()}
+        names = sorted({*counted, *card.data.samples})
+        pairs = ((n, card.data.samples.get(n, {}), counted.get(n, {})) for n in names)
         counts = [f"  {n}: {_counts(a)} in the card, {_counts(b)} here" for n, a, b in pairs]
         return ["\n".join([f"data SHA-256: {card.data.sha256} in the card, {digest(own)} here",
                            *counts])]  # fmt: skip
@@ -105,7 +105,7 @@ def differences(
 
 
 def dump_toml(table: Mapping[str, Any]) -> str:
-    """A table of plain values as TOML, such that `tomllib.loads` gives it back; TOML has no null.
+    """Write plain values as TOML, such that `tomllib.loads` gives them back; it has no null.
 
     Example:
         >>> print(dump_toml({"seed": 0, "optim": {"lr": 1e-05}, "stages": [{"size": 128}]}))
@@ -166,13 +166,13 @@ def _compare(record: ScoreRecord, again: ScoreRecord | None) -> Iterator[str]:
         yield f"{where}: not in this data"
         return
     for name, wanted in _figures(record.summary).items():
-        found = _figures(again.summary).get(name)
-        if found is None or not abs(found - wanted) <= TOLERANCE:
-            yield f"{where} {name}: {wanted:.8g} in the card, {found} here"
+        figure = _figures(again.summary).get(name)
+        if figure is None or not abs(figure - wanted) <= TOLERANCE:
+            yield f"{where} {name}: {wanted:.8g} in the card, {figure} here"
 
 
 def _figures(summary: Mapping[str, Any]) -> dict[str, float]:
-    """What does not depend on the images' order, as the mean over batches of 4 does."""
+    """List the figures that do not depend on the images' order."""
     means = {f"mean {name}": value["mean"] for name, value in summary["per_image"].items() if value}
     pooled = {f"pooled {name}": value for name, value in summary["pooled"].items()}
     return {"n": summary["n"], "failure rate": summary["failure_rate"], **means, **pooled}

@@ -134,7 +134,7 @@ def cross_validate(
 
 
 def _require_apart(config: TrainConfig, folds: Sequence[Fold]) -> None:
-    """No run may be scored on what it will have seen: known before hours of training."""
+    """Require that no run is scored on what it will have seen, before hours of training."""
     before = trained_on(Path(config.initial)) if config.initial else []
     for fold in folds:
         seen = [fingerprint(sample) for sample in fold.samples if sample.part != "test"]
@@ -236,16 +236,16 @@ def _means(record: ScoreRecord) -> dict[str, float]:
 
 
 def _spread(results: Sequence[Result]) -> dict[str, Any]:
-    """By dataset: mean and standard deviation (n - 1) over the folds that have images of it."""
-    found: dict[str, dict[str, Any]] = {}
+    """Spread from fold to fold, by dataset: mean and standard deviation (n - 1)."""
+    spread: dict[str, dict[str, Any]] = {}
     records = [record for result in results for record in result.records]
     for dataset in sorted({record.dataset for record in records}):
         means = [_means(record) for record in records if record.dataset == dataset]
-        found[dataset] = {
+        spread[dataset] = {
             name: {
-                "mean": statistics.fmean(each[name] for each in means),
-                "sd": statistics.stdev(each[name] for each in means) if len(means) > 1 else None,
+                "mean": statistics.fmean(fold[name] for fold in means),
+                "sd": statistics.stdev(fold[name] for fold in means) if len(means) > 1 else None,
             }
             for name in _SPREAD_OF
         }
-    return found
+    return spread

@@ -36,7 +36,7 @@ class Perturbation:
     quality: int = 95
 
     def apply(self, photograph: Picture, truth: np.ndarray, seed: int) -> tuple[bytes, np.ndarray]:
-        """The changed photograph as a file, and the mask that is then true.
+        """Change a photograph, saved as a file, and give the mask that is then true.
 
         Args:
             photograph: RGB, upright.
@@ -49,7 +49,7 @@ class Perturbation:
         return out.getvalue(), self.move(truth)
 
     def move(self, mask: np.ndarray) -> np.ndarray:
-        """A mask, bool (H, W), in the frame of the changed photograph."""
+        """Bring a mask, bool (H, W), into the frame of the changed photograph."""
         if self.truth is None:
             return mask
         grey = Pillow.fromarray(mask.astype(np.uint8) * 255)

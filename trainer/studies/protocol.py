@@ -83,7 +83,7 @@ class Result:
 
 
 def samples_of_record(everything: Sequence[Sample]) -> HeldOut:
-    """What the protocol scores of a prepared folder.
+    """Select what the protocol scores of a prepared folder.
 
     Raises:
         DatasetError: a photograph is on another side than the committed split puts it, or nothing
@@ -119,7 +119,7 @@ def samples_of_record(everything: Sequence[Sample]) -> HeldOut:
 
 
 def homes(targets: Sequence[OpenedSubject], out: Path | None) -> list[Path]:
-    """Folder for the scores of each target: its own, or one below `out` where there are several.
+    """Choose a folder for each target's scores: its own, or one below `out` for several.
 
     Raises:
         ConfigError: two targets would have the same folder.
@@ -135,7 +135,7 @@ def homes(targets: Sequence[OpenedSubject], out: Path | None) -> list[Path]:
 
 
 def fit_for(subject: OpenedSubject, data: HeldOut, *, skip_bad: bool = False) -> HeldOut:
-    """What a target is scored on.
+    """Select what a target is scored on.
 
     Args:
         subject: The target.
@@ -169,13 +169,13 @@ def fit_for(subject: OpenedSubject, data: HeldOut, *, skip_bad: bool = False) ->
 
 
 def together(fit: Sequence[HeldOut]) -> HeldOut:
-    """What several targets were scored on, for the table of all: with the notes of all."""
+    """Join what several targets were scored on, for the table of all, with the notes of all."""
     notes = dict.fromkeys(note for data in fit for note in data.notes)
     return replace(fit[0], notes=list(notes))
 
 
 def evaluate_of_record(subject: OpenedSubject, data: HeldOut, out: Path) -> tuple[Result, bool]:
-    """Scores of one target, read from `out` where they are there already.
+    """Score one target, or read its scores from `out` where they are there already.
 
     Args:
         subject: The target.
@@ -185,17 +185,17 @@ def evaluate_of_record(subject: OpenedSubject, data: HeldOut, out: Path) -> tupl
     Returns:
         The scores, and whether they were read: the test part is looked at once.
     """
-    found = _stored(subject, data, out)
-    if not found:
+    stored_before = _stored(subject, data, out)
+    if not stored_before:
         # No threshold sweep: its best cut would be one chosen on the test part.
         scored = score(subject.predictor, data.samples)
         write_scores(scored, subject, out, part=_PART, data_sha256=data.data_sha256,
                      leak_checked=True, left_out=data.left_out)  # fmt: skip
-    stored = found or read_json(scores_path(out, _PART))
+    stored = stored_before or read_json(scores_path(out, _PART))
     sets = [ScoreRecord(**entry) for entry in stored["sets"]]
     tables = strata.tabulate(stored["items"], data.traits)
     sha256 = subject.weights_sha256
-    return Result(subject.label, sha256, sets, tables, data.left_out), bool(found)
+    return Result(subject.label, sha256, sets, tables, data.left_out), bool(stored_before)
 
 
 def write_protocol(results: Sequence[Result], data: HeldOut, out: Path) -> None:
@@ -212,7 +212,7 @@ def write_protocol(results: Sequence[Result], data: HeldOut, out: Path) -> None:
 
 
 def format_results(results: Sequence[Result]) -> str:
-    """Scores of all targets beside each other, for the terminal."""
+    """Format the scores of all targets beside each other, for the terminal."""
     widths = (28, *(26 for _ in results))
     lines = [aligned(("", *(result.label for result in results)), widths)]
     for heading, rows in _rows(results):
@@ -222,7 +222,7 @@ def format_results(results: Sequence[Result]) -> str:
 
 
 def _stored(subject: OpenedSubject, data: HeldOut, out: Path) -> dict[str, Any]:
-    """Scores in `out` of these very weights, rules and images; empty where there are none."""
+    """Read scores in `out` of these very weights, rules and images; empty where there are none."""
     path = scores_path(out, _PART)
     if not path.is_file():
         return {}
@@ -235,10 +235,10 @@ def _stored(subject: OpenedSubject, data: HeldOut, out: Path) -> dict[str, Any]:
 
 
 def _rows(results: Sequence[Result]) -> Iterator[tuple[str, list[tuple[str, list[str]]]]]:
-    """For each set its name, and for each measure its name and the cell of each target."""
-    found = [{(r.dataset, r.part): r.summary for r in result.sets} for result in results]
-    for dataset, part in dict.fromkeys(name for sets in found for name in sets):
-        summaries = [sets.get((dataset, part)) for sets in found]
+    """List each set's name, and of each measure its name and the cell of each target."""
+    by_set = [{(r.dataset, r.part): r.summary for r in result.sets} for result in results]
+    for dataset, part in dict.fromkeys(name for sets in by_set for name in sets):
+        summaries = [sets.get((dataset, part)) for sets in by_set]
         counts = dict.fromkeys(str(summary["n"] if summary else 0) for summary in summaries)
         yield (
             f"{dataset} {part}, {' and '.join(counts)} images",

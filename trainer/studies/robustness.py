@@ -31,7 +31,7 @@ _TILE_PX = 220
 
 
 def sampled(samples: Sequence[Sample], limit: int, *, seed: int = 0) -> list[Sample]:
-    """About `limit` samples, each dataset in its proportion; all where `limit` is 0.
+    """Sample about `limit` images, each dataset in its proportion; all where `limit` is 0.
 
     The hash of seed and ID decides, so that the same images are taken on every machine.
     """
@@ -48,7 +48,7 @@ def sampled(samples: Sequence[Sample], limit: int, *, seed: int = 0) -> list[Sam
 
 
 def measure(predictor: Predictor, samples: Sequence[Sample], *, seed: int = 0) -> dict[str, Any]:
-    """Scores under every perturbation, and inventions where no lesion is.
+    """Score a model under every perturbation, and count lesions that it invents.
 
     Args:
         predictor: As the service would have it.
@@ -93,7 +93,7 @@ def write_report(report: dict[str, Any], out: Path, *, part: str) -> None:
 
 
 def format_markdown(report: dict[str, Any]) -> str:
-    """Both tables as Markdown."""
+    """Format the tables of perturbed and of lesion-free pictures as Markdown."""
     perturbed = markdown_table(
         (f"of {report['n']} images", "Dice", "lost", "kept", f"Jaccard < {CUTOFF}", "agreement"),
         [
@@ -116,12 +116,12 @@ def format_markdown(report: dict[str, Any]) -> str:
 
 
 def draw_sheet(predictor: Predictor, sample: Sample, path: Path, *, seed: int = 0) -> None:
-    """Every perturbation of one photograph, and two pictures of each kind without a lesion.
+    """Draw every perturbation of one photograph, and two pictures of each kind without lesion.
 
     The outline is the prediction's. It shows a photograph: it belongs into the run folder.
     """
     picture, truth = read_picture(sample), read_truth(sample)
-    files = [(each.name, each.apply(picture, truth, seed)[0]) for each in PERTURBATIONS]
+    files = [(change.name, change.apply(picture, truth, seed)[0]) for change in PERTURBATIONS]
     files += [(kind, as_bmp(draw(number))) for kind, draw in KINDS.items() for number in (0, 1)]
     tiles = [
         (outlined(decode_image(data).picture, [(predictor.predict(data).mask, PRED_COLOUR)],
@@ -145,12 +145,12 @@ def _entry(own: npt.NDArray[np.float64], plain: npt.NDArray[np.float64]) -> dict
 
 def _inventions(kind: str, predict: Callable[[bytes], Prediction]) -> dict[str, Any]:
     answers = [predict(as_bmp(KINDS[kind](seed))) for seed in range(COUNT)]
-    found = [answer for answer in answers if answer.mask.any()]
-    scores = [answer.score for answer in found if answer.score is not None]
+    invented = [answer for answer in answers if answer.mask.any()]
+    scores = [answer.score for answer in invented if answer.score is not None]
     return {
         "kind": kind,
         "n": COUNT,
-        "share": len(found) / COUNT,
-        "area": float(np.mean([answer.mask.mean() for answer in found])) if found else 0.0,
+        "share": len(invented) / COUNT,
+        "area": float(np.mean([answer.mask.mean() for answer in invented])) if invented else 0.0,
         "score": float(np.mean(scores)) if scores else None,
     }

@@ -71,7 +71,7 @@ def write_report(run: Path) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """An object of the run folder; empty where the file is not there."""
+    """Read an object of the run folder; empty where the file is not there."""
     return read_json(path) if path.is_file() else {}
 
 
@@ -97,7 +97,7 @@ def _facts(
 
 
 def _part(run: Path, part: str, config: dict[str, Any]) -> dict[str, Any] | None:
-    """What the page says of one part; None of a part that nobody expects scores of."""
+    """Collect what the page says of one part; None where no scores are expected."""
     stored = _read(run / f"scores_{part}.json")
     # A folder without config was scored from a version.
     target = shlex.quote(str(run)) if config else f"VERSION --out {shlex.quote(str(run))}"
@@ -129,7 +129,7 @@ def _weights(path: Path, scored: str) -> str:
 
 
 def _tables(sets: Sequence[dict[str, Any]]) -> list[tuple[str, list[str], list[list[str]]]]:
-    """Caption, columns and rows of each table of scores."""
+    """Lay out the tables of scores: caption, columns and rows of each."""
     titles = [name.replace("_", " ") for name in METRICS]
     summaries = [(_set_name(entry), entry["summary"]) for entry in sets]
     per_image = [
@@ -171,7 +171,7 @@ def _set_name(entry: Mapping[str, Any]) -> str:
 
 
 def _mean(summary: dict[str, Any], kind: str, metric: str, digits: int = 4) -> str:
-    """A mean, and below it its interval where it was noted."""
+    """Format a mean, and below it its interval where it was noted."""
     if kind == "per_image":
         value = summary[kind].get(metric)
     else:
@@ -223,7 +223,7 @@ def _histograms(images: Sequence[Row]) -> list[dict[str, str]]:
 
 
 def _by_size(images: Sequence[Row]) -> list[list[str]]:
-    """Means by size of the lesion; nothing where the sizes were not noted."""
+    """Average by size of the lesion; nothing where the sizes were not noted."""
     if not all(row.get("lesion_fraction") for row in images):
         return []
     rows = []

@@ -59,7 +59,7 @@ def write_worst(
 def _drawn(
     entry: Scored, predictor: Predictor, number: int
 ) -> tuple[Pillow.Image, tuple[str, str], tuple[str, ...]]:
-    """A photograph with both outlines, the two lines of its caption, and its row of the table."""
+    """Draw a photograph with both outlines; give the lines of its caption and its table row."""
     sample, scores = entry.sample, entry.scores
     image, truth = read_picture(sample), read_truth(sample)
     pred = predictor.predict(read_photo(sample)).mask

@@ -58,7 +58,7 @@ def fetch(client: httpx.Client, url: str, path: Path, *, size_bytes: int, backof
 
 
 def part_of(path: Path) -> Path:
-    """Where the bytes of `path` lie until it is whole."""
+    """Name the file that holds the bytes of `path` until it is whole."""
     return path.with_name(f"{path.name}.part")
 
 

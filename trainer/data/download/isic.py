@@ -124,7 +124,7 @@ def _unpacked(archive: Path) -> Path:
 
 
 def _check_room(sizes: dict[Path, int], folder: Path) -> None:
-    """Room for every archive unpacked, and for the largest one packed beside them.
+    """Require room for every archive unpacked, and for the largest one packed beside them.
 
     JPEG and PNG files hardly shrink in a ZIP file, so both are taken to be of the same size;
     `unpack` checks again, with the sizes the archive itself declares.
@@ -140,7 +140,7 @@ def _check_room(sizes: dict[Path, int], folder: Path) -> None:
 
 
 def _kept(urls: dict[Path, str], folder: Path) -> str:
-    """What running the command again will not fetch again."""
+    """Say what running the command again will not fetch again."""
     whole = sum(archive.is_file() or _unpacked(archive).is_dir() for archive in urls)
     begun = sum(bytes_of(part_of(archive)) for archive in urls)
     return (

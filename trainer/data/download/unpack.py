@@ -55,7 +55,7 @@ def unpack(archive: Path, target: Path) -> None:
 
 
 def _wanted(infos: list[zipfile.ZipInfo], archive: Path) -> list[zipfile.ZipInfo]:
-    """The files to write, once every entry is seen to be safe."""
+    """Select the files to write, once every entry is seen to be safe."""
     entries: dict[PurePosixPath, zipfile.ZipInfo] = {}
     for info in infos:
         path = _safe_path(info, archive)
