@@ -93,14 +93,9 @@ def read_trained(folder: Path) -> list[Fingerprint] | None:
     path = folder / TRAINED_CSV
     if not path.is_file():
         return None
-    return parse_trained(read_table(path, COLUMNS))
-
-
-def parse_trained(rows: Iterable[dict[str, str]]) -> list[Fingerprint]:
-    """Parse the rows of a `trained_on.csv`."""
     return [
         Fingerprint(parse_part(row["part"]), row["id_sha256"], row["image_sha256"], row["phash"])
-        for row in rows
+        for row in read_table(path, COLUMNS)
     ]
 
 
@@ -128,20 +123,14 @@ def drop_seen(
     the split is left out whole.
     """
     leaks = seen_among(samples, trained)
-    groups = {samples[leak.index].group: leak for leak in reversed(leaks)}
-    seen = {leak.index for leak in leaks}
-    leaks += [
-        Leak(
-            i,
-            groups[sample.group].other,
-            f"same group as {samples[groups[sample.group].index].key}",
-        )
-        for i, sample in enumerate(samples)
-        if i not in seen and sample.group in groups
-    ]
-    out = {leak.index for leak in leaks}
-    kept = [sample for i, sample in enumerate(samples) if i not in out]
-    return kept, sorted(leaks, key=lambda leak: leak.index)
+    first = {samples[leak.index].group: leak for leak in reversed(leaks)}
+    out = {leak.index: leak for leak in leaks}
+    for index, sample in enumerate(samples):
+        if index not in out and (leak := first.get(sample.group)):
+            why = f"same group as {samples[leak.index].key}"
+            out[index] = Leak(index, leak.other, why)
+    kept = [sample for index, sample in enumerate(samples) if index not in out]
+    return kept, [out[index] for index in sorted(out)]
 
 
 def require_unseen(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image as Pillow
@@ -19,7 +19,7 @@ from model_core.errors import DatasetError
 from model_core.images.decode import decode_image
 from model_core.masks.png import decode_mask
 from trainer.data.split import Part, parse_part
-from trainer.data.tables import read_table, write_table
+from trainer.data.tables import Row, read_table, write_table
 
 SAMPLES_CSV = "samples.csv"
 T = TypeVar("T")
@@ -177,17 +177,8 @@ def _read(path: Path, sample: Sample, sha256: str) -> bytes:
     return data
 
 
-def _sample_of_row(row: dict[str, str]) -> Sample:
-    return Sample(
-        dataset=row["dataset"],
-        id=row["id"],
-        image=Path(row["image"]),
-        mask=Path(row["mask"]),
-        height=int(row["height"]),
-        width=int(row["width"]),
-        group=row["group"],
-        part=parse_part(row["part"]),
-        image_sha256=row["image_sha256"],
-        mask_sha256=row["mask_sha256"],
-        phash=row.get("phash", ""),
-    )
+def _sample_of_row(row: Row) -> Sample:
+    cells: dict[str, Any] = {name: row.get(name, "") for name in COLUMNS}
+    cells |= {name: Path(row[name]) for name in ("image", "mask")}
+    cells |= {name: int(row[name]) for name in ("height", "width")}
+    return Sample(**cells | {"part": parse_part(row["part"])})

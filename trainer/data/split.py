@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from model_core.errors import DatasetError
 from model_core.images.file_names import canonical
@@ -86,8 +86,6 @@ def parse_part(text: str) -> Part:
     Raises:
         DatasetError: there is no such part.
     """
-    for part in get_args(Part):
-        if text == part:
-            known: Part = part
-            return known
-    raise DatasetError(f"part is {text!r}, expected one of {get_args(Part)}")
+    if text not in get_args(Part):
+        raise DatasetError(f"part is {text!r}, expected one of {get_args(Part)}")
+    return cast(Part, text)

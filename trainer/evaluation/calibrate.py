@@ -148,9 +148,9 @@ def _choose_rules(
     cases: Sequence[_Case], start: PostprocessConfig
 ) -> tuple[PostprocessConfig, list[dict[str, Any]]]:
     """Choose rules, then threshold, by the highest mean Jaccard at the masks' own size."""
-    flags = product((True, False), repeat=2)
     by_rules = [
-        replace(start, threshold=0.5, largest_component=one, fill_holes=fill) for one, fill in flags
+        replace(start, threshold=0.5, largest_component=one, fill_holes=fill)
+        for one, fill in product((True, False), repeat=2)
     ]
     best, tried = _best(cases, by_rules)
     chosen, more = _best(cases, [replace(best, threshold=cut) for cut in THRESHOLDS])
@@ -163,12 +163,10 @@ def _best(
     tried = []
     for rules in tqdm(choices, desc="rules", leave=False, disable=None):
         counts = [Confusion.of(case.truth, _mask(case, rules)) for case in cases]
-        means = {
-            "dice": float(np.mean([count.dice for count in counts])),
-            "jaccard": float(np.mean([count.jaccard for count in counts])),
-            "threshold_jaccard": float(np.mean([count.threshold_jaccard for count in counts])),
-        }
-        tried.append(asdict(rules) | means)
+        tried.append(asdict(rules) | {
+            name: float(np.mean([getattr(count, name) for count in counts]))
+            for name in ("dice", "jaccard", "threshold_jaccard")
+        })  # fmt: skip
     place = max(range(len(choices)), key=lambda index: tried[index]["jaccard"])
     return choices[place], tried
 
@@ -184,11 +182,12 @@ def _small_mask(case: _Case, rules: PostprocessConfig) -> Mask:
 def _cross_validated_pixels(cases: Sequence[_Case]) -> dict[str, float]:
     """Measure the fit on folds that it did not see; near-duplicates share a fold."""
     folds, tables = _folds(cases), []
+    pairs = list(zip(cases, folds, strict=True))
     for fold in np.unique(folds):
-        fitted = fit_pixels([case for case, own in zip(cases, folds, strict=True) if own != fold])
+        scale, bias = fit_pixels([case for case, own in pairs if own != fold])
         tables += [
-            count_pixels(_calibrated(case.logits, *fitted), case.small_truth)
-            for case, own in zip(cases, folds, strict=True)
+            count_pixels(_calibrated(case.logits, scale, bias), case.small_truth)
+            for case, own in pairs
             if own == fold
         ]
     return {"calibration_error_cross_validated": calibration_error(np.sum(tables, axis=0))}

@@ -129,11 +129,16 @@ def scores_path(run: Path, part: str) -> Path:
 
 def score_row(entry: Scored) -> dict[str, Any]:
     """List one image's scores by column; a distance that does not exist is None."""
-    sample, scores = entry.sample, entry.scores
-    place = {"dataset": sample.dataset, "part": sample.part, "id": sample.id}
-    share = {"lesion_fraction": entry.lesion_fraction}
-    predicted = {"predicted_jaccard": entry.certainty.predicted}
-    return {**place, **share, **predicted, **scores.metrics, **scores.distances}
+    sample = entry.sample
+    return {
+        "dataset": sample.dataset,
+        "part": sample.part,
+        "id": sample.id,
+        "lesion_fraction": entry.lesion_fraction,
+        "predicted_jaccard": entry.certainty.predicted,
+        **entry.scores.metrics,
+        **entry.scores.distances,
+    }
 
 
 def write_rows(rows: Sequence[dict[str, Any]], path: Path) -> None:
@@ -156,10 +161,7 @@ def _draw_certainty(scored: list[Scored], out: Path, part: str) -> None:
     draw_reliability(pixels, calibration_error(pixels), path, title=f"part {part}")
     summaries = {name: _certainty(entries) for (name, _), entries in _by_set(scored).items()}
     if all("coverage" in summary for summary in summaries.values()):
-        curves = {
-            name: [point["jaccard"] for point in summary["coverage"]]
-            for name, summary in summaries.items()
-        }
+        curves = {n: [point["jaccard"] for point in s["coverage"]] for n, s in summaries.items()}
         draw_coverage(COVERAGES, curves, out / f"risk_coverage_{part}.png")
 
 
@@ -177,16 +179,11 @@ def _sweep(scored: list[Scored]) -> list[dict[str, Any]]:
         if not all(entry.sweep for entry in entries):
             continue
         table = np.array([entry.sweep for entry in entries])  # (images, thresholds, 2)
-        cut = np.where(table[..., 1] >= CUTOFF, table[..., 1], 0)
-        rows.append(
-            {
-                "dataset": dataset,
-                "part": part,
-                "dice": table[..., 0].mean(axis=0).tolist(),
-                "jaccard": table[..., 1].mean(axis=0).tolist(),
-                "threshold_jaccard": cut.mean(axis=0).tolist(),
-            }
-        )
+        dice, jaccard = table[..., 0], table[..., 1]
+        tables = {"dice": dice, "jaccard": jaccard,
+                  "threshold_jaccard": np.where(jaccard >= CUTOFF, jaccard, 0)}  # fmt: skip
+        means = {name: values.mean(axis=0).tolist() for name, values in tables.items()}
+        rows.append({"dataset": dataset, "part": part, **means})
     return rows
 
 
@@ -200,16 +197,10 @@ def _chosen(scored: list[Scored]) -> list[tuple[str, Sample]]:
     """Choose three best, three median and three worst samples by Dice, with captions."""
     ranked = sorted(scored, key=lambda entry: -entry.scores.metrics["dice"])
     middle = len(ranked) // 2
-    picks = [
-        ("best", ranked[:3]),
-        ("median", ranked[max(0, middle - 1) : middle + 2]),
-        ("worst", ranked[-3:]),
-    ]
+    best, median, worst = ranked[:3], ranked[max(0, middle - 1) : middle + 2], ranked[-3:]
     return [
-        (
-            f"{label}: {e.sample.dataset} {e.sample.id}, Dice {e.scores.metrics['dice']:.3f}",
-            e.sample,
-        )
-        for label, entries in picks
-        for e in entries
-    ]
+        (f"{label}: {entry.sample.dataset} {entry.sample.id}, "
+         f"Dice {entry.scores.metrics['dice']:.3f}", entry.sample)
+        for label, entries in (("best", best), ("median", median), ("worst", worst))
+        for entry in entries
+    ]  # fmt: skip

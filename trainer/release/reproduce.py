@@ -87,21 +87,16 @@ def differences(
         names = sorted({*counted, *card.data.samples})
         pairs = ((n, card.data.samples.get(n, {}), counted.get(n, {})) for n in names)
         counts = [f"  {n}: {_counts(a)} in the card, {_counts(b)} here" for n, a, b in pairs]
-        return ["\n".join([f"data SHA-256: {card.data.sha256} in the card, {digest(own)} here",
-                           *counts])]  # fmt: skip
+        hashes = f"data SHA-256: {card.data.sha256} in the card, {digest(own)} here"
+        return ["\n".join([hashes, *counts])]
     sets = {(record.dataset, record.part) for record in card.scores}
     samples, _ = drop_seen([s for s in everything if (s.dataset, s.part) in sets], seen)
     if not samples:
         raise DatasetError(f"none of {sorted(sets)}, which the card has scores of, is in the data")
-    again = {
-        (record.dataset, record.part): record
-        for record in summarise_sets(score(predictor, samples), predictor)
-    }
-    return [
-        line
-        for record in card.scores
-        for line in _compare(record, again.get((record.dataset, record.part)))
-    ]
+    records = summarise_sets(score(predictor, samples), predictor)
+    again = {(record.dataset, record.part): record for record in records}
+    both = [(record, again.get((record.dataset, record.part))) for record in card.scores]
+    return [line for record, other in both for line in _compare(record, other)]
 
 
 def dump_toml(table: Mapping[str, Any]) -> str:

@@ -218,16 +218,17 @@ def _write(results: list[Result], samples: Sequence[Sample], out: Path) -> list[
         "data_sha256": digest(samples),
         "postprocess": asdict(predictor.postprocess_config),
         "sets": [asdict(record) for record in records],
-        "folds": [_fold_entry(result) for result in results],
+        "folds": [
+            {
+                "weights_sha256": result.subject.weights_sha256,
+                "sets": {record.dataset: _means(record) for record in result.records},
+            }
+            for result in results
+        ],
         "spread": _spread(results),
     }
     write_json(out / f"{OUT_OF_FOLD}.json", summary)
     return records
-
-
-def _fold_entry(result: Result) -> dict[str, Any]:
-    means = {record.dataset: _means(record) for record in result.records}
-    return {"weights_sha256": result.subject.weights_sha256, "sets": means}
 
 
 def _means(record: ScoreRecord) -> dict[str, float]:
@@ -237,15 +238,14 @@ def _means(record: ScoreRecord) -> dict[str, float]:
 
 def _spread(results: Sequence[Result]) -> dict[str, Any]:
     """Spread from fold to fold, by dataset: mean and standard deviation (n - 1)."""
-    spread: dict[str, dict[str, Any]] = {}
     records = [record for result in results for record in result.records]
+    spread: dict[str, dict[str, Any]] = {}
     for dataset in sorted({record.dataset for record in records}):
         means = [_means(record) for record in records if record.dataset == dataset]
+        columns = {name: [fold[name] for fold in means] for name in _SPREAD_OF}
         spread[dataset] = {
-            name: {
-                "mean": statistics.fmean(fold[name] for fold in means),
-                "sd": statistics.stdev(fold[name] for fold in means) if len(means) > 1 else None,
-            }
-            for name in _SPREAD_OF
-        }
+            name: {"mean": statistics.fmean(values),
+                   "sd": statistics.stdev(values) if len(values) > 1 else None}
+            for name, values in columns.items()
+        }  # fmt: skip
     return spread

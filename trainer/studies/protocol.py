@@ -151,20 +151,19 @@ def fit_for(subject: OpenedSubject, data: HeldOut, *, skip_bad: bool = False) ->
             f"{subject.label} does not list the photographs it was trained on: whether it has seen "
             "the test part is not known; score the run that it was published from"
         )
-    kept = {sample.key for sample in scorable(data.samples, subject.seen, skip_bad=skip_bad)}
-    rows = list(zip(data.samples, data.traits, strict=True))
-    out = [sample for sample, _ in rows if sample.key not in kept]
+    samples = scorable(data.samples, subject.seen, skip_bad=skip_bad)
+    kept = {sample.key for sample in samples}
+    out = [sample for sample in data.samples if sample.key not in kept]
     if not out:
         return data
-    left = (
-        f"{subject.label} is scored without {count_left_out(data.samples, out)}, which it has seen"
+    note = (
+        f"{subject.label} is scored without {count_left_out(data.samples, out)}, which it has seen "
+        "in training or which are grouped with such"
     )
+    rows = zip(data.samples, data.traits, strict=True)
+    traits = [traits for sample, traits in rows if sample.key in kept]
     return replace(
-        data,
-        samples=[sample for sample, _ in rows if sample.key in kept],
-        traits=[traits for sample, traits in rows if sample.key in kept],
-        notes=[*data.notes, f"{left} in training or which are grouped with such"],
-        left_out=len(out),
+        data, samples=samples, traits=traits, notes=[*data.notes, note], left_out=len(out)
     )
 
 
@@ -185,17 +184,18 @@ def evaluate_of_record(subject: OpenedSubject, data: HeldOut, out: Path) -> tupl
     Returns:
         The scores, and whether they were read: the test part is looked at once.
     """
-    stored_before = _stored(subject, data, out)
-    if not stored_before:
+    stored = _stored(subject, data, out)
+    was_there = bool(stored)
+    if not was_there:
         # No threshold sweep: its best cut would be one chosen on the test part.
         scored = score(subject.predictor, data.samples)
         write_scores(scored, subject, out, part=_PART, data_sha256=data.data_sha256,
                      leak_checked=True, left_out=data.left_out)  # fmt: skip
-    stored = stored_before or read_json(scores_path(out, _PART))
+        stored = read_json(scores_path(out, _PART))
     sets = [ScoreRecord(**entry) for entry in stored["sets"]]
     tables = strata.tabulate(stored["items"], data.traits)
-    sha256 = subject.weights_sha256
-    return Result(subject.label, sha256, sets, tables, data.left_out), bool(stored_before)
+    result = Result(subject.label, subject.weights_sha256, sets, tables, data.left_out)
+    return result, was_there
 
 
 def write_protocol(results: Sequence[Result], data: HeldOut, out: Path) -> None:
@@ -240,13 +240,11 @@ def _rows(results: Sequence[Result]) -> Iterator[tuple[str, list[tuple[str, list
     for dataset, part in dict.fromkeys(name for sets in by_set for name in sets):
         summaries = [sets.get((dataset, part)) for sets in by_set]
         counts = dict.fromkeys(str(summary["n"] if summary else 0) for summary in summaries)
-        yield (
-            f"{dataset} {part}, {' and '.join(counts)} images",
-            [
-                (name, [_cell(summary, mean, metric) for summary in summaries])
-                for name, mean, metric in _MEASURES
-            ],
-        )
+        rows = [
+            (name, [_cell(summary, mean, metric) for summary in summaries])
+            for name, mean, metric in _MEASURES
+        ]
+        yield f"{dataset} {part}, {' and '.join(counts)} images", rows
 
 
 def _cell(summary: dict[str, Any] | None, mean: str, metric: str) -> str:

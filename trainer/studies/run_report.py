@@ -130,39 +130,34 @@ def _weights(path: Path, scored: str) -> str:
 
 def _tables(sets: Sequence[dict[str, Any]]) -> list[tuple[str, list[str], list[list[str]]]]:
     """Lay out the tables of scores: caption, columns and rows of each."""
-    titles = [name.replace("_", " ") for name in METRICS]
+
+    def means(summary: dict[str, Any], kind: str) -> list[str]:
+        return [_mean(summary, kind, metric) for metric in METRICS]
+
     summaries = [(_set_name(entry), entry["summary"]) for entry in sets]
     per_image = [
-        [
-            name,
-            str(s["n"]),
-            f"{s['failure_rate']:.1%}",
-            *(_mean(s, "per_image", m) for m in METRICS),
-        ]
+        [name, str(s["n"]), f"{s['failure_rate']:.1%}", *means(s, "per_image")]
         for name, s in summaries
     ]
-    # Not every image has distances, nor had the first runs.
-    far = [
-        [
-            name,
-            str(s.get("n_distances", MISSING)),
-            *(_mean(s, "per_image", m, 1) for m in _DISTANCES),
-        ]
+    distances = [
+        [name, str(s.get("n_distances", MISSING)),
+         *(_mean(s, "per_image", metric, 1) for metric in _DISTANCES)]
         for name, s in summaries
-        if set(_DISTANCES) & set(s["per_image"])
-    ]
+        if set(_DISTANCES) & set(s["per_image"])  # not every image has them, nor had the first runs
+    ]  # fmt: skip
+    pooled, batches = (
+        [[name, *means(s, kind)] for name, s in summaries] for kind in ("pooled", "batch_of_4")
+    )
+    titles = [name.replace("_", " ") for name in METRICS]
     noted = "with its 95 % bootstrap interval where it was noted"
-    columns = ["set", "images with both outlines", "Hausdorff 95, px", "average surface, px"]
     return [
         ("Mean per image, with its 95 % bootstrap interval",
          ["set", "images", "failures", *titles], per_image),
-        ("Distance between outlines, mean per image", columns, far),
-        *(
-            (f"{title}, {noted}", ["set", *titles],
-             [[name, *(_mean(s, kind, m) for m in METRICS)] for name, s in summaries])
-            for kind, title in (("pooled", "Pooled: one count of all pixels"),
-                                ("batch_of_4", "Mean of batches of 4"))
-        ),
+        ("Distance between outlines, mean per image",
+         ["set", "images with both outlines", "Hausdorff 95, px", "average surface, px"],
+         distances),
+        (f"Pooled: one count of all pixels, {noted}", ["set", *titles], pooled),
+        (f"Mean of batches of 4, {noted}", ["set", *titles], batches),
     ]  # fmt: skip
 
 
@@ -193,15 +188,11 @@ def _sweep(stored: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
         value, at = max(zip(entry[metric], thresholds, strict=True))
         return f"{value:.4f} at {at:g}"
 
-    drawn = [
-        image(
-            charts.sweep(thresholds, sets, metric, used=used).encode(),
-            "svg+xml",
-            alt=f"Mean {metric.replace('_', ' ')} of each set over the threshold: "
-            + "; ".join(f"{_set_name(entry)} is best with {best(entry, metric)}" for entry in sets),
-        )
-        for metric in _MEANS
-    ]
+    drawn = []
+    for metric in _MEANS:
+        bests = [f"{_set_name(entry)} is best with {best(entry, metric)}" for entry in sets]
+        alt = f"Mean {metric.replace('_', ' ')} of each set over the threshold: {'; '.join(bests)}"
+        drawn.append(_chart(charts.sweep(thresholds, sets, metric, used=used), alt))
     rows = [[_set_name(entry), *(best(entry, metric) for metric in _MEANS)] for entry in sets]
     return {"charts": drawn, "best": rows, "used": used}
 
@@ -211,10 +202,9 @@ def _histograms(images: Sequence[Row]) -> list[dict[str, str]]:
     for row in images:
         dices.setdefault(_set_name(row), []).append(float(row["dice"]))
     return [
-        image(
-            charts.histogram(values, title=name).encode(),
-            "svg+xml",
-            alt=f"Dice of the {len(values)} images of {name}: median "
+        _chart(
+            charts.histogram(values, title=name),
+            f"Dice of the {len(values)} images of {name}: median "
             f"{sorted(values)[len(values) // 2]:.3f}, lowest {min(values):.3f}, "
             f"{sum(value < 0.5 for value in values)} below 0.5",
         )
@@ -243,4 +233,8 @@ def _curve(log: Sequence[dict[str, Any]], name: str, title: str) -> dict[str, st
         f"{title.capitalize()} over {len(log)} epochs: {log[0][name]:.4g} in the first, "
         f"{log[-1][name]:.4g} in the last"
     )
-    return image(drawn.encode(), "svg+xml", alt=alt)
+    return _chart(drawn, alt)
+
+
+def _chart(svg: str, alt: str) -> dict[str, str]:
+    return image(svg.encode(), "svg+xml", alt=alt)
