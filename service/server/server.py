@@ -2,19 +2,21 @@
 
 1. SIGTERM: `/readyz` says 503 from now on, everything is still answered, and each answer ends its
    connection, so that load balancers and callers go elsewhere.
-2. After the setting's seconds no new connection begins; those that have begun are accepted.
-3. The socket is closed, what has been accepted is answered, and the process ends.
+2. After the setting's seconds, what waits to be accepted is, and the port is closed.
+3. What has been accepted is answered, and the process ends.
+
+Who connects between the last look at what waits and the closing of the port, microseconds later, is
+reset; that nobody still comes by then is what the first step is for.
 """
 
 import asyncio
-import ctypes
 import functools
 import logging
 import select
 import signal
 import socket
-import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
@@ -26,20 +28,10 @@ from service.server.connections import Connection, Rules
 from service.settings import Settings
 from service.telemetry.audit import AuditLog
 
-_HANDSHAKE_S = 0.25
-"""How long a connection that has begun may take until it can be accepted: a round trip or two."""
 _BACKLOG_S = 2.0
+"""How long a stopping server goes on accepting while more and more connections wait."""
 _TICK_S = 0.1
 """Between two calls of `on_tick`, by uvicorn."""
-_SO_ATTACH_FILTER = 26  # asm-generic/socket.h; Python has no name for it
-# A classic BPF program over the TCP header: drop what has SYN and not ACK, let the rest through.
-_NO_NEW_CONNECTIONS = (
-    (0x30, 0, 0, 13),  # load the byte of the flags
-    (0x54, 0, 0, 0x12),  # keep SYN and ACK
-    (0x15, 0, 1, 0x02),  # SYN alone?
-    (0x06, 0, 0, 0),  # drop it
-    (0x06, 0, 0, 0xFFFFFFFF),  # let it through
-)
 
 logger = logging.getLogger("service.server")
 
@@ -94,11 +86,11 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept what has begun to connect, then close the sockets and end all connections."""
+        """Accept whoever waits, then close the sockets and end all connections."""
         self._condition.drain()
         if self._draining is not None:
             self._draining.cancel()
-        await _empty(sockets or [])
+        await _stop_listening(sockets or [])
         await super().shutdown(sockets)
         if self._audit is not None:  # the application's own end is left out where there is haste
             await asyncio.to_thread(self._audit.flush)
@@ -108,32 +100,17 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-async def _empty(listeners: Sequence[socket.socket]) -> None:
-    """Come back once no connection waits on a listening socket, and none can any more.
+async def _stop_listening(listeners: Sequence[socket.socket]) -> None:
+    """Let the event loop accept all that wait on listening sockets, then close these to others.
 
-    A connection that waits there when the socket is closed is reset, and its request lost. Where
-    the system cannot keep new ones away, those of the last instant still are.
+    A connection that waits there when the socket is closed is reset, and its request lost.
     """
-    for listener in listeners:
-        _refuse_new(listener)
     loop = asyncio.get_running_loop()
     until = loop.time() + _BACKLOG_S
-    await asyncio.sleep(_HANDSHAKE_S)
     while loop.time() < until and select.select(listeners, [], [], 0)[0]:  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
-
-
-def _refuse_new(listener: socket.socket) -> None:
-    """Let nobody begin to connect; callers try again, and find another server or a closed port."""
-    if sys.platform != "linux":
-        return
-    program = (ctypes.c_uint64 * len(_NO_NEW_CONNECTIONS))(
-        *(code | jt << 16 | jf << 24 | k << 32 for code, jt, jf, k in _NO_NEW_CONNECTIONS)
-    )
-    pointer = ctypes.addressof(program).to_bytes(ctypes.sizeof(ctypes.c_void_p), sys.byteorder)
-    length = len(_NO_NEW_CONNECTIONS).to_bytes(2, sys.byteorder)
-    padding = bytes(len(pointer) - len(length))
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, length + padding + pointer)
-    except OSError as exc:
-        logger.warning("new connections cannot be kept away while stopping: %s", exc)
+        await asyncio.sleep(0)
+    for listener in listeners:
+        # At once, where a socket that the event loop uses is closed only at its next turn. Not all
+        # systems know it for listening sockets.
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RD)

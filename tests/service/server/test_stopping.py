@@ -1,13 +1,14 @@
 """Real processes are stopped and replaced under load: what was accepted is answered."""
 
 import http.client
+import random
 import signal
 import socket
 import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -22,10 +23,13 @@ PNG = encode(lesion(300, 400))
 CALLERS = 8
 DRAIN = {"LESION_DRAIN_SECONDS": "0.5"}
 READY = {"LESION_REUSE_PORT": "1", **DRAIN}
+RESTARTS = 5
+AT_THE_LAST_INSTANT = 1
+"""Connections that may come between the last look at the port and its closing; 0 is usual."""
 
 
 def ask(port: int) -> str:
-    """What becomes of one request over a connection of its own."""
+    """Tell what becomes of one request over a connection of its own."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_S)
     try:
         connection.connect()
@@ -42,14 +46,14 @@ def ask(port: int) -> str:
 
 
 @contextmanager
-def load(port: int) -> Iterator[Counter[str]]:
-    """Callers who ask again and again, each time over a new connection, until the block ends."""
+def load(port: Callable[[], int]) -> Iterator[Counter[str]]:
+    """Ask again and again by several callers, each time over a new connection, until the end."""
     seen: Counter[str] = Counter()
     over = threading.Event()
 
     def call() -> None:
         while not over.is_set():
-            seen[ask(port)] += 1
+            seen[ask(port())] += 1
             time.sleep(0.002)
 
     threads = [threading.Thread(target=call) for _ in range(CALLERS)]
@@ -63,13 +67,19 @@ def load(port: int) -> Iterator[Counter[str]]:
             thread.join()
 
 
+def lost(seen: Counter[str]) -> int:
+    """Count requests that were sent and not answered with a mask."""
+    print(dict(seen))  # shown with -s: what docs/settings.md says
+    return sum(seen.values()) - seen["200 True"] - seen["refused"]
+
+
 def test_stopped_under_load_it_says_so_first_and_answers_all_that_it_accepted(
     registry_root: Path, tmp_path: Path
 ) -> None:
     port, log = free_port(), tmp_path / "log"
     with service(port, registry_root, log, DRAIN) as process:
         idle = socket.create_connection(("127.0.0.1", port))
-        with idle, load(port) as seen, httpx2.Client() as probe:
+        with idle, load(lambda: port) as seen, httpx2.Client() as probe:
             time.sleep(0.5)
             process.send_signal(signal.SIGTERM)
             time.sleep(0.2)
@@ -78,7 +88,7 @@ def test_stopped_under_load_it_says_so_first_and_answers_all_that_it_accepted(
             assert probe.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
             # A connection without a request ends in time, too.
             assert process.wait(START_S) == -signal.SIGTERM
-        assert set(seen) == {"200 True", "refused"}, seen
+        assert lost(seen) <= AT_THE_LAST_INSTANT
         assert seen["200 True"] > 20
     lines = log.read_text()
     assert "Traceback" not in lines
@@ -96,30 +106,69 @@ def test_told_twice_it_does_not_wait_to_be_noticed(registry_root: Path, tmp_path
         assert process.wait(START_S) == -signal.SIGTERM
 
 
+def start(stack: ExitStack, port: int, registry: Path, log: Path) -> subprocess.Popen[bytes]:
+    process = stack.enter_context(service(port, registry, log, READY))
+    # Another process may answer on the same port, so only its own log says that it is ready.
+    while "serving=" not in log.read_text():
+        assert process.poll() is None
+        time.sleep(0.05)
+    return process
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(START_S) == -signal.SIGTERM
+
+
 @pytest.mark.slow
-def test_rolling_restarts_under_load_lose_no_request(registry_root: Path, tmp_path: Path) -> None:
+def test_rolling_restarts_on_one_port_lose_next_to_nothing(
+    registry_root: Path, tmp_path: Path
+) -> None:
     port = free_port()
-
-    def start(number: int) -> subprocess.Popen[bytes]:
-        log = tmp_path / f"log{number}"
-        process = stack.enter_context(service(port, registry_root, log, READY))
-        # The other process answers on the same port, so only its own log says that it is ready.
-        while "serving=" not in log.read_text():
-            assert process.poll() is None
-            time.sleep(0.05)
-        time.sleep(0.5)
-        return process
-
     with ExitStack() as stack:
-        old = start(0)
-        with load(port) as seen:
-            for number in range(1, 3):
-                new = start(number)
-                old.send_signal(signal.SIGTERM)
-                assert old.wait(START_S) == -signal.SIGTERM
+        old = start(stack, port, registry_root, tmp_path / "log0")
+        with load(lambda: port) as seen:
+            for number in range(1, RESTARTS + 1):
+                new = start(stack, port, registry_root, tmp_path / f"log{number}")
+                time.sleep(0.5)
+                stop(old)
                 old = new
             time.sleep(0.5)
-    assert set(seen) == {"200 True"}, seen
+    assert lost(seen) <= RESTARTS * AT_THE_LAST_INSTANT
+    assert seen["200 True"] > 50
+
+
+@pytest.mark.slow
+def test_rolling_restarts_behind_a_balancer_lose_no_request(
+    registry_root: Path, tmp_path: Path
+) -> None:
+    ports = [free_port()]
+    over = threading.Event()
+
+    def balance() -> None:
+        """Send nobody to the older process once it says that it is not ready."""
+        with httpx2.Client() as probe:
+            while not over.wait(0.1):
+                oldest = f"http://127.0.0.1:{ports[0]}/readyz"
+                if len(ports) > 1 and probe.get(oldest).status_code == 503:
+                    ports.pop(0)
+
+    balancer = threading.Thread(target=balance)
+    with ExitStack() as stack:
+        old = start(stack, ports[0], registry_root, tmp_path / "log0")
+        balancer.start()
+        with load(lambda: random.choice(ports)) as seen:
+            for number in range(1, RESTARTS + 1):
+                port = free_port()
+                new = start(stack, port, registry_root, tmp_path / f"log{number}")
+                ports.append(port)
+                time.sleep(0.5)
+                stop(old)
+                old = new
+            time.sleep(0.5)
+        over.set()
+        balancer.join()
+    assert (lost(seen), seen["refused"]) == (0, 0)
     assert seen["200 True"] > 50
 
 
@@ -129,7 +178,7 @@ def test_hot_reloads_under_load_lose_no_request(tmp_path: Path) -> None:
     registry = tiny_registry(tmp_path / "registry", "1.0.0", "1.1.0", light=True)
     often = {"LESION_RELOAD_SECONDS": "0.1"}
     serving = service(port, registry.root, tmp_path / "log", often)
-    with serving, load(port) as seen, httpx2.Client() as client:
+    with serving, load(lambda: port) as seen, httpx2.Client() as client:
         for i in range(10):
             wanted = f"1.{i % 2}.0"
             registry.promote(NAME, wanted)
