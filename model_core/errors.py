@@ -1,4 +1,4 @@
-"""Every error this project raises on purpose.
+"""Define every error that this project raises on purpose.
 
 SegmentationError
 ├── InputError                  the caller can fix it
@@ -91,14 +91,8 @@ class GateError(ModelError):
 def check_pixels(what: str, height: int, width: int, limit: int) -> None:
     """Refuse an image larger than a limit, before anything is decoded or allocated.
 
-    Args:
-        what: Names the image in the error.
-        height: Rows, px.
-        width: Columns, px.
-        limit: Most pixels.
-
     Raises:
-        ImageTooLargeError: it has more.
+        ImageTooLargeError: the image, which the text calls `what`, has more pixels.
     """
     if height * width > limit:
         raise ImageTooLargeError(
@@ -107,7 +101,7 @@ def check_pixels(what: str, height: int, width: int, limit: int) -> None:
 
 
 def damaged_file(kind: str, reason: str) -> UnreadableImageError:
-    """An error for a file of a type that is read, some of whose pixels are missing or damaged."""
+    """Make the error for a file of a type that is read, whose pixels are missing or damaged."""
     return UnreadableImageError(
         f"the {kind} file is truncated or damaged: {reason}, expected a whole file"
     )

@@ -152,20 +152,16 @@ def _farthest(points: Points) -> float:
 def _principal_axis(mask: Mask, spacing: Spacing) -> tuple[float | None, tuple[float, float]]:
     """Find the direction of the longer axis from x towards y, radians, and the centre (x, y)."""
     down, across = spacing
-    area = sum_x = sum_y = sum_xx = sum_yy = sum_xy = 0.0
     x = (np.arange(mask.shape[1]) + 0.5) * across
     y = (np.arange(mask.shape[0]) + 0.5) * down
-    for top in range(0, len(mask), _ROWS):
-        part, rows = mask[top : top + _ROWS], y[top : top + _ROWS]
-        in_row, in_column = part.sum(axis=1), part.sum(axis=0)
-        area += float(in_row.sum())
-        sum_x, sum_y = sum_x + float(in_column @ x), sum_y + float(in_row @ rows)
-        sum_xx, sum_yy = sum_xx + float(in_column @ x**2), sum_yy + float(in_row @ rows**2)
-        sum_xy += float(rows @ (part @ x))
-    centre = sum_x / area, sum_y / area
+    in_column, in_row = mask.sum(axis=0), mask.sum(axis=1)
+    area = float(in_row.sum())
+    centre = float(in_column @ x) / area, float(in_row @ y) / area
     # A pixel is no point but a small rectangle.
-    spread_x = sum_xx / area - centre[0] ** 2 + across**2 / 12
-    spread_y = sum_yy / area - centre[1] ** 2 + down**2 / 12
+    spread_x = float(in_column @ x**2) / area - centre[0] ** 2 + across**2 / 12
+    spread_y = float(in_row @ y**2) / area - centre[1] ** 2 + down**2 / 12
+    tops = range(0, len(mask), _ROWS)
+    sum_xy = sum(float(y[top : top + _ROWS] @ (mask[top : top + _ROWS] @ x)) for top in tops)
     together = sum_xy / area - centre[0] * centre[1]
     difference = math.hypot(spread_x - spread_y, 2 * together)
     if difference < _ROUND * (spread_x + spread_y):

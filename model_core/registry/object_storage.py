@@ -75,13 +75,13 @@ class ObjectStore:
         self._cache = cache
 
     def check(self) -> None:
-        """As `Store`."""
+        """As `LocalStore`."""
         with self._reaching() as fs:
-            if not fs.exists(self._root):
+            if not fs.exists(self._key()):
                 raise ConfigError(f"{self.url}, and there is nothing below that address")
 
     def folders(self, path: str = "") -> list[str]:
-        """As `Store`."""
+        """As `LocalStore`."""
         with self._reaching() as fs, suppress(FileNotFoundError):
             entries = fs.ls(self._key(path), detail=True)
             names = (entry["name"] for entry in entries if entry["type"] == "directory")
@@ -89,7 +89,7 @@ class ObjectStore:
         return []
 
     def holding(self, path: str, file: str) -> list[str]:
-        """As `Store`."""
+        """As `LocalStore`."""
         key = self._key(path)
         with self._reaching() as fs, suppress(FileNotFoundError):
             parts = (file_key.removeprefix(f"{key}/").split("/") for file_key in fs.find(key))
@@ -97,12 +97,12 @@ class ObjectStore:
         return []
 
     def read(self, path: str) -> bytes:
-        """As `Store`."""
+        """As `LocalStore`."""
         with self._reaching() as fs:
             return bytes(fs.cat_file(self._key(path)))
 
     def replace(self, path: str, change: Callable[[bytes | None], bytes]) -> None:
-        """As `Store`."""
+        """As `LocalStore`."""
         for _ in range(_ATTEMPTS):
             before, condition = self._read_for_replacing(path)
             after = change(before)
@@ -114,18 +114,18 @@ class ObjectStore:
         raise ModelError(f"{self.url}/{path} is being changed by others all the time; try again")
 
     def folder(self, path: str, key: str) -> Path:
-        """As `Store`: in the cache."""
+        """As `LocalStore`: in the cache."""
         return self._cache_folder / key
 
     def fetch(self, path: str, files: Mapping[str, str], key: str, *, again: bool = False) -> Path:
-        """As `Store`: copies that are missing or damaged are fetched again."""
+        """As `LocalStore`: copies that are missing or damaged are fetched again."""
         folder = self.folder(path, key)
         raise_faults(self._fetch(path, name, files[name], folder, again=again) for name in files)
         return folder
 
     @contextmanager
     def staging(self, path: str) -> Iterator[Path]:
-        """As `Store`."""
+        """As `LocalStore`."""
         with self._reaching() as fs:
             if fs.exists(self._key(path, CARD)):
                 raise VersionExistsError(taken(path))
@@ -191,16 +191,12 @@ class ObjectStore:
                 return None, {"mode": "create"}
 
     def _key(self, *parts: str) -> str:
-        return "/".join(part for part in (self._root, *parts) if part)
+        return "/".join(part for part in (self._opened[1], *parts) if part)
 
     @cached_property
     def _opened(self) -> tuple[Any, str]:
         # Opened at the first use, so that a registry can be made before a fork.
         return open_url(self.url)
-
-    @property
-    def _root(self) -> str:
-        return self._opened[1]
 
     @cached_property
     def _cache_folder(self) -> Path:

@@ -1,7 +1,8 @@
 """Store a registry's files in a folder of this machine, or (`object_storage`) at any fsspec URL.
 
-A `Store` knows files and folders, not models. What it promises: a folder appears under its name
-whole or not at all, and a small file is replaced in one step, whenever the process is killed.
+A store knows files and folders, not models; paths are relative to its root, `/` between parts. A
+folder appears under its name whole or not at all, and a small file is replaced in one step,
+whenever the process is killed.
 """
 
 import fcntl
@@ -10,9 +11,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 from model_core.errors import ConfigError, CorruptVersionError, VersionExistsError
 
@@ -20,52 +20,6 @@ CARD = "card.json"
 """A version exists exactly when its card does: it is written last."""
 STAGING = ".publish-"
 """Prefix of the folders in which versions are prepared."""
-
-
-class Store(Protocol):
-    """What the registry needs of a place. Paths are relative to its root, `/` between parts."""
-
-    def check(self) -> None:
-        """Raise a ConfigError where the place is not there."""
-
-    def folders(self, path: str = "") -> list[str]:
-        """List the folders directly below `path` by name, sorted; none where it is not there."""
-
-    def holding(self, path: str, file: str) -> list[str]:
-        """List those folders directly below `path` that hold a file of this name."""
-
-    def read(self, path: str) -> bytes:
-        """Read a small file; FileNotFoundError where there is none."""
-
-    def replace(self, path: str, change: Callable[[bytes | None], bytes]) -> None:
-        """Replace a small file by what `change` makes of it (of None where there is none).
-
-        `change` may be called again, when another process was quicker; what it raises leaves the
-        file as it is. Of several processes at once none overwrites what it has not read.
-        """
-
-    def folder(self, path: str, key: str) -> Path:
-        """Name the folder of this machine where `fetch` puts the files of the folder `path`."""
-
-    def fetch(self, path: str, files: Mapping[str, str], key: str, *, again: bool = False) -> Path:
-        """Bring files into a folder of this machine, and verify the hash of each.
-
-        Args:
-            path: The folder that they are in.
-            files: SHA-256 by name.
-            key: SHA-256 of the folder's card: two folders of one key hold the same.
-            again: Read the place itself, whatever this machine keeps of it.
-
-        Raises:
-            CorruptVersionError: a file is missing or has another hash; the text has all of them.
-        """
-
-    def staging(self, path: str) -> AbstractContextManager[Path]:
-        """Give an empty folder to fill; it becomes `path` when the block ends without an error.
-
-        Raises:
-            VersionExistsError: `path` is taken, before the block or by the time that it ends.
-        """
 
 
 class LocalStore:
@@ -79,27 +33,31 @@ class LocalStore:
         self.root = root
 
     def check(self) -> None:
-        """As `Store`."""
+        """Raise a ConfigError where the place is not there."""
         if not self.root.is_dir():
             raise ConfigError(f"{self.root.absolute()}, and there is no such folder")
 
     def folders(self, path: str = "") -> list[str]:
-        """As `Store`."""
+        """List the folders directly below `path` by name, sorted; none where it is not there."""
         folder = self.root / path
         if not folder.is_dir():
             return []
         return sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
 
     def holding(self, path: str, file: str) -> list[str]:
-        """As `Store`."""
+        """List those folders directly below `path` that hold a file of this name."""
         return sorted(held.parent.name for held in (self.root / path).glob(f"*/{file}"))
 
     def read(self, path: str) -> bytes:
-        """As `Store`."""
+        """Read a small file; FileNotFoundError where there is none."""
         return (self.root / path).read_bytes()
 
     def replace(self, path: str, change: Callable[[bytes | None], bytes]) -> None:
-        """As `Store`."""
+        """Replace a small file by what `change` makes of it (of None where there is none).
+
+        `change` may be called again, when another process was quicker; what it raises leaves the
+        file as it is. Of several processes at once none overwrites what it has not read.
+        """
         target = self.root / path
         with _locked(target.parent):
             before = target.read_bytes() if target.is_file() else None
@@ -112,18 +70,32 @@ class LocalStore:
                 _sync(target.parent)
 
     def folder(self, path: str, key: str) -> Path:
-        """As `Store`: the folder itself."""
+        """Name the folder of this machine where `fetch` puts the files of the folder `path`."""
         return self.root / path
 
     def fetch(self, path: str, files: Mapping[str, str], key: str, *, again: bool = False) -> Path:
-        """As `Store`: nothing is copied."""
+        """Bring files into a folder of this machine, and verify the hash of each.
+
+        Args:
+            path: The folder that they are in.
+            files: SHA-256 by name.
+            key: SHA-256 of the folder's card: two folders of one key hold the same.
+            again: Read the place itself, whatever this machine keeps of it.
+
+        Raises:
+            CorruptVersionError: a file is missing or has another hash; the text has all of them.
+        """
         folder = self.folder(path, key)
         raise_faults(fault_of(folder, name, files[name], path) for name in files)
         return folder
 
     @contextmanager
     def staging(self, path: str) -> Iterator[Path]:
-        """As `Store`."""
+        """Give an empty folder to fill; it becomes `path` when the block ends without an error.
+
+        Raises:
+            VersionExistsError: `path` is taken, before the block or by the time that it ends.
+        """
         target = self.root / path
         _make_folder(target.parent)
         with _locked(target.parent):

@@ -35,11 +35,9 @@ def _write_image(kind: str, data: bytes, max_pixels: int) -> None:
     """Hold the limit on the header, decode the primary image, write it."""
     image = (_heic if kind == "HEIC" else _avif)(data)
     width, height = image.size
-    said: dict[str, Any] = {"width": width, "height": height}
-    if getattr(image, "n_frames", 1) > 1:
-        _write({"frames": image.n_frames})
-        return
-    if width * height > max_pixels:
+    frames = getattr(image, "n_frames", 1)
+    said: dict[str, Any] = {"width": width, "height": height, "frames": frames}
+    if frames > 1 or width * height > max_pixels:
         _write(said)
         return
     picture = image.to_pillow() if kind == "HEIC" else image

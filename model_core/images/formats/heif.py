@@ -60,12 +60,11 @@ def decode_heif(data: bytes, kind: str, max_pixels: int) -> Pillow.Image:
     answer = run_decoder(kind, data, pixels, what=f"{kind} file", max_pixels=max_pixels)
     head, _, content = answer.partition(b"\n")
     said = json.loads(head)
-    if "frames" in said:
+    if said["frames"] > 1:
         raise MultiFrameImageError(
             f"the {kind} file has {said['frames']} frames, expected one photograph"
         )
-    if "mode" not in said:
-        check_pixels("image", said["height"], said["width"], max_pixels)
+    check_pixels("image", said["height"], said["width"], max_pixels)
     profile, samples = content[: said["profile"]], content[said["profile"] :]
     image = Pillow.frombytes(said["mode"], tuple(said["size"]), samples)
     image.info["icc_profile"] = profile or None
