@@ -71,7 +71,7 @@ class EngineRecord:
         agreement: Jaccard between its mask and float32's: `median` and `first_percentile`.
         admitted: Whether it may answer in float32's place.
         overflow_safe: Whether the sums of an int8 network fit in 16 bits, so that processors
-            without VNNI compute what others do; False where nobody recorded it.
+            without VNNI compute what others do; False where it was not recorded.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -99,7 +99,7 @@ class Card:
         created: Time of publishing, ISO 8601, UTC.
         git_commit: Commit of this repository that trained it; empty where it was not one.
         architecture: Shape of the network.
-        preprocess: How photographs become its input.
+        preprocess: How images become its input.
         postprocess: How its answers become masks.
         calibration: What makes probabilities of its logits, and a score of its masks; null where
             it was never calibrated.

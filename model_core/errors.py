@@ -37,7 +37,7 @@ class UnreadableImageError(InputError):
 
 
 class MultiFrameImageError(InputError):
-    """The file holds an animation or several pages; one photograph is expected."""
+    """The file holds an animation or several pages; one image is expected."""
 
 
 class ImageTooLargeError(InputError):

@@ -114,8 +114,8 @@ def int8_saturates() -> bool:
     sums = ops.convolution(as_bytes, scaled, [1, 1], [0, 0], [0, 0], [1, 1])
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     network = openvino.Core().compile_model(openvino.Model([sums], [images]), "CPU", options)
-    found = network(np.full((1, channels, 8, 8), most, np.float32))[0]
-    return bool((found < most * 127 * channels).any())
+    computed = network(np.full((1, channels, 8, 8), most, np.float32))[0]
+    return bool((computed < most * 127 * channels).any())
 
 
 def _answer(request: Any, batch: Batch) -> Logits:

@@ -22,9 +22,9 @@ JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
 NATIVE = (IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG)
 
 MAX_ELEMENTS = 5_000
-"""Elements and items looked at; a photograph's file has some hundred."""
+"""Elements and items looked at; an image's file has some hundred."""
 MAX_DEPTH = 16
-"""Sequences within sequences; a photograph's file has three or four."""
+"""Sequences within sequences; an image's file has three or four."""
 MAX_VALUE_BYTES = 16_384
 """Longest wanted value, unless it has a limit of its own: the longest text is 10,240 characters."""
 

@@ -18,7 +18,7 @@ _SOP_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.77.1.7": "Dermoscopic Photography Image",
     "1.2.840.10008.5.1.4.1.1.7": "Secondary Capture Image",
 }
-"""The objects that are read: a photograph in one frame."""
+"""The objects that are read: images in one frame."""
 _MULTI_FRAME = {
     "1.2.840.10008.5.1.4.1.1.7.1",  # Multi-frame Single Bit Secondary Capture
     "1.2.840.10008.5.1.4.1.1.7.2",  # Multi-frame Grayscale Byte Secondary Capture
@@ -164,11 +164,11 @@ def announced_size(data: bytes) -> tuple[int, int]:
 
 
 def _check_object(fields: "_Fields") -> None:
-    """Refuse objects that are no photograph in one frame."""
+    """Refuse objects that are no image in one frame."""
     uid = fields.text(SOP_CLASS)
     if uid in _MULTI_FRAME:
         raise MultiFrameImageError(
-            "the DICOM file is a multi-frame object, expected a photograph in one frame"
+            "the DICOM file is a multi-frame object, expected an image in one frame"
         )
     if uid not in _SOP_CLASSES:
         expected = ", ".join(_SOP_CLASSES.values())
@@ -178,7 +178,7 @@ def _check_object(fields: "_Fields") -> None:
         raise UnreadableImageError("the DICOM file's number of frames (0028,0008) is no number")
     if frames and frames[0] > 1:
         raise MultiFrameImageError(
-            f"the DICOM file has {frames[0]:.0f} frames, expected a photograph in one"
+            f"the DICOM file has {frames[0]:.0f} frames, expected an image in one"
         )
 
 

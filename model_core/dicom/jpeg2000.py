@@ -136,4 +136,4 @@ def _damaged() -> UnreadableImageError:
 
 
 def _expensive(what: str) -> UnreadableImageError:
-    return UnreadableImageError(f"the JPEG 2000 frame of the DICOM file {what}; encode it anew")
+    return UnreadableImageError(f"the JPEG 2000 frame of the DICOM file {what}; encode it again")

@@ -37,7 +37,7 @@ def write_segmentation(data: bytes, mask: Mask, author: Author, *, max_pixels: i
         source = read_source(data, max_pixels=max_pixels)
         size = (source.header.rows, source.header.columns)
         if mask.shape != size:
-            raise ShapeMismatchError(f"the mask is {mask.shape}, the DICOM photograph {size}")
+            raise ShapeMismatchError(f"the mask is {mask.shape}, the DICOM image {size}")
         segmentation = _segmentation(source, mask, author)
         return write_object(source, segmentation, without=("Laterality",))
 
@@ -65,7 +65,7 @@ def _segmentation(source: Source, mask: Mask, author: Author) -> "Dataset":
         omit_empty_frames=False,
     )
     if source.header.spacing_mm is not None:
-        # Readers want a thickness above 0 beside the spacing. A photograph has none: as a pixel.
+        # Readers want a thickness above 0 beside the spacing. An image has none: as a pixel.
         height, width = source.header.spacing_mm
         measures = _dataset(PixelSpacing=[height, width], SliceThickness=height)
         segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence = [measures]

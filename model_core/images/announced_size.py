@@ -18,7 +18,7 @@ _RLE_SIZE = re.compile(rb'"size"\s*:\s*\[\s*(\d{1,9})\s*,\s*(\d{1,9})\s*\]')
 _IMAGE_SIZE = re.compile(rb'"height"\s*:\s*(\d{1,9})\s*,\s*"width"\s*:\s*(\d{1,9})')
 """Beside polygons, as `format=polygon` writes it."""
 _JPEG_HEADER_BYTES = 1 << 20
-"""Within which a photograph's size stands, behind all metadata: what is searched stays short."""
+"""Within which a JPEG's size stands, behind all metadata: what is searched stays short."""
 _NEAR = 4_000
 """Bytes at either end of a JSON that are looked at: a size comes first or last, measurements behind
 it."""

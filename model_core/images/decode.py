@@ -114,7 +114,7 @@ def _decode(
     width, height = image.size
     check_pixels("image", height, width, max_pixels)
     if getattr(image, "is_animated", False):
-        raise MultiFrameImageError(f"the {kind} file is animated, expected one photograph")
+        raise MultiFrameImageError(f"the {kind} file is animated, expected one image")
     on_its_side = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
     if at_least is not None and kind == "JPEG":
         reduced_for(image, at_least[::-1] if on_its_side else at_least)

@@ -9,13 +9,13 @@ import unicodedata
 from model_core.images.decode import FORMATS
 from model_core.images.file_types import sniff
 
-PHOTOGRAPH_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm"})
-"""Endings of photographs, in lower case; a file with another one is known by its first bytes."""
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm"})
+"""Endings of images, in lower case; a file with another one is known by its first bytes."""
 HEAD_BYTES = 132
 """First bytes of a file that tell its type: DICOM's mark comes last, at 128."""
 
 # HEIC and AVIF too: whether a service reads them is for it to say, and to say why not.
-_PHOTOGRAPH_TYPES = FORMATS | {"DICOM", "HEIC", "AVIF"}
+_IMAGE_TYPES = FORMATS | {"DICOM", "HEIC", "AVIF"}
 _LITTER = frozenset(
     {
         "__macosx",  # macOS, in ZIP archives
@@ -65,9 +65,9 @@ def is_beside(name: str) -> bool:
     return _BESIDE.fullmatch(name) is not None
 
 
-def announces_photograph(head: bytes) -> bool:
+def announces_image(head: bytes) -> bool:
     """Tell whether a file's first `HEAD_BYTES` are those of a type of image."""
-    return sniff(head) in _PHOTOGRAPH_TYPES
+    return sniff(head) in _IMAGE_TYPES
 
 
 def canonical(name: str) -> str:

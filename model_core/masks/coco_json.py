@@ -49,7 +49,7 @@ def decode_coco(data: bytes, *, max_pixels: int, shape: tuple[int, int] | None =
     if isinstance(value, dict):
         shape = _own_shape(value) or shape
         segmentation = value.get("segmentation", value)
-    if isinstance(segmentation, list) and all(isinstance(each, list) for each in segmentation):
+    if isinstance(segmentation, list) and all(isinstance(part, list) for part in segmentation):
         return _fill(segmentation, shape, max_pixels)
     if isinstance(segmentation, dict) and "counts" in segmentation:
         return decode_rle(segmentation, max_pixels=max_pixels)
@@ -58,12 +58,12 @@ def decode_coco(data: bytes, *, max_pixels: int, shape: tuple[int, int] | None =
 
 def _found(value: object) -> str:
     """Name JSON that is not one COCO annotation, and how to convert it; empty where unknown."""
-    if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
-        return f"found a list of {len(value)} annotations, send the one of this photograph: "
+    if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
+        return f"found a list of {len(value)} annotations, send the one of this image: "
     if not isinstance(value, dict):
         return ""
     if "annotations" in value:
-        return "found a whole COCO data set, send the annotation of this photograph alone: "
+        return "found a whole COCO data set, send the annotation of this image alone: "
     if value.get("type") in ("FeatureCollection", "Feature", "Polygon", "MultiPolygon"):
         return "found GeoJSON, ask for format=rle or polygon, or convert it: "
     if "shapes" in value:
@@ -84,7 +84,7 @@ def _own_shape(annotation: dict[str, object]) -> tuple[int, int] | None:
 def _fill(polygons: list[list[object]], shape: tuple[int, int] | None, max_pixels: int) -> Mask:
     if shape is None:
         raise InvalidRleError(
-            "the polygons do not say how large their photograph is: add "
+            "the polygons do not say how large their image is: add "
             '"image": {"height": ..., "width": ...} to the annotation, or send run lengths or a PNG'
         )
     height, width = shape
@@ -114,7 +114,7 @@ def _checked(polygons: list[list[object]], height: int, width: int) -> Iterator[
         xs, ys = polygon[0::2], polygon[1::2]
         if not (_near(xs, width) and _near(ys, height)):
             raise InvalidRleError(
-                f"polygon {index} leaves its photograph of {width}x{height} pixels by more than "
+                f"polygon {index} leaves its image of {width}x{height} pixels by more than "
                 "its size: are its coordinates in pixels of it?"
             )
         corners = np.array(polygon, np.float64).reshape(-1, 2)

@@ -1,6 +1,6 @@
 """Trace masks as polygons: their exact outline, simplified by no more than a tolerance.
 
-Coordinates are [x, y] in pixels of the photograph, from the upper left corner of its first pixel:
+Coordinates are [x, y] in pixels of the image, from the upper left corner of its first pixel:
 that pixel is the square from [0, 0] to [1, 1], as pycocotools fills polygons too. At a tolerance
 of 0 the polygons cover exactly the mask's pixels.
 """

@@ -175,8 +175,8 @@ def _decompress(text: str, pixels: int) -> npt.NDArray[np.int64]:
     return numbers
 
 
-def _too_many(found: int, pixels: int) -> NoReturn:
-    raise InvalidRleError(f"counts hold {found} runs, more than {pixels} pixels can have")
+def _too_many(runs: int, pixels: int) -> NoReturn:
+    raise InvalidRleError(f"counts hold {runs} runs, more than {pixels} pixels can have")
 
 
 class _NoTexts(reprlib.Repr):

@@ -57,10 +57,10 @@ class Geometry:
         height: Rows of the upright original, px.
         width: Columns of the upright original, px.
         size: Side of the square, px.
-        top: First row of the square that shows the photograph.
-        left: First column of the square that shows the photograph.
-        rows: Rows of the square that show the photograph.
-        columns: Columns of the square that show the photograph.
+        top: First row of the square that shows the image.
+        left: First column of the square that shows the image.
+        rows: Rows of the square that show the image.
+        columns: Columns of the square that show the image.
         spacing_mm: Height and width of a pixel of the original, mm; None where it is not known.
     """
 

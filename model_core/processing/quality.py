@@ -46,10 +46,10 @@ class Band:
     """Where the outline could as well lie: probability 0.25 to 0.75, in the mask or near it.
 
     Attributes:
-        area_px: Its area, px of the photograph.
+        area_px: Its area, px of the image.
         share: Its area over that of the mask, at least 0.
         width_px: Its area over the length of the mask's outline: how far in and out together the
-            outline may lie, px of the photograph.
+            outline may lie, px of the image.
     """
 
     area_px: float
@@ -91,7 +91,7 @@ def assess(
         score: Predicted Jaccard; None where the version is not calibrated.
         threshold: Probability of the cut.
         accept_score: Least score to accept; None accepts nothing.
-        spacing: Height and width of one of these pixels, in pixels of the photograph.
+        spacing: Height and width of one of these pixels, in pixels of the image.
     """
     seen = _of_picture(pixels)
     if not mask.any():

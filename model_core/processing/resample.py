@@ -15,7 +15,7 @@ from model_core.arrays import Logits, Mask
 
 _WIDTH = 4096
 _PIXELS = 1 << 16
-"""A tile's columns and pixels at most: it stays in a core's own cache, and a photograph of one row
+"""A tile's columns and pixels at most: it stays in a core's own cache, and an image of one row
 and millions of columns takes no more memory than another."""
 
 

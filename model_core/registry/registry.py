@@ -160,7 +160,7 @@ class Registry:
             raise CorruptVersionError(f"{CARD} lists no hash of {', '.join(sorted(missing))}")
         folder = self._store.fetch(f"{name}/{version}", card.files, sha256, again=again)
         loaded = open_version(folder, card, sha256, device=device, backend=backend)
-        # The operator's limit is for callers' photographs; the golden image may be above it.
+        # The operator's limit is for callers' images; the golden image may be above it.
         loaded.predictor.max_pixels = max_pixels
         return loaded
 
@@ -213,7 +213,7 @@ class Registry:
             more_golden_images: Further ones; faint and small lesions tell engines apart.
             exports: Folder whose files, those of its folders too, become part of the version under
                 their relative names, such as `openvino/model.xml`.
-            weights_sha256: Hash of the weights that were scored; None where nobody knows.
+            weights_sha256: Hash of the weights that were scored; None where it is not known.
 
         Returns:
             The version as it was loaded from the files that were then stored.

@@ -48,7 +48,7 @@ def open_version(
     With `auto`, an engine that fails this check on this processor is passed over for the next.
 
     Args:
-        folder: Its files, whose hashes somebody has verified.
+        folder: Its files, whose hashes were verified.
         card: Its card.
         sha256: Hash of the card's bytes.
         device: As `open_backend`.

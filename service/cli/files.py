@@ -9,8 +9,8 @@ from pathlib import Path
 
 from model_core.images.file_names import (
     HEAD_BYTES,
-    PHOTOGRAPH_SUFFIXES,
-    announces_photograph,
+    IMAGE_SUFFIXES,
+    announces_image,
     canonical,
     is_beside,
     is_litter,
@@ -39,7 +39,7 @@ class Kind:
     announces: Callable[[bytes], bool]
 
 
-PHOTOGRAPHS = Kind("photograph", PHOTOGRAPH_SUFFIXES, announces_photograph)
+PHOTOGRAPHS = Kind("photograph", IMAGE_SUFFIXES, announces_image)
 MASKS = Kind(
     "mask",
     frozenset({".png", ".bmp", ".tif", ".tiff", ".json"}),

@@ -187,7 +187,7 @@ PROBLEMS: dict[type[model_errors.SegmentationError], Problem] = {
         "Several frames or pages",
         "The file is an animation or has several pages or frames. Send the one photograph that is "
         "meant. TIFF pages marked as reduced or as mask of another are passed over.",
-        "the TIFF file has several pages, expected one photograph",
+        "the TIFF file has several pages, expected one image",
     ),
     model_errors.InvalidMaskError: Problem(
         422,

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from model_core.errors import ConfigError, DatasetError
 from model_core.images.file_names import (
     HEAD_BYTES,
-    PHOTOGRAPH_SUFFIXES,
-    announces_photograph,
+    IMAGE_SUFFIXES,
+    announces_image,
     is_beside,
     is_litter,
 )
@@ -66,7 +66,7 @@ def list_photographs(
     with reaching(source):
         photographs = sorted(_photographs(absolute(source), on_other), key=lambda p: p.name)
     if not photographs:
-        endings = ", ".join(sorted(PHOTOGRAPH_SUFFIXES))
+        endings = ", ".join(sorted(IMAGE_SUFFIXES))
         raise DatasetError(f"{source} holds no image, by name ({endings}) or content")
     for before, after in pairwise(photographs):
         if before.name == after.name:
@@ -95,7 +95,7 @@ def _in_folder(
     tables = {path for path in kept if path.lower().endswith(".parquet")}
     beside = {path for path in kept if is_beside(PurePosixPath(path).name)}
     rest = sorted(set(kept) - tables - beside)
-    images = {path for path in rest if PurePosixPath(path).suffix.lower() in PHOTOGRAPH_SUFFIXES}
+    images = {path for path in rest if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES}
     unnamed = [path for path in rest if path not in images and files[path].get("size") != 0]
     images |= _photographs_by_content(fs, unnamed)
     if images and tables:
@@ -123,7 +123,7 @@ def _photographs_by_content(fs: Any, paths: Sequence[str]) -> set[str]:
 
 
 def _may_be_photograph(head: bytes | Exception) -> bool:
-    return isinstance(head, Exception) or announces_photograph(bytes(head))
+    return isinstance(head, Exception) or announces_image(bytes(head))
 
 
 def _in_csv(fs: Any, path: str) -> Iterator[Photograph]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from model_core.errors import DatasetError
-from model_core.images.file_names import PHOTOGRAPH_SUFFIXES, canonical, is_litter
+from model_core.images.file_names import IMAGE_SUFFIXES, canonical, is_litter
 from trainer.data.tables import Row, read_table, squeezed
 
 _NUMBER = "(id|ids|no|nr|num|number|code|key|uid|identifier)"
@@ -119,9 +119,7 @@ def image_key(text: str) -> str:
     """
     name = canonical(re.split(r"[/\\]", text.strip())[-1]).casefold()
     stem, dot, ending = name.rpartition(".")
-    return (stem if dot and f".{ending}" in PHOTOGRAPH_SUFFIXES else name).removesuffix(
-        "_downsampled"
-    )
+    return (stem if dot and f".{ending}" in IMAGE_SUFFIXES else name).removesuffix("_downsampled")
 
 
 def read_ties(folder: Path, *, but: Path | None = None) -> Ties:

@@ -2,7 +2,7 @@
 
 HEIC is read where `pi-heif` is installed (libheif with libde265, which decode only), AVIF where
 Pillow was built with it. Both decoders are large and young, so they stand apart as those of DICOM's
-JPEG 2000 do: with so much time and memory, for about 0.2 s a photograph. A file may hold several
+JPEG 2000 do: with so much time and memory, for about 0.2 s an image. A file may hold several
 images; the one that it calls primary counts, turned as the file says (in HEIC, EXIF does not).
 """
 
@@ -25,7 +25,7 @@ from model_core.images.formats.exif import orientation_block
 
 _DEEPEST = 4
 _MOST = 20_000
-"""Boxes and items looked at; a photograph of 48 Mpx in tiles has some 200."""
+"""Boxes and items looked at; an image of 48 Mpx in tiles has some 200."""
 _INSIDE = {b"meta": 4, b"iprp": 0, b"ipco": 0}
 """Boxes that hold boxes, and how many bytes stand before these."""
 _SEQUENCES = (b"msf1", b"hevc", b"hevx", b"avis")
@@ -52,7 +52,7 @@ def decode_heif(data: bytes, kind: str, max_pixels: int) -> Pillow.Image:
             f"export it as JPEG or PNG{hint}"
         )
     if is_sequence(data):
-        raise MultiFrameImageError(f"the {kind} file is a sequence, expected one photograph")
+        raise MultiFrameImageError(f"the {kind} file is a sequence, expected one image")
     if kind == "HEIC" and lost_sectors(data):
         raise damaged_file(kind, "zeros stand in place of some of its pixels")
     width, height = announced_size(data)
@@ -62,7 +62,7 @@ def decode_heif(data: bytes, kind: str, max_pixels: int) -> Pillow.Image:
     said = json.loads(head)
     if said["frames"] > 1:
         raise MultiFrameImageError(
-            f"the {kind} file has {said['frames']} frames, expected one photograph"
+            f"the {kind} file has {said['frames']} frames, expected one image"
         )
     check_pixels("image", said["height"], said["width"], max_pixels)
     profile, samples = content[: said["profile"]], content[said["profile"] :]

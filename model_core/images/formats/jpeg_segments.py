@@ -81,14 +81,14 @@ def header_segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
     """
     at, after_metadata = 2, True
     for _ in range(_MAX_SEGMENTS):
-        found = _MARKER.search(data, at)
-        if found is None or found.end() > len(data) - 2:
+        match = _MARKER.search(data, at)
+        if match is None or match.end() > len(data) - 2:
             raise damaged_file("JPEG", "it ends within its header")
-        start, marker = found.start(), data[found.end() - 1]
+        start, marker = match.start(), data[match.end() - 1]
         # Cameras write wrong lengths of metadata; behind tables, left-over bytes are damage.
         if not after_metadata and data[at:start].strip(b"\xff"):
             raise damaged_file("JPEG", "the tables of its header have other lengths than announced")
-        at = found.end()
+        at = match.end()
         if marker in _ALONE:
             continue
         (length,) = struct.unpack_from(">H", data, at)

@@ -2,7 +2,7 @@
 
 A PNG is chunks, each of which says in its name whether an image can be shown without it. Those that
 can are left out before a decoder sees the file, but for the colour profile, the orientation and
-transparency: nothing in a text or a date fails a photograph, and none is unpacked. The checksums of
+transparency: nothing in a text or a date fails an image, and none is unpacked. The checksums of
 those that stay are compared, which Pillow leaves out for the pixels.
 """
 

@@ -88,7 +88,7 @@ def main_directory(data: bytes) -> Directory | None:
         pages = [child for child in children if not child.is_beside] or chain
     if len(pages) == 1 or not chain:
         return pages[0] if pages else None
-    raise MultiFrameImageError("the TIFF file has several pages, expected one photograph")
+    raise MultiFrameImageError("the TIFF file has several pages, expected one image")
 
 
 def _chain(data: bytes, order: str) -> Iterator[Directory]:

@@ -375,7 +375,7 @@ def test_nothing_at_all_is_unreadable() -> None:
 def test_animations_and_several_pages_are_refused(kind: str, options: dict[str, str]) -> None:
     frames = [plain("RGB", RED), plain("RGB", GREEN)]
     data = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
-    with pytest.raises(MultiFrameImageError, match="expected one photograph"):
+    with pytest.raises(MultiFrameImageError, match="expected one image"):
         decode_image(data)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from model_core.images.file_names import (
     HEAD_BYTES,
-    announces_photograph,
+    announces_image,
     canonical,
     is_beside,
     is_litter,
@@ -54,10 +54,10 @@ def test_what_a_data_set_has_beside_is_known_by_name(name: str, expected: bool) 
 
 
 def test_a_photograph_is_known_by_its_first_bytes() -> None:
-    assert announces_photograph(encode(lesion(8, 8), "JPEG")[:HEAD_BYTES])
-    assert announces_photograph(bytes(128) + b"DICM")
-    assert not announces_photograph(b"%PDF-1.7")
-    assert not announces_photograph(b"")
+    assert announces_image(encode(lesion(8, 8), "JPEG")[:HEAD_BYTES])
+    assert announces_image(bytes(128) + b"DICM")
+    assert not announces_image(b"%PDF-1.7")
+    assert not announces_image(b"")
 
 
 def test_a_name_has_one_canonical_form() -> None:

@@ -143,4 +143,4 @@ def test_a_process_that_only_decodes_reads_every_encoding_too(settings: Settings
 def test_frames_are_refused(client: TestClient) -> None:
     response = client.post("/segment", files={"image": dicom(PICTURE, NumberOfFrames=2)})
     problem = assert_problem(response, 422, "multi-frame-image")
-    assert problem.detail == "the DICOM file has 2 frames, expected a photograph in one"
+    assert problem.detail == "the DICOM file has 2 frames, expected an image in one"
