@@ -7,13 +7,13 @@ whenever the process is killed.
 
 import fcntl
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from model_core.atomic import replacing, sync
 from model_core.errors import ConfigError, CorruptVersionError, VersionExistsError
 
 CARD = "card.json"
@@ -63,11 +63,9 @@ class LocalStore:
             before = target.read_bytes() if target.is_file() else None
             after = change(before)
             if after != before:
-                beside = target.with_name(f".{target.name}.part")
-                beside.write_bytes(after)
-                _sync(beside)
-                beside.replace(target)
-                _sync(target.parent)
+                with replacing(target) as beside:
+                    beside.write_bytes(after)
+                sync(target.parent)
 
     def folder(self, path: str, key: str) -> Path:
         """Name the folder of this machine where `fetch` puts the files of the folder `path`."""
@@ -109,9 +107,9 @@ class LocalStore:
                 staged.mkdir()
                 yield staged
                 for entry in (*staged.rglob("*"), staged):
-                    _sync(entry)
+                    sync(entry)
                 staged.rename(target)
-                _sync(target.parent)
+                sync(target.parent)
 
 
 def file_sha256(path: Path) -> str:
@@ -154,7 +152,7 @@ def _make_folder(path: Path) -> None:
     for folder in reversed((path, *path.parents)):
         if not folder.is_dir():
             folder.mkdir(exist_ok=True)
-            _sync(folder.parent)
+            sync(folder.parent)
 
 
 @contextmanager
@@ -163,12 +161,3 @@ def _locked(folder: Path) -> Iterator[None]:
     with (folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _sync(path: Path) -> None:
-    """Flush a file or a folder's entries to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,13 +3,13 @@
 import codecs
 import csv
 import io
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
+from model_core.atomic import replacing
 from model_core.errors import DatasetError
 from model_core.images.file_names import canonical
 
@@ -130,17 +130,10 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a text beside `path`, sync and rename it: a kill leaves the old file or the new.
-
-    Its folder is made where absent.
-    """
+    """Write a text to `path` in one step, its folder made where absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
 class _Counted:

@@ -1,7 +1,6 @@
 """Everything a killed run needs to go on, in one safetensors file, replaced atomically."""
 
 import json
-import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from model_core.atomic import replacing
 from model_core.errors import DatasetError
 from model_core.network.unet import UNet
 from trainer.training.ema import Ema
@@ -48,7 +48,7 @@ class TrainState:
 
 
 def save_checkpoint(path: Path, state: TrainState) -> None:
-    """Write the state beside `path`, sync it, and rename it into place."""
+    """Write the state to `path`, in one step."""
     tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
     tensors |= {f"ema.{name}": value for name, value in state.ema.weights.items()}
     tensors |= _optimiser_tensors(state.optimiser)
@@ -56,11 +56,8 @@ def save_checkpoint(path: Path, state: TrainState) -> None:
     if torch.cuda.is_available():
         tensors["rng.cuda"] = torch.cuda.get_rng_state()
     plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    beside = path.with_suffix(".part")
-    save_file(plain, beside, metadata={"progress": json.dumps(asdict(state.progress))})
-    with beside.open("rb") as file:
-        os.fsync(file.fileno())
-    beside.replace(path)
+    with replacing(path) as beside:
+        save_file(plain, beside, metadata={"progress": json.dumps(asdict(state.progress))})
 
 
 def load_checkpoint(path: Path, state: TrainState) -> None:

@@ -1,0 +1,27 @@
+"""Replace files in one step, so that a crash leaves the old one or the new one."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write to, whose file takes the place of `path` when the block ends.
+
+    It is flushed to the disk first: after a power cut, a new name with no content would be left.
+    """
+    beside = path.with_name(f".{path.name}.part")
+    yield beside
+    sync(beside)
+    beside.replace(path)
+
+
+def sync(path: Path) -> None:
+    """Flush a file or a folder's entries to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
