@@ -15,7 +15,7 @@ from model_core.dicom.header import ICC_PROFILE, Header, read_header
 from model_core.dicom.pixels import check_frame, decode_samples
 from model_core.errors import UnreadableImageError, UnsupportedImageError
 from model_core.images.formats.jpeg import reduced_for
-from model_core.images.formats.whole import DecodedImage, load_image, open_image
+from model_core.images.formats.loader import DecodedImage, load_image, open_image
 
 
 def decode_dicom(

@@ -43,7 +43,7 @@ from model_core.images.colour_profile import to_srgb
 from model_core.images.file_types import describe, sniff
 from model_core.images.formats.heif import decode_heif
 from model_core.images.formats.jpeg import reduced_for
-from model_core.images.formats.whole import DecodedImage, decoding, load_image, open_image
+from model_core.images.formats.loader import DecodedImage, decoding, load_image, open_image
 
 MAX_PIXELS = 50_000_000
 """Default pixel limit: more than any dermatoscope camera, 150 MB once decoded."""

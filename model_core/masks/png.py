@@ -20,8 +20,8 @@ from model_core.errors import (
 )
 from model_core.images.decode import MAX_PIXELS
 from model_core.images.file_types import describe, sniff
+from model_core.images.formats.loader import decoding, load_image, open_image
 from model_core.images.formats.png import SIGNATURE, chunk_parts
-from model_core.images.formats.whole import decoding, load_image, open_image
 
 _GREY, _DEFLATE, _ADAPTIVE, _NOT_INTERLACED = 0, 0, 0, 0
 _ALL_LESION = (1, 255, 65535)

@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 from model_core.arrays import Image, Logits, Mask, Spacing
 from model_core.errors import ConfigError
 from model_core.images.decode import MAX_PIXELS, decode_image
-from model_core.images.formats.whole import DecodedImage
+from model_core.images.formats.loader import DecodedImage
 from model_core.processing.resample import enlarge, enlarge_above
 
 Fit = Literal["squash", "letterbox"]

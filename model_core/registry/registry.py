@@ -3,7 +3,7 @@
     <root>/<name>/<version>/model.safetensors, card.json, golden.json, openvino/... (exports)
     <root>/<name>/aliases.json
 
-`storage` and `object_storage` see to it that a crash leaves the old state or the new one.
+`local_store` and `object_store` see to it that a crash leaves the old state or the new one.
 """
 
 import hashlib
@@ -27,8 +27,8 @@ from model_core.images.decode import MAX_PIXELS
 from model_core.registry.aliases import FILE as ALIASES
 from model_core.registry.aliases import Aliases, parse_aliases
 from model_core.registry.golden import FILE as GOLDEN
-from model_core.registry.object_storage import ObjectStore
-from model_core.registry.storage import CARD, STAGING, LocalStore
+from model_core.registry.local_store import CARD, STAGING, LocalStore
+from model_core.registry.object_store import ObjectStore
 from model_core.registry.version import LoadedVersion, fill_version, open_version
 
 __all__ = ["ALIASES", "GOLDEN", "PRODUCTION", "WEIGHTS", "LoadedVersion", "Registry",

@@ -13,7 +13,7 @@ from model_core.errors import ConfigError, CorruptVersionError, GateError
 from model_core.predictor import Predictor
 from model_core.registry.golden import FILE as GOLDEN
 from model_core.registry.golden import check_golden, dump_golden
-from model_core.registry.storage import CARD, file_sha256
+from model_core.registry.local_store import CARD, file_sha256
 
 
 @dataclass(frozen=True)

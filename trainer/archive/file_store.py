@@ -6,7 +6,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from model_core.errors import ConfigError, DatasetError
-from model_core.registry.object_storage import open_url
+from model_core.registry.object_store import open_url
 
 
 @contextmanager

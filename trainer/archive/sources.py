@@ -18,7 +18,7 @@ from model_core.images.file_names import (
     is_beside,
     is_litter,
 )
-from model_core.registry.object_storage import open_url
+from model_core.registry.object_store import open_url
 from trainer.archive.file_store import absolute, reaching
 from trainer.data.tables import decoded, named_file, rows_of, squeezed
 

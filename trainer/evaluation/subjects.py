@@ -21,8 +21,8 @@ from model_core.network.weights import load_weights
 from model_core.predictor import Predictor
 from model_core.processing.calibration import Calibration
 from model_core.processing.postprocess import PostprocessConfig
+from model_core.registry.local_store import file_sha256
 from model_core.registry.registry import Registry, split_reference
-from model_core.registry.storage import file_sha256
 from trainer.data.leaks import Fingerprint, read_trained
 from trainer.training.run import (
     CALIBRATION,

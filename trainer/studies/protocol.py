@@ -14,7 +14,7 @@ from typing import Any
 
 from model_core.card import ScoreRecord
 from model_core.errors import ConfigError, DatasetError
-from model_core.registry.storage import file_sha256
+from model_core.registry.local_store import file_sha256
 from trainer.data.leaks import count_left_out, scorable
 from trainer.data.samples import Sample, digest
 from trainer.data.split import COMMITTED_SPLIT, read_split

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from model_core.registry.storage import file_sha256
+from model_core.registry.local_store import file_sha256
 from model_core.scores.metrics import CUTOFF, METRICS
 from trainer.data.tables import Row, read_table, replace_text
 from trainer.evaluation.strata import SIZE_NAMES, size_name

@@ -31,7 +31,7 @@ from typing import Any
 import torch
 
 from model_core.errors import ConfigError, DatasetError, SegmentationError
-from model_core.registry.storage import CARD, file_sha256
+from model_core.registry.local_store import CARD, file_sha256
 from trainer.config import TrainConfig, dump_config, parse_config
 from trainer.data.leaks import TRAINED_CSV, Fingerprint, fingerprint, read_trained, write_trained
 from trainer.data.samples import Sample, count_parts, digest, read_samples

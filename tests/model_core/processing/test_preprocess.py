@@ -11,7 +11,7 @@ from PIL import Image
 from model_core.arrays import Mask
 from model_core.errors import ConfigError, ImageTooLargeError, ShapeMismatchError
 from model_core.images.decode import decode_image
-from model_core.images.formats.whole import DecodedImage
+from model_core.images.formats.loader import DecodedImage
 from model_core.network.normalise import normalise
 from model_core.processing.preprocess import (
     Fit,

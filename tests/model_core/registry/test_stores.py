@@ -20,8 +20,8 @@ from model_core.errors import (
     VersionExistsError,
     VersionNotFoundError,
 )
+from model_core.registry.local_store import file_sha256
 from model_core.registry.registry import GOLDEN, WEIGHTS, Registry
-from model_core.registry.storage import file_sha256
 from tests.fixtures.models import CARD, NAME, VERSION
 from tests.fixtures.registry_writer import PICTURE, REPOSITORY
 
@@ -342,7 +342,7 @@ def test_a_store_that_does_not_answer_is_one_line(
 def test_without_s3fs_the_extra_is_named() -> None:
     code = (
         "import sys; sys.modules['s3fs'] = None\n"
-        "from model_core.registry.object_storage import ObjectStore\n"
+        "from model_core.registry.object_store import ObjectStore\n"
         "ObjectStore('s3://models').folders()"
     )
     run = subprocess.run(

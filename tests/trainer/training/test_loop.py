@@ -11,7 +11,7 @@ from torch import Tensor
 
 from model_core.errors import ConfigError, DatasetError
 from model_core.network.losses import LOSSES
-from model_core.registry.storage import file_sha256
+from model_core.registry.local_store import file_sha256
 from trainer.config import TrainConfig
 from trainer.data.samples import read_photo, read_samples, write_samples
 from trainer.evaluation.subjects import run_subject

@@ -8,7 +8,7 @@ from PIL import Image
 
 from model_core.errors import UnsupportedImageError
 from model_core.images.decode import decode_image
-from model_core.images.formats.whole import load_image, open_image
+from model_core.images.formats.loader import load_image, open_image
 from tests.fixtures.tiffs import BLACK_IS_ZERO, RGB, WHITE_IS_ZERO, Page, Values, grey_levels, tiff
 
 HEIGHT, WIDTH = 5, 14

@@ -26,7 +26,7 @@ from model_core.errors import (
     SegmentationError,
     VersionExistsError,
 )
-from model_core.registry.storage import (
+from model_core.registry.local_store import (
     CARD,
     STAGING,
     fault_of,

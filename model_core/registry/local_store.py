@@ -1,4 +1,4 @@
-"""Store a registry's files in a folder of this machine, or (`object_storage`) at any fsspec URL.
+"""Store a registry's files in a folder of this machine, or (`object_store`) at any fsspec URL.
 
 A store knows files and folders, not models; paths are relative to its root, `/` between parts. A
 folder appears under its name whole or not at all, and a small file is replaced in one step,
