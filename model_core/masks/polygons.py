@@ -110,7 +110,7 @@ def _wound(polygon: Polygon) -> Polygon:
 
 
 def _trace(mask: Mask) -> MultiPolygon:
-    """The outlines along the pixels' edges, one polygon for each 4-connected region.
+    """Trace the outlines along the pixels' edges, one polygon for each 4-connected region.
 
     No ring passes a corner twice: where pixels meet in a corner alone, rings touch there.
     """

@@ -75,13 +75,13 @@ class ObjectStore:
         self._cache = cache
 
     def check(self) -> None:
-        """As `LocalStore`."""
+        """Raise a ConfigError where there is nothing below the URL."""
         with self._reaching() as fs:
             if not fs.exists(self._key()):
                 raise ConfigError(f"{self.url}, and there is nothing below that address")
 
     def folders(self, path: str = "") -> list[str]:
-        """As `LocalStore`."""
+        """List the folders directly below `path` by name, sorted; none where it is not there."""
         with self._reaching() as fs, suppress(FileNotFoundError):
             entries = fs.ls(self._key(path), detail=True)
             names = (entry["name"] for entry in entries if entry["type"] == "directory")
@@ -89,7 +89,7 @@ class ObjectStore:
         return []
 
     def holding(self, path: str, file: str) -> list[str]:
-        """As `LocalStore`."""
+        """List those folders directly below `path` that hold a file of this name."""
         key = self._key(path)
         with self._reaching() as fs, suppress(FileNotFoundError):
             parts = (file_key.removeprefix(f"{key}/").split("/") for file_key in fs.find(key))
@@ -97,12 +97,12 @@ class ObjectStore:
         return []
 
     def read(self, path: str) -> bytes:
-        """As `LocalStore`."""
+        """Read a small file; FileNotFoundError where there is none."""
         with self._reaching() as fs:
             return bytes(fs.cat_file(self._key(path)))
 
     def replace(self, path: str, change: Callable[[bytes | None], bytes]) -> None:
-        """As `LocalStore`."""
+        """Replace a small file as `LocalStore.replace`, where nobody else did since it was read."""
         for _ in range(_ATTEMPTS):
             before, condition = self._read_for_replacing(path)
             after = change(before)
@@ -114,18 +114,18 @@ class ObjectStore:
         raise ModelError(f"{self.url}/{path} is being changed by others all the time; try again")
 
     def folder(self, path: str, key: str) -> Path:
-        """As `LocalStore`: in the cache."""
+        """Name the folder of the cache for the files of the card whose hash is `key`."""
         return self._cache_folder / key
 
     def fetch(self, path: str, files: Mapping[str, str], key: str, *, again: bool = False) -> Path:
-        """As `LocalStore`: copies that are missing or damaged are fetched again."""
+        """Bring files into the cache as `LocalStore.fetch`; damaged copies are fetched again."""
         folder = self.folder(path, key)
         raise_faults(self._fetch(path, name, files[name], folder, again=again) for name in files)
         return folder
 
     @contextmanager
     def staging(self, path: str) -> Iterator[Path]:
-        """As `LocalStore`."""
+        """Give an empty folder to fill; it is uploaded when the block ends without an error."""
         with self._reaching() as fs:
             if fs.exists(self._key(path, CARD)):
                 raise VersionExistsError(taken(path))

@@ -56,7 +56,7 @@ class Registry:
 
     @property
     def root(self) -> Path:
-        """The folder.
+        """The folder that the registry is in.
 
         Raises:
             ConfigError: the registry is at a URL.

@@ -6,6 +6,7 @@ JPEG 2000 do: with so much time and memory, for about 0.2 s an image. A file may
 images; the one that it calls primary counts, turned as the file says (in HEIC, EXIF does not).
 """
 
+import io
 import json
 import struct
 from collections.abc import Iterator
@@ -105,14 +106,17 @@ def lost_sectors(data: bytes) -> bool:
     """
     try:
         kinds, places = _items(data)
-        return any(
-            data.find(_HEVC_ZEROS, start, start + length) >= 0
-            for item, extents in places.items()
-            if kinds.get(item) == b"hvc1"
-            for start, length in extents
-        )
     except (struct.error, IndexError):
         return False  # the decoder says what is wrong
+    left = len(data)
+    for item, extents in places.items():
+        for start, length in extents if kinds.get(item) == b"hvc1" else ():
+            left -= length
+            if left < 0:  # images that share their bytes, so that searching would take long
+                return False
+            if data.find(_HEVC_ZEROS, start, start + length) >= 0:
+                return True
+    return False
 
 
 def _brands(data: bytes) -> set[bytes]:
@@ -146,7 +150,7 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 def _items(data: bytes) -> tuple[dict[int, bytes], dict[int, list[tuple[int, int]]]]:
     """Read the kinds of the items, and where in the file their pieces are."""
     kinds: dict[int, bytes] = {}
-    places: dict[int, list[tuple[int, int]]] = {}
+    places: dict[int, list[tuple[int, int]]] | None = None
     for kind, start, end in _boxes(data):
         if kind == b"iinf":
             at = start + (6 if data[start] == 0 else 8)
@@ -157,31 +161,34 @@ def _items(data: bytes) -> tuple[dict[int, bytes], dict[int, list[tuple[int, int
                 )
                 kinds[item] = name
                 at += max(length, 16)
-        elif kind == b"iloc":
+        elif kind == b"iloc" and places is None:  # a file has one
             places = _places(data, start)
-    return kinds, places
+    return kinds, places or {}
 
 
 def _places(data: bytes, start: int) -> dict[int, list[tuple[int, int]]]:
     """Read offset and length of each item's pieces in the file (ISO/IEC 14496-12, iloc)."""
-    version, sizes, more = data[start], data[start + 4], data[start + 5]
-    wide = "I" if version == 2 else "H"
-    (count,) = struct.unpack_from(f">{wide}", data, start + 6)
-    at = start + 6 + struct.calcsize(wide)
-    places: dict[int, list[tuple[int, int]]] = {}
+    stream = io.BytesIO(data)
+    stream.seek(start)
 
     def number(size: int) -> int:
-        nonlocal at
-        at += size
-        return int.from_bytes(data[at - size : at], "big")
+        return int.from_bytes(stream.read(size), "big")
 
-    for _ in range(min(count, _MOST)):
-        item = number(struct.calcsize(wide))
+    version, _, sizes, more = number(1), number(3), number(1), number(1)
+    id_bytes = 4 if version == 2 else 2
+    places: dict[int, list[tuple[int, int]]] = {}
+    left = _MOST
+    for _ in range(min(number(id_bytes), _MOST)):
+        item = number(id_bytes)
         method = number(2) & 15 if version else 0
         number(2)
         base = number(more >> 4)
         extents = []
-        for _ in range(min(number(2), _MOST)):
+        count = number(2)
+        left -= count
+        if left < 0:  # of all items together: a hostile file's may take no bytes each
+            break
+        for _ in range(count):
             number(more & 15 if version else 0)
             offset, length = number(sizes >> 4), number(sizes & 15)
             extents.append((base + offset, length))

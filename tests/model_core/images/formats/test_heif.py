@@ -2,6 +2,7 @@
 
 import base64
 import struct
+import time
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +177,16 @@ def test_boxes_with_other_bytes_are_read_or_passed_over(seed: int) -> None:
 def test_boxes_without_an_end_take_no_time() -> None:
     endless = PLAIN[:24] + struct.pack(">I4s", 8, b"free") * 100_000
     assert heif.announced_size(endless) == (0, 0)
+
+
+def test_items_of_many_pieces_without_bytes_take_no_time() -> None:
+    item = struct.pack(">HHH", 1, 0, 0xFFFF)
+    places = bytes(6) + struct.pack(">H", 0xFFFF) + item * 0xFFFF
+    iloc = struct.pack(">I4s", 8 + len(places), b"iloc") + places
+    meta = struct.pack(">I4s4x", 12 + len(iloc), b"meta") + iloc
+    started = time.perf_counter()
+    assert not heif.lost_sectors(PLAIN[:24] + meta)
+    assert time.perf_counter() - started < 1
 
 
 def test_the_child_imports_nothing_of_this_project() -> None:
