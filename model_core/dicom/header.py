@@ -56,6 +56,7 @@ _MODALITY_TABLE, _VOI_TABLE = 0x0028_3000, 0x0028_3010
 _FINEST_MM, _COARSEST_MM = 1e-6, 1e6
 """Sides of a pixel that are believed: squares of others leave the range of numbers."""
 _LIMITS = {ICC_PROFILE: 4_000_000} | dict.fromkeys(PALETTE_DATA, 131_072)
+"""Longest values, bytes: a printer's profile has some 2 MB, a palette 65,536 entries of two."""
 
 
 @dataclass(frozen=True)

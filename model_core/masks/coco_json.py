@@ -15,6 +15,7 @@ from model_core.errors import InvalidRleError, check_pixels
 from model_core.masks.rle import decode_rle
 
 _MAX_POLYGONS = 10_000
+"""Filled each on its own, and then merged; a lesion's mask has a handful."""
 _MAX_AROUND_PX = 2_000_000
 """Longest way round one polygon: pycocotools lists five points for each pixel of it."""
 _MAX_AROUND_ALL_PX = 20_000_000

@@ -16,6 +16,7 @@ REACH = 0.03
 """Share of the side, beyond the mask, within which probability counts as perhaps missed lesion.
 Farther away it is another lesion, or something else, and says nothing of this outline."""
 _SMALLEST = 1e-3
+"""Of what is expected, and off 1: the logit of 0 or 1 is infinite."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ from model_core.images.formats.decoder_process import run_decoder
 from model_core.images.formats.exif import orientation_block
 
 _DEEPEST = 4
+"""Boxes within boxes: an image's size lies three deep (meta, iprp, ipco)."""
 _MOST = 20_000
 """Boxes and items looked at; an image of 48 Mpx in tiles has some 200."""
 _INSIDE = {b"meta": 4, b"iprp": 0, b"ipco": 0}

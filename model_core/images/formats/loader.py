@@ -94,7 +94,7 @@ def load_image(image: ImageFile) -> None:
     if image.fp is None:
         raise UnreadableImageError("the image was closed before it was decoded")
     image.fp.seek(0)
-    data = image.fp.read()
+    data = image.fp.read()  # what `open_image` made of the file, not the file
     if image.format == "JPEG":
         jpeg.load_jpeg(image, data)
     elif image.format == "PNG":

@@ -27,6 +27,7 @@ _EXIF_TEXT = b"Raw profile type exif\0"
 _ANCILLARY = 0x20
 """Bit of the first letter of a chunk without which an image can be shown."""
 _PIECE_BYTES = 1 << 20
+"""Unpacked at a time, so that counting takes no more memory than this."""
 _PAINT: dict[str, int | tuple[int, ...]] = {
     "1": 1,
     "LA": (77, 3),

@@ -30,6 +30,7 @@ _UNCHECKED = {
 }
 """Ways to pack pixels in which libtiff does not tell damage, by their number."""
 _FAX_ZEROS = 11
+"""Before the one of an end of line (ITU-T T.4): no other code has as many."""
 _HEADER_BYTES = 8
 _REVERSED = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)), bitorder="little").tobytes()
 """Each byte with its bits in the other order."""
