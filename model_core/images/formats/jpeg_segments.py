@@ -23,7 +23,7 @@ _MARKER = re.compile(rb"\xff[^\x00\xff]")
 _BETWEEN_SCANS = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """A marker in coded data: not a stuffed byte, a restart or a fill byte."""
 _MAX_SEGMENTS = 2_000
-"""Before the first scan: a camera writes some 20, and 64 MB of the longest are 1,000."""
+"""Before the first scan, where a camera writes some 20; and from there on, where it writes 10."""
 _ALL_COEFFICIENTS = b"\0\x3f\0"
 """Parameters of a scan that is not progressive."""
 _JFIF = b"\xff\xe0\x00\x10JFIF\0\1\1\0\0\1\0\1\0\0"
@@ -181,7 +181,9 @@ def _check_scans(data: bytes, header: _Header) -> bytes:
 
 def _segments(data: bytes, at: int) -> Iterator[tuple[int, bytes, int, int]]:
     """Yield markers and payloads from a scan to the end, and where the data behind them is."""
-    while at + 4 <= len(data):
+    for _ in range(_MAX_SEGMENTS):
+        if at + 4 > len(data):
+            return
         start = at + 2 + struct.unpack_from(">H", data, at + 2)[0]
         if start < at + 4 or start > len(data):
             return
@@ -191,6 +193,7 @@ def _segments(data: bytes, at: int) -> Iterator[tuple[int, bytes, int, int]]:
         if data[end : end + 2] == END:
             return
         at = end
+    raise damaged_file("JPEG", f"it has more than {_MAX_SEGMENTS} scans and tables")
 
 
 def _note_scan(payload: bytes, missing: dict[int, list[bool]], *, progressive: bool) -> None:

@@ -4,6 +4,7 @@ import io
 import itertools
 import re
 import struct
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -187,3 +188,19 @@ def test_a_header_without_its_tables_is_refused() -> None:
     at = data.index(b"\xff\xdb")
     with pytest.raises(UnreadableImageError, match="truncated or damaged"):
         decode_image(data[:at] + b"\xff\xdb\0\x20" + data[at + 4 :])
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [
+        pytest.param(b"\xff\xe0\0\2", id="metadata"),
+        pytest.param(b"\xff\xda\0\x08\1\1\0\1\x3f\0", id="scans"),
+    ],
+)
+def test_segments_by_the_hundred_thousand_are_refused_at_once(segment: bytes) -> None:
+    data = encode(PHOTO.convert("L"), "JPEG", progressive=True)
+    at = data.index(b"\xff\xda" if segment.startswith(b"\xff\xda") else b"\xff\xdb")
+    started = time.process_time()
+    with pytest.raises(UnreadableImageError, match="more than 2000"):
+        decode_image(data[:at] + segment * 200_000 + data[at:])
+    assert time.process_time() - started < 1
