@@ -1,7 +1,7 @@
 """Read numbers in text, as people and files write them.
 
 Python's own `float` and `int` take more: `0_1` is 1 to them, and `nan`, `inf` and the digits of
-other alphabets are numbers. A size that nobody wrote would follow.
+other alphabets are numbers. A wrong size of a pixel would follow.
 """
 
 import math

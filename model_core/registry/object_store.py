@@ -2,9 +2,9 @@
 
 Object stores have no rename and no lock. So a version's files are uploaded first and its card last,
 by a write that fails where there is a card already: of two publishers one wins. A file's name may
-be taken, by a publisher who was killed or is at work; then ours goes to `<sha256>/<name>` beside
-it. Nothing is ever overwritten by something else or deleted, so nobody can change what a card
-lists, and nobody who was killed blocks a number.
+be taken, by a publisher that was killed or is at work; then ours goes to `<sha256>/<name>` beside
+it. Nothing is ever overwritten by something else or deleted, so no publisher changes what a card
+lists, and one that was killed blocks no number.
 
 Readers keep verified copies in a cache folder: delete it whenever you like.
 """

@@ -1,7 +1,7 @@
 """Read BMP files as their palette and their alpha are meant.
 
 Pillow takes a palette of two greys, or one that begins as a ramp of greys, for pixels of one or
-eight bits, whatever their depth; and it believes an alpha that nobody wrote.
+eight bits, whatever their depth; and it takes an alpha of zeros alone for transparency.
 """
 
 import io
@@ -49,7 +49,7 @@ def open_bmp(data: bytes) -> ImageFile:
 
 
 def restore_alpha(image: ImageFile) -> None:
-    """Make a decoded BMP opaque whose alpha is 0 everywhere: nobody wrote it, and viewers do so."""
+    """Make a decoded BMP opaque whose alpha is 0 everywhere, as image viewers do."""
     if image.format != "BMP" or image.mode != "RGBA":
         return
     if image.getchannel("A").getextrema() == (0, 0):

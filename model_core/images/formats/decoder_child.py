@@ -2,7 +2,7 @@
 
     python -I decoder_child.py {HEIC|AVIF|jpeg-2000|jpeg-ls} SECONDS BYTES PIXELS < data > samples
 
-It imports nothing of this project, so that it starts fast and knows nothing. Of HEIC and AVIF a
+It imports nothing of this project, so that it starts fast and holds no secret. Of HEIC and AVIF a
 line of JSON comes first, then the colour profile, then the pixels.
 """
 
