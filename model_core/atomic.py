@@ -14,12 +14,13 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     beside = path.with_name(f".{path.name}.part")
     yield beside
-    sync(beside)
+    with beside.open("r+b") as file:  # for writing, without which Windows flushes nothing
+        os.fsync(file.fileno())
     beside.replace(path)
 
 
 def sync(path: Path) -> None:
-    """Flush a file or a folder's entries to the disk."""
+    """Flush a file or a folder's entries to the disk; on Linux and macOS."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
