@@ -152,14 +152,31 @@ class Predictor:
         """
         config = self.postprocess_config
         if threshold is not None:
-            config = replace(config, threshold=threshold)
+            config = replace(
+                config, threshold=threshold, tight_threshold=None, loose_threshold=None
+            )
         cut = logit(config.threshold)
         if self.calibration is not None:
             logits = self.calibration.logits(logits)
-        # Only where the image is: a region in the bars of a letterbox is no lesion.
+        # Only where the photograph is: a region in the bars of a letterbox is no lesion.
         shown = logits[geometry.inside]
         tidied = tidy(shown, config)
         small = tidied > cut
-        score = None if self.calibration is None else self.calibration.score(shown, small)
+        score = None
+        if self.calibration is not None:
+            score = self.calibration.score(shown, small)
+            if self._certainty(shown, small, score, config) < self.calibration.least_score:
+                # Mirrored at the cut: background everywhere.
+                tidied = np.minimum(tidied, 2 * np.float32(cut) - tidied)
+                small, score = np.zeros_like(small), 0.0
         mask = geometry.restore_mask(tidied, cut)
         return Prediction(mask, config.threshold, logits, geometry, score, small, pixels)
+
+    def _certainty(
+        self, shown: Logits, small: Mask, score: float, used: PostprocessConfig
+    ) -> float:
+        """Score the mask at the card's own cut: another one must not decide what is a lesion."""
+        own = self.postprocess_config
+        if used is own or self.calibration is None:
+            return score
+        return self.calibration.score(shown, tidy(shown, own) > logit(own.threshold))

@@ -15,13 +15,17 @@ from model_core.masks.window import window_of
 REACH = 0.03
 """Share of the side, beyond the mask, within which probability counts as perhaps missed lesion.
 Farther away it is another lesion, or something else, and says nothing of this outline."""
+COVERAGE = 0.9
+"""Share of photographs whose true Jaccard lies within `Calibration.interval`, where they are like
+those that it was fitted on."""
 _SMALLEST = 1e-3
 """Of what is expected, and off 1: the logit of 0 or 1 is infinite."""
+_LEAST_SPREAD = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Four numbers, fitted on the validation part by `trainer calibrate`; saved in the card.
+    """Numbers that `trainer calibrate` fits on the validation part; saved in the card.
 
     Attributes:
         scale: Calibrated logit = scale * logit + bias (Platt 1999; with a bias of 0 it is the
@@ -30,6 +34,10 @@ class Calibration:
         score_scale: Predicted Jaccard = sigmoid(score_scale * logit(expected Jaccard) +
             score_bias): what is expected under the probabilities, as it turned out. Above 0.
         score_bias: See `score_scale`.
+        least_score: Predicted Jaccard below which a region counts as no lesion, 0 to 1: on skin
+            without a lesion the network still finds something, and does not believe in it.
+        score_spread: Half the width of `interval`, as a share of what `score_error_unit` gives;
+            None where it was not fitted.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -38,9 +46,13 @@ class Calibration:
     bias: float
     score_scale: float
     score_bias: float
+    least_score: float = 0.0
+    score_spread: float | None = None
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
+            if value is None and name == "score_spread":
+                continue
             if not math.isfinite(value) or (name.endswith("scale") and value <= 0):
                 raise ConfigError(f"calibration {name} is {value}, expected a finite number")
 
@@ -62,6 +74,27 @@ class Calibration:
             return 0.0
         expected = min(max(expected_jaccard(logits, mask), _SMALLEST), 1 - _SMALLEST)
         return float(expit(self.score_scale * logit(expected) + self.score_bias))
+
+    def interval(self, score: float) -> tuple[float, float] | None:
+        """Where the true Jaccard of a mask lies in `COVERAGE` of all photographs, within 0 to 1.
+
+        Split conformal prediction (Lei et al. 2018, arXiv:1604.04173) with the error in units of
+        `score_error_unit`. None where it was not fitted, and of an empty mask.
+        """
+        if self.score_spread is None or score == 0:
+            return None
+        half = self.score_spread * score_error_unit(score)
+        return max(0.0, score - half), min(1.0, score + half)
+
+
+def score_error_unit(score: float) -> float:
+    """What errors of a predicted Jaccard are measured in: low predictions miss by more.
+
+    Example:
+        >>> score_error_unit(0.95), score_error_unit(0.45)
+        (0.1..., 0.6...)
+    """
+    return 1 - score + _LEAST_SPREAD
 
 
 def expected_jaccard(logits: Logits, mask: Mask) -> float:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from scipy import ndimage
@@ -10,6 +10,9 @@ from scipy import ndimage
 from model_core.arrays import Logits
 from model_core.errors import ConfigError
 from model_core.masks.window import window_of
+
+Margin = Literal["tight", "middle", "loose"]
+"""How far outside the lesion's visible edge the outline is drawn: experts differ in this most."""
 
 _EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
 
@@ -22,6 +25,9 @@ class PostprocessConfig:
         threshold: Probability above which a pixel is lesion, 0 < threshold < 1.
         largest_component: Keep only the largest region (8-connected).
         fill_holes: Make background that a region encloses part of it.
+        tight_threshold: `threshold` for the margin `tight`, above the middle one; None where it
+            was not calibrated.
+        loose_threshold: `threshold` for the margin `loose`, below the middle one; None likewise.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -29,10 +35,37 @@ class PostprocessConfig:
     threshold: float = 0.5
     largest_component: bool = True
     fill_holes: bool = True
+    tight_threshold: float | None = None
+    loose_threshold: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:
             raise ConfigError(f"threshold is {self.threshold}, expected between 0 and 1, exclusive")
+        low, high = self.loose_threshold or 0.0, self.tight_threshold or 1.0
+        if not 0 <= low <= self.threshold <= high <= 1:
+            raise ConfigError(
+                f"thresholds for loose, middle and tight are {low}, {self.threshold} and {high}, "
+                "expected in rising order from 0 to 1"
+            )
+
+    def threshold_for(self, margin: Margin) -> float:
+        """Probability at which to cut for a margin.
+
+        Raises:
+            ConfigError: the version was not calibrated for it.
+        """
+        by_margin = {
+            "tight": self.tight_threshold,
+            "middle": self.threshold,
+            "loose": self.loose_threshold,
+        }
+        found = by_margin[margin]
+        if found is None:
+            raise ConfigError(
+                f"margin is {margin}, and this version was calibrated for middle alone: take that, "
+                "or a threshold"
+            )
+        return found
 
 
 def logit(probability: float) -> float:

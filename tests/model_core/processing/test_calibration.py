@@ -100,3 +100,33 @@ def test_a_prediction_carries_the_score_of_its_own_mask() -> None:
     prediction = calibrated(PLAIN).predict(encode(lesion(48, 64)))
     assert prediction.score is not None
     assert 0.5 < prediction.score < 1
+
+
+def test_a_region_that_the_network_does_not_believe_in_is_no_lesion() -> None:
+    picture = encode(lesion(120, 160))
+    believed = calibrated(PLAIN).predict(picture)
+    assert believed.score is not None
+    assert believed.mask.any()
+    for least, found in [(believed.score - 0.01, True), (believed.score + 0.01, False)]:
+        prediction = calibrated(replace(PLAIN, least_score=least)).predict(picture)
+        assert prediction.mask.any() == prediction.small_mask.any() == found
+        assert prediction.score == (believed.score if found else 0.0)
+        assert np.array_equal(prediction.logits, believed.logits)
+
+
+@pytest.mark.parametrize("threshold", [0.02, 0.98])
+def test_another_threshold_does_not_decide_whether_there_is_a_lesion(threshold: float) -> None:
+    picture = encode(lesion(120, 160))
+    score = calibrated(PLAIN).predict(picture).score
+    assert score is not None
+    predictor = calibrated(replace(PLAIN, least_score=score - 1e-6))
+    assert predictor.predict(picture, threshold=threshold).mask.any()
+
+
+def test_an_interval_is_wider_where_less_is_expected_and_stays_a_jaccard() -> None:
+    fitted = replace(PLAIN, score_spread=2.0)
+    assert fitted.interval(0.95) == pytest.approx((0.75, 1.0))
+    assert fitted.interval(0.75) == pytest.approx((0.15, 1.0))
+    assert fitted.interval(0.1) == (0.0, 1.0)
+    assert fitted.interval(0.0) is None
+    assert PLAIN.interval(0.9) is None

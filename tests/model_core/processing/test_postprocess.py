@@ -128,3 +128,22 @@ def test_holes_are_scipys(mask: np.ndarray) -> None:
     logits = np.where(mask, np.float32(3), np.float32(-3))
     filled = tidy(logits, PostprocessConfig(largest_component=False)) > 0
     assert np.array_equal(filled, ndimage.binary_fill_holes(mask))
+
+
+def test_a_margin_is_a_threshold_of_its_own() -> None:
+    rules = PostprocessConfig(threshold=0.45, tight_threshold=0.7, loose_threshold=0.25)
+    assert [rules.threshold_for(margin) for margin in ("tight", "middle", "loose")] == [
+        0.7, 0.45, 0.25,
+    ]  # fmt: skip
+
+
+def test_a_margin_that_was_not_calibrated_says_what_can_be_had() -> None:
+    with pytest.raises(ConfigError, match="calibrated for middle alone: take that, or a threshold"):
+        PostprocessConfig().threshold_for("tight")
+
+
+@pytest.mark.parametrize("thresholds", [(0.5, 0.45), (0.45, 0.5), (0.2, 0.1)])
+def test_margins_out_of_order_are_refused(thresholds: tuple[float, float]) -> None:
+    loose, tight = thresholds
+    with pytest.raises(ConfigError, match="rising order"):
+        PostprocessConfig(threshold=0.4, loose_threshold=loose, tight_threshold=tight)
