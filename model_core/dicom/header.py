@@ -29,15 +29,9 @@ _MULTI_FRAME = {
     "1.2.840.10008.5.1.4.1.1.77.1.9",  # Confocal Microscopy, tiled
 }
 SAMPLES = {
-    "RGB": 3,
-    "YBR_FULL": 3,
-    "YBR_FULL_422": 3,
-    "YBR_RCT": 3,
-    "YBR_ICT": 3,
-    "MONOCHROME1": 1,
-    "MONOCHROME2": 1,
-    "PALETTE COLOR": 1,
-}
+    "RGB": 3, "YBR_FULL": 3, "YBR_FULL_422": 3, "YBR_RCT": 3, "YBR_ICT": 3,
+    "MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1,
+}  # fmt: skip
 """Samples a pixel by photometric interpretation, of those that are read."""
 
 SOP_CLASS = 0x0008_0016

@@ -16,26 +16,14 @@ HEAD_BYTES = 132
 
 # HEIC and AVIF too: whether a service reads them is for it to say, and to say why not.
 _IMAGE_TYPES = FORMATS | {"DICOM", "HEIC", "AVIF"}
-_LITTER = frozenset(
-    {
-        "__macosx",  # macOS, in ZIP archives
-        "icon\r",
-        "network trash folder",
-        "temporary items",
-        "thumbs.db",  # Windows
-        "ehthumbs.db",
-        "ehthumbs_vista.db",
-        "desktop.ini",
-        "$recycle.bin",
-        "system volume information",
-        "lost+found",  # Linux
-        "@eadir",  # network disks
-        "@__thumb",
-        "#recycle",
-        "picasa.ini",  # programs that show pictures
-        "zbthumbnail.info",
-    }
-)
+_LITTER = frozenset({
+    "__macosx", "icon\r", "network trash folder", "temporary items",  # macOS
+    "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin",  # Windows
+    "system volume information",
+    "lost+found",  # Linux
+    "@eadir", "@__thumb", "#recycle",  # network disks
+    "picasa.ini", "zbthumbnail.info",  # programs that show pictures
+})  # fmt: skip
 _BESIDE = re.compile(
     # ISIC: superpixels, and masks of attributes (task 2). PH2: colours within the lesion. DICOM
     # media: the list of their files, which begins as a DICOM file does.

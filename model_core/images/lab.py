@@ -15,13 +15,12 @@ _LINEAR = np.where(_STEPS <= 0.04045, _STEPS / 12.92, ((_STEPS + 0.055) / 1.055)
     np.float32
 )
 """Light of each sRGB value (IEC 61966-2-1)."""
-_XYZ = np.array(
-    [
-        [0.412453, 0.357580, 0.180423],
-        [0.212671, 0.715160, 0.072169],
-        [0.019334, 0.119193, 0.950227],
-    ]
-)
+_XYZ = np.array([
+    [0.412453, 0.357580, 0.180423],
+    [0.212671, 0.715160, 0.072169],
+    [0.019334, 0.119193, 0.950227],
+])  # fmt: skip
+"""X, Y and Z of linear red, green and blue (ITU-R BT.709 primaries, D65)."""
 _WHITE = np.array([0.95047, 1.0, 1.08883])
 """D65, 2 degrees."""
 _SHARES = ((_XYZ / _WHITE[:, None])[..., None] * _LINEAR).astype(np.float32)
