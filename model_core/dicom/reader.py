@@ -52,7 +52,7 @@ def _jpeg(header: Header, file: DicomFile, at_least: tuple[int, int] | None) -> 
         raise UnsupportedImageError(f"the JPEG frame has {frame.bits} bits a sample, expected 8")
     check_frame(header, frame)
     named = jpeg.with_colours_named(data, header.photometric)
-    image = open_image(named, "JPEG")
+    image = open_image(named, "JPEG", what="JPEG frame", max_pixels=header.rows * header.columns)
     if image.size != (header.columns, header.rows):
         raise UnreadableImageError("the JPEG frame of the DICOM file has two sizes")
     if header.samples == 1:

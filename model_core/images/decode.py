@@ -33,12 +33,7 @@ from PIL import (
 from PIL import Image as Pillow
 
 from model_core.dicom.reader import decode_dicom
-from model_core.errors import (
-    MultiFrameImageError,
-    UnreadableImageError,
-    UnsupportedImageError,
-    check_pixels,
-)
+from model_core.errors import UnreadableImageError, UnsupportedImageError
 from model_core.images.colour_profile import to_srgb
 from model_core.images.file_types import describe, sniff
 from model_core.images.formats.heif import decode_heif
@@ -110,11 +105,8 @@ def decode_image(
 def _decode(
     data: bytes, kind: str, max_pixels: int, at_least: tuple[int, int] | None
 ) -> DecodedImage:
-    image = open_image(data, kind)
+    image = open_image(data, kind, what="image", max_pixels=max_pixels)
     width, height = image.size
-    check_pixels("image", height, width, max_pixels)
-    if getattr(image, "is_animated", False):
-        raise MultiFrameImageError(f"the {kind} file is animated, expected one image")
     on_its_side = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
     if at_least is not None and kind == "JPEG":
         reduced_for(image, at_least[::-1] if on_its_side else at_least)

@@ -11,13 +11,7 @@ import numpy as np
 from isal import isal_zlib
 
 from model_core.arrays import Mask
-from model_core.errors import (
-    InvalidMaskError,
-    MultiFrameImageError,
-    UnreadableImageError,
-    UnsupportedImageError,
-    check_pixels,
-)
+from model_core.errors import InvalidMaskError, UnreadableImageError, UnsupportedImageError
 from model_core.images.decode import MAX_PIXELS
 from model_core.images.file_types import describe, sniff
 from model_core.images.formats.loader import decoding, load_image, open_image
@@ -102,18 +96,15 @@ def _not_two(levels: np.ndarray, what: str) -> InvalidMaskError:
 def _values(data: bytes, kind: str, max_pixels: int) -> np.ndarray:
     try:
         with decoding(f"{kind} file", max_pixels):
-            file = open_image(data, kind)
-            width, height = file.size
-            check_pixels("mask", height, width, max_pixels)
-            if getattr(file, "is_animated", False):
-                raise MultiFrameImageError(f"the mask {kind} is animated, expected one frame")
+            file = open_image(data, kind, what="mask", max_pixels=max_pixels)
             load_image(file)
             values = np.asarray(file)
             palette = file.getpalette("RGB") if file.mode in ("P", "PA") else None
     except UnreadableImageError as exc:
         raise UnreadableImageError(f"the mask: {exc}") from exc
     if palette is not None:
-        return _through_palette(values.reshape(height, width, -1)[..., 0], palette, kind)
+        indices = values if values.ndim == 2 else values[..., 0]
+        return _through_palette(indices, palette, kind)
     return _one_channel(values, file.mode)
 
 

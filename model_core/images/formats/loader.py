@@ -1,8 +1,8 @@
 """Decode all pixels that a file announces, or fail: the one door from bytes to pixels.
 
 Pillow's decoders fill what is missing and say nothing, and fail over metadata that the pixels do
-not need. Every place that decodes an image file opens it with `open_image`, holds its limits on
-the header, then calls `load_image`, all of it within `decoding`.
+not need. Every place that decodes an image file opens it with `open_image`, which holds the limits
+on the header, then calls `load_image`, all of it within `decoding`.
 """
 
 import io
@@ -15,7 +15,13 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from model_core.arrays import Spacing
-from model_core.errors import ImageTooLargeError, InputError, UnreadableImageError
+from model_core.errors import (
+    ImageTooLargeError,
+    InputError,
+    MultiFrameImageError,
+    UnreadableImageError,
+    check_pixels,
+)
 from model_core.images.formats import bmp, jpeg, jpeg_segments, png, tiff_levels, webp
 from model_core.images.formats.tiff import check_tiff
 
@@ -57,29 +63,36 @@ def decoding(what: str, max_pixels: int) -> Iterator[None]:
         ) from exc
 
 
-def open_image(data: bytes, kind: str) -> ImageFile:
-    """Read the header of an image of a `kind` of `decode.FORMATS`, and not its pixels.
+def open_image(data: bytes, kind: str, *, what: str, max_pixels: int) -> ImageFile:
+    """Read the header of an image, and hold the limits on it; errors call the image `what`.
 
     Raises:
+        ImageTooLargeError: it has more than `max_pixels`.
         UnreadableImageError: a part that the pixels need is missing or damaged.
         UnsupportedImageError: camera raw, of levels that are not read, or coded in a way in which
             missing pixels cannot be seen.
-        MultiFrameImageError: a TIFF of several pages.
+        MultiFrameImageError: an animation, or a TIFF of several pages.
         Exception: whatever else Pillow raises on a damaged header.
     """
-    if kind in ("JPEG", "PNG"):
-        data, profile = (jpeg_segments if kind == "JPEG" else png).only_pixels(data)
-        image = Pillow.open(io.BytesIO(data), formats=(kind,))
-        image.info["icc_profile"] = profile
-        return image
-    if kind == "TIFF":
-        image = tiff_levels.open_tiff(data)
-    elif kind == "BMP":
-        image = bmp.open_bmp(data)
-    else:
-        image = Pillow.open(io.BytesIO(webp.only_pixels(data)), formats=(kind,))
+    image = _opened(data, kind)
     # Pillow looks for an orientation in XMP too, where nobody else does.
     image.info.pop("xmp", None)
+    check_pixels(what, image.height, image.width, max_pixels)
+    if getattr(image, "is_animated", False):
+        raise MultiFrameImageError(f"the {what} is an animated {kind} file, expected one image")
+    return image
+
+
+def _opened(data: bytes, kind: str) -> ImageFile:
+    if kind == "TIFF":
+        return tiff_levels.open_tiff(data)
+    if kind == "BMP":
+        return bmp.open_bmp(data)
+    if kind == "WEBP":
+        return Pillow.open(io.BytesIO(webp.only_pixels(data)), formats=(kind,))
+    data, profile = (jpeg_segments if kind == "JPEG" else png).only_pixels(data)
+    image = Pillow.open(io.BytesIO(data), formats=(kind,))
+    image.info["icc_profile"] = profile
     return image
 
 
