@@ -105,3 +105,8 @@ def damaged_file(kind: str, reason: str) -> UnreadableImageError:
     return UnreadableImageError(
         f"the {kind} file is truncated or damaged: {reason}, expected a whole file"
     )
+
+
+def undecodable(what: str) -> UnreadableImageError:
+    """Make the error for bytes in which a decoder, or the walk over them, met what cannot be."""
+    return UnreadableImageError(f"the {what} is truncated or damaged and cannot be decoded")

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from model_core.errors import UnreadableImageError, UnsupportedImageError
+from model_core.errors import UnreadableImageError, UnsupportedImageError, undecodable
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
@@ -160,14 +160,14 @@ class _Walk:
                 self._at = at + 8
                 return tag, b"UN", struct.unpack_from(order + "I", data, at + 4)[0]
         except struct.error as exc:
-            raise _truncated() from exc
+            raise undecodable("DICOM file") from exc
         raise UnreadableImageError("the DICOM file is damaged: an element has no type known (VR)")
 
     def _take(self, length: int) -> memoryview:
         """Give the bytes that come next, and go behind them; nothing is copied."""
         start = self._at
         if length > len(self._data) - start:
-            raise _truncated()
+            raise undecodable("DICOM file")
         self._at += length
         return memoryview(self._data)[start : self._at]
 
@@ -218,7 +218,3 @@ class _Walk:
             fragments.append(self._take(length))
         frame = fragments[1:]  # the first item is the table of offsets, of no use for one frame
         return frame[0] if len(frame) == 1 else memoryview(b"".join(frame))
-
-
-def _truncated() -> UnreadableImageError:
-    return UnreadableImageError("the DICOM file is truncated or damaged and cannot be decoded")

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import replace
 
-from model_core.errors import UnreadableImageError
+from model_core.errors import UnreadableImageError, undecodable
 from model_core.images.formats.decoder_process import Frame
 
 MAX_TILES = 4_096
@@ -21,6 +21,7 @@ MIN_PRECINCT = 64
 MAX_LAYERS = 64
 """Of quality; encoders write 1 to 20."""
 
+_FRAME = "JPEG 2000 frame of the DICOM file"
 _MAX_SEGMENTS = 500
 _START, _SIZE = b"\xff\x4f", 0xFF51
 _CODING, _COMPONENT_CODING, _ORDER_CHANGE = 0xFF52, 0xFF53, 0xFF5F
@@ -36,7 +37,7 @@ def read_frame(data: bytes) -> Frame:
     try:
         return _read_frame(data)
     except (struct.error, IndexError, ValueError) as exc:
-        raise _damaged() from exc
+        raise undecodable(_FRAME) from exc
 
 
 def _read_frame(data: bytes) -> Frame:
@@ -55,7 +56,7 @@ def _read_frame(data: bytes) -> Frame:
             rgb = bool(payload[4])
         _check_coding(marker, payload)
     if frame is None:
-        raise _damaged()
+        raise undecodable(_FRAME)
     return replace(frame, rgb=rgb)
 
 
@@ -67,7 +68,7 @@ def _segments(data: bytes, at: int, limit: int) -> Iterator[tuple[int, bytes, in
             return
         end = at + 2 + length
         if marker < 0xFF00 or length < 2 or end > limit:
-            raise _damaged()
+            raise undecodable(_FRAME)
         yield marker, data[at + 4 : end], at
         at = end
     raise _expensive(f"has more than {_MAX_SEGMENTS} segments in its header")
@@ -80,10 +81,10 @@ def _size(payload: bytes) -> Frame:
     samples = struct.unpack_from(">H", payload, 34)[0]
     kinds = {payload[36 + 3 * i : 39 + 3 * i] for i in range(min(samples, 4))}
     if not tile_width or not tile_height or not 1 <= samples <= 3 or len(kinds) != 1:
-        raise _damaged()
+        raise undecodable(_FRAME)
     depth, across, down = kinds.pop()
     if (left, top, tile_left, tile_top, across, down) != (0, 0, 0, 0, 1, 1):
-        raise UnreadableImageError("the JPEG 2000 frame of the DICOM file is shifted or subsampled")
+        raise UnreadableImageError(f"the {_FRAME} is shifted or subsampled")
     tiles = -(-right // tile_width) * -(-bottom // tile_height)
     if tiles > MAX_TILES:
         raise _expensive(f"has {tiles} tiles, the limit is {MAX_TILES}")
@@ -117,10 +118,10 @@ def _check_tiles(data: bytes, at: int) -> None:
     for _ in range(4 * MAX_TILES):
         marker, length, _, size, _, _ = struct.unpack_from(">HHHIBB", data, at)
         if marker != _TILE or length != 10:
-            raise _damaged()
+            raise undecodable(_FRAME)
         end = at + size if size else len(data.rstrip(b"\0")) - 2
         if not at + 12 < end <= len(data) - 2:
-            raise _damaged()
+            raise undecodable(_FRAME)
         for inner, payload, _ in _segments(data, at + 12, end):
             _check_coding(inner, payload)
         if struct.unpack_from(">H", data, end)[0] == _END:
@@ -129,11 +130,5 @@ def _check_tiles(data: bytes, at: int) -> None:
     raise _expensive("has too many parts of tiles")
 
 
-def _damaged() -> UnreadableImageError:
-    return UnreadableImageError(
-        "the JPEG 2000 frame of the DICOM file is truncated or damaged and cannot be decoded"
-    )
-
-
 def _expensive(what: str) -> UnreadableImageError:
-    return UnreadableImageError(f"the JPEG 2000 frame of the DICOM file {what}; encode it again")
+    return UnreadableImageError(f"the {_FRAME} {what}; encode it again")

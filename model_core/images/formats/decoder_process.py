@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from model_core.errors import UnreadableImageError, UnsupportedImageError
+from model_core.errors import UnreadableImageError, UnsupportedImageError, undecodable
 
 Kind = Literal["jpeg-2000", "jpeg-ls"]
 _START_S = 3
@@ -113,9 +113,7 @@ def run_decoder(kind: str, data: bytes, pixels: int, *, what: str, max_pixels: i
             env=bare_environment(),
         ).stdout
     except subprocess.SubprocessError as exc:
-        raise UnreadableImageError(
-            f"the {what} is truncated or damaged and cannot be decoded"
-        ) from exc
+        raise undecodable(what) from exc
 
 
 def bare_environment() -> dict[str, str]:

@@ -21,6 +21,7 @@ from model_core.errors import (
     MultiFrameImageError,
     UnreadableImageError,
     check_pixels,
+    undecodable,
 )
 from model_core.images.formats import bmp, jpeg, jpeg_segments, png, tiff_levels, webp
 from model_core.images.formats.tiff import check_tiff
@@ -58,9 +59,7 @@ def decoding(what: str, max_pixels: int) -> Iterator[None]:
     except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as exc:
         raise ImageTooLargeError(f"the {what} has over {max_pixels} pixels, the limit") from exc
     except Exception as exc:  # Pillow's decoders raise nearly anything
-        raise UnreadableImageError(
-            f"the {what} is truncated or damaged and cannot be decoded"
-        ) from exc
+        raise undecodable(what) from exc
 
 
 def open_image(data: bytes, kind: str, *, what: str, max_pixels: int) -> ImageFile:
