@@ -11,12 +11,13 @@ _ORIENTATION, _SHORT, _LONG = 0x0112, 3, 4
 def stored_orientation(block: bytes) -> int | None:
     """Read the orientation, 1 to 8, in the first directory of a block of EXIF; None without.
 
-    The block begins with its byte order, and may be odd or cut anywhere.
+    The block, with the name that JPEG puts before it or without, may be odd or cut anywhere.
 
     Example:
         >>> stored_orientation(orientation_block(6))
         6
     """
+    block = block.removeprefix(b"Exif\0\0")
     order = {b"II": "<", b"MM": ">"}.get(block[:2])
     if order is None:
         return None

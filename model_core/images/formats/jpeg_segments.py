@@ -130,7 +130,7 @@ def _read_segment(header: _Header, marker: int, payload: bytes) -> None:
     elif marker == _APP2 and payload.startswith(b"ICC_PROFILE\0"):
         header.profile.append(payload[12:])
     elif marker == _EXIF and payload.startswith(b"Exif\0\0") and header.orientation is None:
-        header.orientation = stored_orientation(payload[6:])
+        header.orientation = stored_orientation(payload)
     elif not (_APP0 <= marker <= _APP15 or marker == _COMMENT):
         raise damaged_file("JPEG", f"its header holds the marker {marker:02X}")
 

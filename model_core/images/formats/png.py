@@ -140,7 +140,7 @@ def _read_beside(kind: bytes, body: bytes, beside: _Beside) -> None:
     if kind == b"iCCP":
         beside.profile = _unpacked(body.partition(b"\0")[2], _MAX_PROFILE_BYTES)
     elif kind == b"eXIf":
-        beside.orientation = stored_orientation(body.removeprefix(b"Exif\0\0"))
+        beside.orientation = stored_orientation(body)
     elif kind in (b"tEXt", b"zTXt") and body.startswith(_EXIF_TEXT):
         text = body.partition(b"\0")[2]
         packed = kind == b"zTXt"
@@ -170,7 +170,7 @@ def _orientation_in_text(text: bytes) -> int | None:
         block = bytes.fromhex(b"".join(lines).decode("ascii"))
     except ValueError:
         return None
-    return stored_orientation(block.removeprefix(b"Exif\0\0"))
+    return stored_orientation(block)
 
 
 def _count_bytes(data: bytes) -> None:

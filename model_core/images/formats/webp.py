@@ -34,7 +34,7 @@ def only_pixels(data: bytes) -> bytes:
         elif whole and kind == b"ICCP":
             profile = body
         elif whole and kind == b"EXIF":
-            turn = stored_orientation(body.removeprefix(b"Exif\0\0"))
+            turn = stored_orientation(body)
         at += 8 + length + length % 2
     if not extended:
         return data
