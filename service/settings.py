@@ -1,4 +1,4 @@
-"""Every setting of the service: an environment variable with the prefix `LESION_`, read once."""
+"""Read the settings: environment variables with the prefix `LESION_`, checked at the start."""
 
 import difflib
 import ipaddress
@@ -137,7 +137,7 @@ class Settings(BaseSettings):
     """File that the audit log is appended to, `-` for stdout; without it, none."""
 
     def origins(self) -> tuple[str, ...]:
-        """The origins whose web pages may call."""
+        """List the origins whose web pages may call."""
         return tuple((self.cors_origins or "").replace(",", " ").split())
 
     @model_validator(mode="after")
@@ -152,7 +152,7 @@ class Settings(BaseSettings):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address.
+    """Tell whether only this machine can reach an address.
 
     Example:
         >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("0.0.0.0")
@@ -165,7 +165,7 @@ def is_loopback(host: str) -> bool:
 
 
 def load_settings() -> Settings:
-    """The settings of this process's environment.
+    """Read the settings of this process's environment.
 
     Raises:
         ConfigError: a value cannot be used, or a variable looks like a misspelt setting or is one
@@ -181,7 +181,7 @@ def load_settings() -> Settings:
 
 
 def unknown_variables() -> list[str]:
-    """Names of the environment's variables with our prefix that are no setting."""
+    """List the environment's variables with our prefix that are no setting."""
     known = {PREFIX + field.upper() for field in Settings.model_fields}
     return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
 

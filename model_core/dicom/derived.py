@@ -65,7 +65,7 @@ class Author:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """All that tells this author from every other."""
+        """Values that tell this author from every other."""
         return self.name, self.version, self.sha256, repr(self.threshold)
 
 

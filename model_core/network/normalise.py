@@ -22,7 +22,7 @@ def normalise(images: Tensor, config: PreprocessConfig) -> Tensor:
 
 
 def scale_and_shift(config: PreprocessConfig) -> tuple[Tensor, Tensor]:
-    """What a value is multiplied by, and what is then taken away: float32 (3), by channel."""
+    """Compute the factor of a value, and what is then subtracted: float32 (3), by channel."""
     mean, std = torch.tensor(config.mean), torch.tensor(config.std)
     return 1 / (255 * std), mean / std
 

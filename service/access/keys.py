@@ -62,7 +62,7 @@ class _KeyFile(BaseModel):
 
 
 def read_keys(path: Path) -> list[ApiKey]:
-    """The keys of a file `{"keys": [{"id", "sha256", "scopes", "expires"}]}`.
+    """Read the keys of a file `{"keys": [{"id", "sha256", "scopes", "expires"}]}`.
 
     Raises:
         ConfigError: it cannot be read, or is not such a file; the text quotes nothing of it.
@@ -99,16 +99,16 @@ class KeyRing:
         self._looked_s = time.monotonic()
 
     def find(self, presented: str) -> ApiKey | None:
-        """The entry of a key that a caller presents, expired or not; None for an unknown one."""
+        """Find the entry of a presented key, expired or not; None for an unknown one."""
         self._look()
         if not _KEY.fullmatch(presented):
             return None
         digest = _sha256(presented)
-        found = None
+        match = None
         for key in self._keys:  # all of them, in a time that does not tell which one it was
             if hmac.compare_digest(key.sha256, digest):
-                found = key
-        return found
+                match = key
+        return match
 
     def _look(self) -> None:
         # A look costs microseconds, so that no signal is needed, and a secret that Kubernetes
@@ -132,16 +132,16 @@ class KeyRing:
 
     def _state(self) -> tuple[int, ...]:
         try:
-            found = self._path.stat()
+            stat = self._path.stat()
         except OSError:
             return ()
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
 def new_key(
     name: str, scopes: frozenset[str], *, lifetime: timedelta | None = None
 ) -> tuple[str, ApiKey]:
-    """A new key, which nothing stores, and its entry for the file.
+    """Make a key, which nothing stores, and its entry for the file.
 
     Raises:
         ValidationError: the name or a scope cannot be one.

@@ -1,4 +1,4 @@
-"""How often one caller may ask: a token bucket each.
+"""Limit how often one caller may ask, with a token bucket each.
 
 Not pyrate-limiter: that keeps a time stamp of every request, where a bucket is one number a caller.
 """
@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 _MAX_CALLERS = 50_000
-"""Buckets kept at most, about 10 MB; the caller who was quiet longest starts anew."""
+"""Buckets kept at most, about 10 MB; the caller who was quiet longest starts with a full one."""
 
 
 class Allowance(NamedTuple):
-    """What is left to a caller.
+    """The answer of a bucket to one request.
 
     Attributes:
         wait_s: Time until the next request is admitted; 0 where this one was.
@@ -26,7 +26,7 @@ class Allowance(NamedTuple):
 
 
 class RateLimit:
-    """Admits `rate` requests a second of each caller, and `burst` at once of one who was quiet.
+    """Admit `rate` requests a second of each caller, and `burst` at once of one who was quiet.
 
     Args:
         rate: Requests a second, above 0.
@@ -64,7 +64,7 @@ class RateLimit:
 
 
 def caller_of_address(address: str) -> str:
-    """The name of an anonymous caller's bucket: one IPv6 subscriber has 2**64 addresses.
+    """Name an anonymous caller's bucket: one IPv6 subscriber has 2**64 addresses.
 
     Example:
         >>> caller_of_address("192.0.2.7"), caller_of_address("2001:db8:1:2:3::4")

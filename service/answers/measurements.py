@@ -40,7 +40,7 @@ def quality_of(answer: Segmented) -> QualityReport:
 
 
 def _spread(prediction: Prediction) -> float | None:
-    """Of the colours that the network saw: it does not depend on the camera's resolution."""
+    """Measure the colours that the network saw: no camera's resolution changes their spread."""
     if prediction.pixels is None:
         return None
     return colour_spread(prediction.pixels[prediction.geometry.inside], prediction.small_mask)

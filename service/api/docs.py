@@ -75,7 +75,7 @@ async def docs(request: Request) -> Response:
 
 @router.get("/docs/{asset}")
 def docs_asset(asset: str) -> Response:
-    """A file of Swagger UI."""
+    """Serve a file of Swagger UI."""
     if asset not in _ASSETS:
         raise NoSuchRouteError(f"there is no such file, only {', '.join(_ASSETS)}")
     content = (files("fastapi_offline") / "static" / asset).read_bytes()
@@ -85,14 +85,14 @@ def docs_asset(asset: str) -> Response:
 
 @router.get("/problems")
 async def all_problems() -> Response:
-    """What every problem means."""
+    """Explain every problem."""
     body = "\n".join(_section(problem) for problem in BY_SLUG.values())
     return _page(_PAGE.format(title="Problems", body=body))
 
 
 @router.get("/problems/{slug}")
 async def problem(slug: str) -> Response:
-    """What one problem means; its address is the `type` of such problems."""
+    """Explain one problem; its address is the `type` of such problems."""
     if slug not in BY_SLUG:
         raise NoSuchRouteError("there is no such problem; /problems lists them all")
     return _page(_PAGE.format(title=BY_SLUG[slug].title, body=_section(BY_SLUG[slug])))

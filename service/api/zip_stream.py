@@ -169,7 +169,7 @@ class _Entry:
         return len(self._content)
 
     def take(self, data: bytearray) -> int:
-        """How many of these bytes belong to this entry."""
+        """Take the bytes that belong to this entry, and return how many they are."""
         if self.end_unknown:
             return self._take_stored(data)
         known = not self.flags & _SIZES_FOLLOW

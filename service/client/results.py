@@ -1,4 +1,4 @@
-"""What the client's calls return: the contract's own models, and a mask as an array.
+"""Results of the client's calls: the contract's own models, and a mask as an array.
 
 What a newer service adds to an answer is ignored, and kept in `Segmentation.annotation`.
 """

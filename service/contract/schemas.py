@@ -209,7 +209,7 @@ class Geometry(Strict):
 
 
 class FeatureProperties(Strict):
-    """What is known of the lesion."""
+    """Properties of the lesion."""
 
     category: Literal["lesion"] = Field(default="lesion", examples=["lesion"])
     area: int = Field(ge=1, description="Pixels of the mask.", examples=[2])

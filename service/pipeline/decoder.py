@@ -20,7 +20,7 @@ _MOST_FILES = 64
 
 
 def memory_bytes(max_pixels: int) -> int:
-    """What decoding one photograph may take: the worst of Pillow's ways, 16-bit with alpha."""
+    """Limit the memory of decoding one image: the worst of Pillow's ways, 16-bit with alpha."""
     return 256 * MEGABYTE + 20 * max_pixels
 
 

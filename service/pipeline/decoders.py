@@ -130,7 +130,7 @@ class Decoders:
             raise DecoderFailedError(f"no process to decode it within {_START_S:g} s") from exc
 
     def _ended(self, decoder: "_Decoder") -> Exception:
-        """What to say of a process that has ended; another takes its place."""
+        """Describe how a process has ended, and start another in its place."""
         code = decoder.end()
         threading.Thread(target=self._replace, daemon=True).start()
         self._telemetry.decoder_ends.inc()
@@ -169,7 +169,7 @@ class _Decoder:
             raise
 
     def ask(self, message: bytes, wait_s: float) -> bytes:
-        """Its answer; raises `EOFError` or `OSError` where it ends instead."""
+        """Get the process's answer; raises `EOFError` or `OSError` where it ends instead."""
         self._connection.send_bytes(message)
         return self._receive(wait_s)
 

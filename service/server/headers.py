@@ -172,7 +172,7 @@ class Preflights(CORSMiddleware):
         )
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """What an allowed origin may ask; the browser then sees by itself that more is too much."""
+        """Tell what an allowed origin may ask; the browser sees by itself that more is too much."""
         allowed = super().preflight_response(request_headers).headers
         headers = {name: value for name, value in allowed.items() if not name.startswith("content")}
         return Response(status_code=204, headers=headers)

@@ -13,7 +13,7 @@ _FIELDS = "fields"
 
 
 def configure_logging(level: str, form: LogFormat = "text") -> None:
-    """One line an event on stderr, from this service and its server at `level`.
+    """Log one line an event on stderr, from this service and its server at `level`.
 
     Libraries stay at WARNING: at DEBUG they print what they decode, EXIF texts included.
     """
@@ -23,7 +23,7 @@ def configure_logging(level: str, form: LogFormat = "text") -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for ours in ("service", "uvicorn"):
         logging.getLogger(ours).setLevel(level)
-    # What reads bodies quotes them where it warns; every fault it finds is answered as a problem.
+    # Readers of bodies quote them in warnings; every fault they find is answered as a problem.
     logging.captureWarnings(capture=True)
     for reader in ("PIL", "py.warnings", "pydicom"):
         logging.getLogger(reader).setLevel(logging.CRITICAL)
@@ -57,7 +57,7 @@ class _JsonFormatter(logging.Formatter):
 
 
 def utc_text(seconds: float) -> str:
-    """A time of the clock as RFC 3339 has it, UTC, to the millisecond.
+    """Write a time of the clock as RFC 3339 has it, UTC, to the millisecond.
 
     Example:
         >>> utc_text(1.5)

@@ -81,7 +81,7 @@ class Fold:
 
     @property
     def kept_out(self) -> list[Sample]:
-        """What the run is scored on."""
+        """Samples that the run is scored on."""
         return [sample for sample in self.samples if sample.part == "test"]
 
 

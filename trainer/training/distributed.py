@@ -68,7 +68,7 @@ class Team:
         )
 
     def weight(self, total: int) -> float:
-        """What to scale the mean over this process's rows with, so that the team's mean is of all.
+        """Compute the factor of this process's mean, so that the team's mean is that of all rows.
 
         Exactly 1 where the rows divide evenly.
         """

