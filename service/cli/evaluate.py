@@ -31,6 +31,7 @@ from service.client import (
 )
 
 _MAX_PIXELS = 2**28
+"""Limit on a mask, px: the files are the user's own, so only nonsense is refused."""
 _COLUMNS = {
     "dice": "Dice",
     "jaccard": "Jaccard",
@@ -60,6 +61,7 @@ def evaluate(args: Namespace, client: Client) -> int:
     others = find_files([args.image or args.pred], PHOTOGRAPHS if args.image else MASKS)
 
     def score(other: Path, truth_file: Path) -> _Scored | Outcome:
+        # First: where the truth cannot be read, the service need not work on the image.
         try:
             truth = _load_mask(truth_file)
         except (OSError, InputError) as exc:
@@ -83,7 +85,7 @@ def evaluate(args: Namespace, client: Client) -> int:
             if isinstance(result, _Scored):
                 scored.append(result)
             else:
-                failed.append(result)
+                failed.append(result)  # told at the end: lines between would break the bar
             bar.update()
     for outcome in failed:
         print(f"lesion: {shown(outcome.file)}: {outcome.problem}", file=sys.stderr)
@@ -92,6 +94,7 @@ def evaluate(args: Namespace, client: Client) -> int:
             return 3
         raise UsageError("no pair of files can be scored")
     evaluation = _evaluation([pair.scores for pair in scored])
+    # Another version may have been promoted in the middle of a long run.
     models = list(dict.fromkeys(pair.model for pair in scored if pair.model))
     if args.json:
         print(json.dumps(_report(evaluation, scored, models, failed)))

@@ -79,6 +79,7 @@ def find_files(paths: Sequence[Path], kind: Kind) -> list[Path]:
         if not inside:
             wanted = f"no {kind.name}, by name ({', '.join(sorted(kind.suffixes))}) or content"
             raise UsageError(f"{shown(path)} holds {wanted}")
+        # A file may be named beside its folder, or be linked to from another one.
         for file in inside:
             files.setdefault(os.path.realpath(file), file)
     for file in passed_over[:_SHOWN]:

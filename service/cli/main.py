@@ -35,6 +35,7 @@ _MAX_JOBS = 64
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     args = _parser().parse_args(argv)
+    # Not the option's default, which --help and a traceback could show.
     key = args.key or os.environ.get(_KEY)
     try:
         retries = Retries(attempts=args.attempts)
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ClientError as exc:
         fatal = isinstance(exc, (ServiceUnreachableError, AccessError))
         return _complain(explained(exc), 3 if fatal else 1)
-    except OSError as exc:
+    except OSError as exc:  # of a file: what goes wrong in the network is a ClientError
         return _complain(f"{shown(exc.filename or '')}: {explained(exc)}", 1)
     except KeyboardInterrupt:
         return _complain("interrupted", 130)

@@ -81,6 +81,7 @@ def segment(args: Namespace, client: Client) -> int:
     """
     files = find_files(args.files, PHOTOGRAPHS)
     outputs = outputs_of(files, args.out, SUFFIXES[args.format])
+    # By their real paths: the folder for results may be a link to that of the images.
     overwritten = {os.path.realpath(o) for o in outputs} & {os.path.realpath(f) for f in files}
     if overwritten:
         raise UsageError(f"the result would overwrite {shown(min(overwritten))}, a photograph")
@@ -93,6 +94,7 @@ def segment(args: Namespace, client: Client) -> int:
         return Outcome(file, output)
 
     failed: list[Outcome] = []
+    # `or None`: no bar where standard error is no terminal.
     with tqdm(total=len(files), desc="segment", unit="file", disable=args.json or None) as bar:
         for outcome in run_jobs(args.jobs, save, files, outputs):
             if args.json:
@@ -158,6 +160,7 @@ def is_fatal(error: Exception | None) -> bool:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file that is there as a whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder: a file is replaced in one step only within one file system.
     part = path.with_name(f".lesion-{uuid.uuid4().hex}")
     try:
         part.write_bytes(content)

@@ -58,7 +58,7 @@ class Call(Generic[T]):
     def request(self, client: httpx.Client | httpx.AsyncClient) -> httpx.Request:
         """Build the request that httpx sends."""
         headers = {"Accept": self.accept}
-        if self.content is not None:
+        if self.content is not None:  # whatever it is, the service looks at its bytes
             headers["Content-Type"] = "application/octet-stream"
         return client.build_request(
             self.method,
@@ -115,7 +115,7 @@ def file_bytes(source: Photograph) -> bytes:
 
 
 def _mask_bytes(mask: SentMask) -> bytes:
-    if isinstance(mask, np.ndarray):
+    if isinstance(mask, np.ndarray):  # such as a model's 0 and 1 of any type
         return encode_mask(np.ascontiguousarray(mask, np.bool_))
     return file_bytes(mask)
 

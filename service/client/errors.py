@@ -100,7 +100,7 @@ def error_of(response: httpx.Response, retry_after_s: float | None = None) -> Cl
         retry_after_s: What its `Retry-After` says.
     """
     status, body = response.status_code, _problem_of(response)
-    if body is None:
+    if body is None:  # a proxy's page, or another server: its text would tell nothing of the call
         media_type = response.headers.get("content-type", "no Content-Type")
         return UnexpectedAnswerError(
             f"{response.request.url} answered {status} with {media_type}, expected "
@@ -135,4 +135,5 @@ def _problem_of(response: httpx.Response) -> dict[str, Any] | None:
 
 def _fault(entry: Any) -> FaultFound:
     values = entry if isinstance(entry, dict) else {}
+    # A newer service may say more, or a proxy rewrite it: that must not hide the problem itself.
     return FaultFound(*(str(values.get(key, "")) for key in ("in", "field", "detail")))
