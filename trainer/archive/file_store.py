@@ -36,8 +36,7 @@ class FileStore:
     On an object store a file appears when its upload has ended; in a folder it is written beside
     and renamed.
 
-    Args:
-        url: Path or URL; folders are made where absent.
+    Folders are made where absent.
     """
 
     def __init__(self, url: str) -> None:

@@ -39,10 +39,7 @@ def measurements(mask: Mask) -> dict[str, float | None]:
 def coco(entries: Sequence[Entry], *, start: int, info: dict[str, Any]) -> bytes:
     """Encode a shard as COCO's JSON for objects; no annotation where there is no lesion.
 
-    Args:
-        entries: A shard's.
-        start: Place of the first in the whole list: ids are unique over all shards.
-        info: What made the masks.
+    `start` is the place of the first in the whole list: ids are unique over all shards.
     """
     images, annotations = [], []
     for number, entry in enumerate(entries, start=start + 1):

@@ -56,10 +56,8 @@ class _ShardWorker:
 def on_ray(model: Model, workers: Workers) -> Callable[..., Iterator[Report]]:
     """Make the runner that works on a Ray cluster.
 
-    Args:
-        model: Pinned; every worker opens it for itself, so that registry, source and target must
-            be within reach of all machines: a shared folder, or URLs.
-        workers: How many.
+    Every worker opens the model, which is pinned, for itself, so that registry, source and target
+    must be within reach of all machines: a shared folder, or URLs.
     """
 
     def run(job: Job, shards: list[Shard], progress: Callable[[int], Any]) -> Iterator[Report]:

@@ -55,11 +55,6 @@ class Outcome:
 def predict_archive(source: str, job: Job, run: Runner) -> Outcome:
     """Predict every photograph of a source that has no result yet.
 
-    Args:
-        source: As `list_photographs`.
-        job: What to write, and where; not within a folder that is the source.
-        run: Does the shards.
-
     Raises:
         DatasetError: no such source, or no photograph in it.
         ConfigError: `job.out` lies within the source, holds other results, or is in use.

@@ -15,13 +15,7 @@ DONE = "done"
 
 @dataclass(frozen=True)
 class Shard:
-    """Neighbouring photographs of the sorted list.
-
-    Attributes:
-        number: From 0 on.
-        start: Place of its first photograph in the list of all.
-        photographs: At least one.
-    """
+    """Neighbouring photographs, at least one, which begin at place `start` of the sorted list."""
 
     number: int
     start: int
@@ -40,14 +34,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Report:
-    """What a worker says of a shard that it has finished.
-
-    Attributes:
-        key: The shard's.
-        images: Its photographs.
-        skipped: Those that could not be used.
-        processor_s: Processor time of the worker.
-    """
+    """A worker's report of a shard: its images, those skipped, and the processor time taken."""
 
     key: str
     images: int

@@ -52,10 +52,7 @@ class _Read:
 class Worker:
     """Predicts shards, one after another; decoding and encoding run beside the network.
 
-    Args:
-        job: What to write, and where.
-        predictor: Makes the masks.
-        on_image: Called in this thread after each photograph.
+    It calls `on_image` after each photograph, in the thread of `run`.
     """
 
     def __init__(

@@ -39,9 +39,7 @@ def command(
 ) -> Callable[[Callable[[Namespace], int | None]], Command]:
     """Make a command of the function below, with its name, and its docstring for the help.
 
-    Args:
-        declarations: Its options.
-        after_interrupt: What to tell a user who stops it.
+    `after_interrupt` is what a user is told who stops it.
     """
 
     def declare(run: Callable[[Namespace], int | None]) -> Command:

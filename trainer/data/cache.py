@@ -39,10 +39,8 @@ class Cache:
 def open_cache(samples: list[Sample], config: PreprocessConfig, folder: Path) -> Cache:
     """Open the cache of these samples at this size and fit, made on first use.
 
-    Args:
-        samples: In the order of the rows wanted.
-        config: Preprocessing; the pixels are those that the service would give the network.
-        folder: Where caches live; each is a sub-folder named by a hash of what it holds.
+    Each is a sub-folder of `folder`, named by a hash of what it holds. Its pixels are those that
+    the service would give the network, in the samples' order.
     """
     order = [(sample.dataset, sample.id, sample.height, sample.width) for sample in samples]
     key = json.dumps([PIXELS, digest(samples), order, config.size, config.fit])

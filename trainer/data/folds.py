@@ -19,10 +19,6 @@ def assign_folds(samples: Sequence[Sample], count: int) -> dict[str, int]:
     The largest groups go first, each to the fold that has the fewest images: no two folds differ by
     more images than the largest group has.
 
-    Args:
-        samples: All that take part.
-        count: Number of folds.
-
     Raises:
         DatasetError: there are fewer groups than folds.
     """
@@ -46,11 +42,6 @@ def without(samples: Sequence[Sample], folds: dict[str, int], fold: int) -> list
 
     About a ninth of the others is its validation part: it may steer the run, and so cannot be the
     fold itself. The largest of their groups is never in it.
-
-    Args:
-        samples: As given to `assign_folds`.
-        folds: What it gave.
-        fold: The one to keep out.
 
     Raises:
         DatasetError: the others are one group, which cannot both train and validate.

@@ -125,9 +125,7 @@ def image_key(text: str) -> str:
 def read_ties(folder: Path, *, but: Path | None = None) -> Ties:
     """Read what all tables below a folder tie together; a table may have any name.
 
-    Args:
-        folder: Where they are.
-        but: A manifest, for the tables in its own folder other than itself.
+    With `but`, a manifest, they are those in its own folder, other than itself.
     """
     ties = Ties()
     for path in sorted(folder.glob("*") if but else folder.rglob("*")):
@@ -150,10 +148,7 @@ def read_ties(folder: Path, *, but: Path | None = None) -> Ties:
 def lacking(ties: Ties, images: Iterable[str], *, required: bool) -> list[str]:
     """Say why photographs may be grouped less than they should be; nothing where all is clear.
 
-    Args:
-        ties: What the data set's tables say.
-        images: IDs of its photographs.
-        required: Whether each of them has to be tied by something, as in HAM10000.
+    Where `required`, each photograph has to be tied by something, as in HAM10000.
     """
     keys = {image_key(image): image for image in images}
     faults = [*ties.faults, *ties.keyless]

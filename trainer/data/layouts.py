@@ -230,12 +230,7 @@ def _challenge(
 ) -> Listing:
     """Read an ISIC challenge, each part whose folder of photographs is there.
 
-    Args:
-        folder: Where the parts' folders are.
-        dataset: Name of the set.
-        photographs: Folder of a part's photographs, with `{}` for its name.
-        masks: The same for its masks.
-        parts: Side of each part.
+    `photographs` and `masks` name a part's folders, with `{}` for its name; `parts` has the sides.
     """
     listing = Listing()
     for part, side in parts.items():

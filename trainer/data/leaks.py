@@ -46,10 +46,7 @@ COLUMNS = tuple(entry.name for entry in fields(Fingerprint))
 class Leak:
     """A photograph of one set that is in another too.
 
-    Attributes:
-        index: Its place in the first set.
-        other: Place in the second set, of those entries that count.
-        why: How they were found to be the same.
+    `index` is its place in the first set, `other` that in the second, of those entries that count.
     """
 
     index: int
@@ -141,11 +138,6 @@ def require_unseen(
 ) -> None:
     """Require that none of the samples was seen in training.
 
-    Args:
-        samples: To be scored.
-        trained: What the model has seen.
-        advice: What to do about it, for the error.
-
     Raises:
         DatasetError: some were; the text lists the first of them.
     """
@@ -168,11 +160,6 @@ def scorable(
     samples: Sequence[Sample], seen: Sequence[Fingerprint], *, skip_bad: bool
 ) -> list[Sample]:
     """Select the samples that a model may be scored on, and print which ones are left out.
-
-    Args:
-        samples: Those wanted.
-        seen: What the model has seen.
-        skip_bad: Whether some may be left out.
 
     Raises:
         DatasetError: some were seen and none may be left out, or all were.

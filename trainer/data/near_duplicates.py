@@ -34,9 +34,7 @@ def perceptual_hash(picture: Pillow.Image) -> str:
 def near_pairs(first: Sequence[str], second: Sequence[str]) -> list[tuple[int, int, int]]:
     """Find all near-duplicates: (index in `first`, index in `second`, differing bits).
 
-    Args:
-        first: Hashes of `perceptual_hash`; an empty one is near to none.
-        second: The same; may be the same list.
+    Hashes are of `perceptual_hash`; an empty one is near to none. Both lists may be the same.
     """
     left, right = _signs(first), _signs(second)
     pairs: list[tuple[int, int, int]] = []

@@ -28,12 +28,7 @@ validation part gets none that an older version was trained on."""
 
 @dataclass(frozen=True)
 class Prepared:
-    """Samples that can be used, and one line on each pair that cannot.
-
-    Attributes:
-        samples: In the order of the listing.
-        problems: Missing, unreadable, mismatched, non-binary or torn pairs.
-    """
+    """Samples that can be used, in the listing's order, and a line on each pair that cannot."""
 
     samples: list[Sample]
     problems: list[str]

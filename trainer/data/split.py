@@ -32,12 +32,7 @@ _TRAIN_SHARE, _VAL_SHARE = 0.8, 0.1
 
 @dataclass(frozen=True)
 class Place:
-    """Where a split puts an ID.
-
-    Attributes:
-        group: The first ID of the photographs that must stay on one side with it.
-        part: The side.
-    """
+    """Where a split puts an ID: its side, and the first ID of its group, which shares the side."""
 
     group: str
     part: Part

@@ -60,11 +60,7 @@ def rows_of(
 ) -> Iterator[tuple[int, Row]]:
     """Parse a table's lines into rows, each with its line, one at a time: it may have millions.
 
-    Args:
-        lines: As `decoded` gives them.
-        name: For errors.
-        columns: As `read_table`.
-        optional: As `read_table`.
+    `lines` are as `decoded` gives them, and `name` is for errors; else as `read_table`.
 
     Raises:
         DatasetError: as `read_table`.

@@ -55,11 +55,7 @@ def calibrate(
 ) -> dict[str, Any]:
     """Fit, choose, and write `calibration.json` and `reliability_val.png` into the run.
 
-    Args:
-        predictor: Of the run, not calibrated.
-        samples: Its validation samples.
-        run: The run folder.
-        weights_sha256: Of the predictor's weights.
+    The predictor is the run's, not calibrated.
 
     Returns:
         What the file then holds: the decisions, what was tried, and how good the fit is, by

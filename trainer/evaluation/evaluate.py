@@ -43,10 +43,7 @@ class Scored:
 def held_out(samples: Sequence[Sample], part: str, *, datasets: Sequence[str] = ()) -> list[Sample]:
     """Select the samples of one part; `test` brings the external sets along.
 
-    Args:
-        samples: All of a prepared folder.
-        part: One of `PARTS`.
-        datasets: Those wanted; none means all. External sets are always among them.
+    `part` is one of `PARTS`. No `datasets` means all; external sets are always among those wanted.
 
     Raises:
         DatasetError: there is none.
@@ -78,11 +75,8 @@ def score(
 ) -> list[Scored]:
     """Score every sample, through the predictor that the service uses.
 
-    Args:
-        predictor: The predictor.
-        samples: What to score.
-        spacing_mm: Height and width of a pixel in mm, where it is known and the same for all.
-        sweep: Score at each of `THRESHOLDS` as well; takes about twice as long.
+    `spacing_mm` is the height and width of a pixel, where it is known and the same for all; `sweep`
+    scores at each of `THRESHOLDS` as well and takes about twice as long.
     """
 
     def score_one(sample: Sample) -> Scored:

@@ -25,12 +25,7 @@ Table = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Certainty:
-    """How sure a model was of one photograph.
-
-    Attributes:
-        pixels: The photograph's table of pixels.
-        predicted: Jaccard that it expected of its mask; None where it is not calibrated.
-    """
+    """How sure a model was of one photograph; `predicted` is the Jaccard that it expected."""
 
     pixels: Table
     predicted: float | None
@@ -39,9 +34,7 @@ class Certainty:
 def count_pixels(logits: Logits, truth: Mask) -> Table:
     """Count one photograph's pixels, by predicted probability.
 
-    Args:
-        logits: float32 (H, W).
-        truth: bool (H, W).
+    `logits` are float32 (H, W), `truth` is bool (H, W).
     """
     probability = expit(logits.astype(np.float64).ravel())
     places = np.minimum((probability * BINS).astype(int), BINS - 1)
@@ -61,9 +54,7 @@ def calibration_error(table: Table) -> float:
 def risk_coverage(predicted: Sequence[float], scores: npt.ArrayLike) -> list[Any]:
     """Average scores over the images that the model was surest of, for each of `COVERAGES`.
 
-    Args:
-        predicted: Predicted Jaccard of each image.
-        scores: (images, K), their true scores.
+    `predicted` has the predicted Jaccard of each image, `scores` (images, K) its true scores.
 
     Returns:
         K means for each coverage.
@@ -85,11 +76,6 @@ def summarise_certainty(
     certainties: Sequence[Certainty], jaccards: Sequence[float], dices: Sequence[float]
 ) -> dict[str, Any]:
     """Summarise a set for a card: `calibration_error`, and of a calibrated version more.
-
-    Args:
-        certainties: Of each image.
-        jaccards: Its true Jaccard.
-        dices: Its true Dice.
 
     Returns:
         `calibration_error`; with predictions also `spearman`, `predicted_jaccard` (their mean),

@@ -37,12 +37,7 @@ from trainer.training.run import (
 
 @dataclass(frozen=True)
 class EvaluationSubject:
-    """Weights, and the predictor that uses them exactly as the service would.
-
-    Attributes:
-        predictor: The predictor.
-        weights_sha256: Hash of the file that its weights were read from.
-    """
+    """Weights, and the predictor that uses them exactly as the service would."""
 
     predictor: Predictor
     weights_sha256: str
@@ -62,10 +57,8 @@ class EvaluationSubject:
     def require_current(self, path: Path, stored: dict[str, Any], *, again: str) -> None:
         """Require that what a file holds was made under these very conditions.
 
-        Args:
-            path: The file, for the error.
-            stored: What it holds; `preprocess` may be missing, as a run's cannot change.
-            again: The command that makes it.
+        In `stored`, `preprocess` may be missing, as that of a run cannot change; `again` is
+        the command that makes the file.
 
         Raises:
             GateError: it was made with other weights, rules or another calibration.
@@ -113,9 +106,7 @@ class Calibrated:
 def run_subject(run: Path, *, calibrated: bool = True) -> EvaluationSubject:
     """Open a run's weights exactly as its published version would have them.
 
-    Args:
-        run: The run folder.
-        calibrated: Follow its `calibration.json`, where there is one.
+    Where `calibrated`, it follows its `calibration.json`, if there is one.
 
     Raises:
         DatasetError: the run has no finished epoch, or writes its weights just now.

@@ -30,11 +30,7 @@ _PAGE = (
 def curve(log: Sequence[Mapping[str, Any]], name: str, *, title: str, best: bool = False) -> str:
     """Draw one value of the log over the epochs, with the image size of each stage.
 
-    Args:
-        log: Entries of `log.jsonl`, at least one.
-        name: Key of the value.
-        title: What stands above.
-        best: Ring the epoch with the highest value.
+    `log` has at least one entry; `best` rings the epoch with the highest value.
     """
     with _drawing() as (figure, axes):
         epochs = [entry["epoch"] for entry in log]
@@ -64,11 +60,7 @@ def sweep(
 ) -> str:
     """Draw one metric of each set at each threshold; the one in use is dotted.
 
-    Args:
-        thresholds: Where probability is cut.
-        sets: With `dataset`, `part` and the metric's mean at each threshold.
-        metric: Its name.
-        used: The model's own threshold, where it is known.
+    `used` is the model's own threshold, where it is known.
     """
     rows = -(-len(sets) // 2)
     with _drawing(height=2.9 + 0.2 * rows) as (figure, axes):

@@ -22,9 +22,6 @@ def render(template: str, **values: Any) -> str:
 def image(data: bytes, kind: str, *, alt: str) -> dict[str, str]:
     """Embed an image for the macro `figure`.
 
-    Args:
-        data: The file's bytes.
-        kind: `png`, `jpeg` or `svg+xml`.
-        alt: What it shows, for who cannot see it.
+    `kind` is `png`, `jpeg` or `svg+xml`.
     """
     return {"alt": alt, "src": f"data:image/{kind};base64,{b64encode(data).decode()}"}

@@ -24,12 +24,7 @@ TRUTH_COLOUR, PRED_COLOUR = (0, 114, 178), (240, 228, 66)
 
 
 def draw_curves(log: list[dict[str, Any]], path: Path) -> None:
-    """Draw loss and validation Dice over the epochs, as a PNG.
-
-    Args:
-        log: Entries of `log.jsonl`.
-        path: The PNG to write.
-    """
+    """Draw loss and validation Dice over the epochs, as a PNG."""
     figure = Figure(figsize=(8, 3.5), layout="constrained")
     loss, dice = figure.subplots(1, 2)
     epochs = [entry["epoch"] for entry in log]
@@ -62,11 +57,7 @@ def draw_reliability(
 ) -> None:
     """Draw the share of lesion against probability, and where the pixels are.
 
-    Args:
-        table: As `trainer.evaluation.reliability.count_pixels`.
-        error: Its calibration error.
-        path: The PNG to write.
-        title: What stands above.
+    `table` is of `trainer.evaluation.reliability.count_pixels`, and `error` its calibration error.
     """
     figure = Figure(figsize=(5, 6.5), layout="constrained")
     upper, lower = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)

@@ -18,13 +18,7 @@ def aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def interval(value: Mapping[str, float] | None, digits: int = 4, *, between: str = " ") -> str:
-    """Format a mean with its interval, which has a digit less: `0.9123 (0.905–0.919)`.
-
-    Args:
-        value: With `mean`, `low` and `high`; None is `MISSING`.
-        digits: Of the mean, behind the point.
-        between: What stands between mean and interval.
-    """
+    """Format a mean with its interval, which has a digit less: `0.9123 (0.905–0.919)`."""
     if value is None:
         return MISSING
     low, high = (f"{value[side]:.{max(1, digits - 1)}f}" for side in ("low", "high"))

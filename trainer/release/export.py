@@ -101,10 +101,7 @@ def write_int8(onnx: Path, images: Sequence[np.ndarray], folder: Path) -> Path:
     Weights have seven bits, so that the sum of two products always fits in 16: processors without
     VNNI add in pairs there, and cut off what does not fit.
 
-    Args:
-        onnx: What `write_onnx` wrote.
-        images: Preprocessed training images, uint8 (S, S, 3), on which ranges are measured.
-        folder: Made where absent.
+    `images` are preprocessed training images, uint8 (S, S, 3), on which ranges are measured.
     """
     os.environ.setdefault("NNCF_CI", "1")  # else it reports its use to its makers
     import nncf
@@ -132,9 +129,7 @@ def write_int8(onnx: Path, images: Sequence[np.ndarray], folder: Path) -> Path:
 def export(run: Path, samples: Sequence[Sample]) -> dict[str, Any]:
     """Write a run's int8 and ONNX networks, and score every precision on the validation part.
 
-    Args:
-        run: A trained run.
-        samples: All samples of its data.
+    `samples` are all of the run's data.
 
     Returns:
         What `precision.json` then holds, see `compare`, with the weights it holds for.
@@ -174,11 +169,7 @@ def export_version(
     weights, rules, calibration and scores stay, and so does what was measured of float engines;
     golden images are drawn as for a new version.
 
-    Args:
-        loaded: The version, on PyTorch in float32.
-        samples: All samples of its data.
-        registry: Where the new version goes; its alias is not moved.
-        version: Its semantic version, not yet taken.
+    `loaded` is the version on PyTorch in float32, `samples` are all of its data. No alias is moved.
 
     Raises:
         DatasetError: there are no training or no validation images.
@@ -241,10 +232,7 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Compare engines of one network with the first of them, on the same images.
 
-    Args:
-        engines: The first is the reference, in fp32.
-        predictor: Whose preprocessing and postprocessing all share.
-        samples: Images to score on.
+    The first engine is the reference, in fp32; all share the predictor's pre- and postprocessing.
 
     Returns:
         For each engine: `dice`, `jaccard`, `threshold_jaccard` (means per image), their difference

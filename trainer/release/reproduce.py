@@ -25,10 +25,7 @@ _OF_THE_RUN = ("initial", "starts")  # entries of `card.training` that are no co
 def describe(card: Card, sha256: str, place: str) -> str:
     """Say what made a version, and the commands that make it again.
 
-    Args:
-        card: Its card.
-        sha256: Hash of the card.
-        place: Where it is, as models/lesion-unet/1.1.1; it goes into the commands.
+    `place` goes into the commands, as models/lesion-unet/1.1.1.
     """
     config = {key: value for key, value in card.training.items() if key not in _OF_THE_RUN}
     starts = card.training.get("starts") or [{"git_commit": card.git_commit}]
@@ -69,12 +66,8 @@ def differences(
 ) -> list[str]:
     """List where a version's scores, taken again, are not those of its card.
 
-    Args:
-        card: The version's card.
-        predictor: Of the version as it was loaded.
-        everything: All samples of a prepared folder.
-        seen: What the version has seen: its initial weights may have been trained on another split,
-            and its scores are without that.
+    `seen` is what the version has seen: its initial weights may have been trained on another split,
+    and its scores are without that.
 
     Returns:
         One line each. Where the training data is not the card's, only that is said, and nothing is

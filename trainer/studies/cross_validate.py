@@ -52,14 +52,7 @@ _SPREAD_OF = ("dice", "jaccard", "threshold_jaccard")
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold and the run that is kept from it.
-
-    Attributes:
-        number: From 1.
-        of: How many there are.
-        home: Folder of both.
-        samples: Those of all folds; this one is the test part.
-    """
+    """One fold, numbered from 1, and the run that is kept from it: the fold is its test part."""
 
     number: int
     of: int
@@ -102,12 +95,7 @@ def cross_validate(
 
     A fold's scores are printed as soon as there are any.
 
-    Args:
-        config: Of every run.
-        count: Number of folds, from 2 on.
-        out: Folder for all of them; made where absent.
-        resume: Go on with what `out` holds; runs that have ended are scored again, not trained.
-        team: The processes that share each batch, and the images to be scored.
+    With `resume`, go on with what `out` holds: runs that have ended are only scored again.
 
     Returns:
         Scores out of fold, one record a dataset; none in processes that do not lead.

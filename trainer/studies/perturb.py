@@ -38,10 +38,7 @@ class Perturbation:
     def apply(self, photograph: Picture, truth: np.ndarray, seed: int) -> tuple[bytes, np.ndarray]:
         """Change a photograph, saved as a file, and give the mask that is then true.
 
-        Args:
-            photograph: RGB, upright.
-            truth: bool (H, W), of its size.
-            seed: The same seed changes it in the same way.
+        The photograph is RGB and upright, the mask bool (H, W); a seed always changes them alike.
         """
         changed = self.photograph(photograph, np.random.default_rng(seed))
         out = io.BytesIO()

@@ -65,15 +65,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Result:
-    """Scores of record of one target.
-
-    Attributes:
-        label: What it is called in the table.
-        weights_sha256: Of its weights.
-        sets: One record for each set.
-        strata: As `trainer.evaluation.strata.tabulate` gives them.
-        left_out: As of `HeldOut`.
-    """
+    """Scores of record of one target: by set, and by stratum as `strata.tabulate` gives them."""
 
     label: str
     weights_sha256: str
