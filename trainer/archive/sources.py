@@ -111,19 +111,18 @@ def _in_folder(
 def _photographs_by_content(fs: Any, paths: Sequence[str]) -> set[str]:
     """Select the files that begin as a photograph does, and those that cannot be read.
 
-    Its reading says later what is wrong with it.
+    What is wrong with these is said when they are predicted.
     """
     photographs: set[str] = set()
     for start in range(0, len(paths), _AT_ONCE):
         some = list(paths[start : start + _AT_ONCE])
         heads = fs.cat_ranges(some, [0] * len(some), [HEAD_BYTES] * len(some), on_error="return")
-        pairs = zip(some, heads, strict=True)
-        photographs |= {path for path, head in pairs if _may_be_photograph(head)}
+        photographs |= {
+            path
+            for path, head in zip(some, heads, strict=True)
+            if isinstance(head, Exception) or announces_image(bytes(head))
+        }
     return photographs
-
-
-def _may_be_photograph(head: bytes | Exception) -> bool:
-    return isinstance(head, Exception) or announces_image(bytes(head))
 
 
 def _in_csv(fs: Any, path: str) -> Iterator[Photograph]:

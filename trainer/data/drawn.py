@@ -18,17 +18,8 @@ from model_core.arrays import Image, Mask
 from model_core.errors import ConfigError
 
 MIN_SIDE_PX = 32
-COLUMNS = (
-    "dataset",
-    "id",
-    "image",
-    "mask",
-    "width",
-    "height",
-    "geometry",
-    "lesion_fraction",
-    "near_dup_group",
-)
+COLUMNS = ("dataset", "id", "image", "mask", "width", "height", "geometry", "lesion_fraction",
+           "near_dup_group")  # fmt: skip
 
 _SKIN = np.array([[214, 160, 140], [226, 178, 158], [196, 146, 132], [222, 165, 160]], float)
 _PIGMENT = np.array([[96, 58, 44], [128, 80, 58], [74, 44, 40], [142, 92, 78]], float)

@@ -25,25 +25,10 @@ _SPELLINGS = ("lesionid", "patientid", "subjectid", "neardupgroup", "groupid")
 SPELLINGS = "lesion_id, patient_id or near_dup_group"
 """What columns that tie photographs together are called, for messages."""
 _IMAGE_COLUMNS = (
-    "imageid",
-    "isicid",
-    "isicimageid",
-    "imagename",
-    "imagefile",
-    "filename",
-    "image",
-    "photographid",
-    "photoid",
-    "photograph",
-    "photo",
-    "img",
-    "imgid",
-    "imagepath",
-    "path",
-    "file",
-    "id",
-    "name",
-)
+    "imageid", "isicid", "isicimageid", "imagename", "imagefile", "filename", "image",
+    "photographid", "photoid", "photograph", "photo", "img", "imgid", "imagepath", "path", "file",
+    "id", "name",
+)  # fmt: skip
 """Where an image's ID stands, the likeliest first."""
 _TABLES = (".csv", ".tab", ".tsv", ".txt", "")
 _OTHER_TABLES = (".xls", ".xlsx", ".ods", ".json", ".parquet", ".rda", ".sav")
@@ -172,8 +157,9 @@ def _read_into(ties: Ties, name: str, rows: list[Row]) -> None:
         return
     header = list(rows[0])
     columns = tie_columns(header)
-    slips = misspelt_columns(header)
-    ties.faults += [f"{name} has a column {slip}: is that {SPELLINGS}?" for slip in slips]
+    ties.faults += [
+        f"{name} has a column {slip}: is that {SPELLINGS}?" for slip in misspelt_columns(header)
+    ]
     if not columns:
         return
     by_name = {squeezed(column): column for column in reversed(header)}
@@ -183,8 +169,7 @@ def _read_into(ties: Ties, name: str, rows: list[Row]) -> None:
         return
     ties.tables.append(f"{name} ({', '.join(columns)})")
     for row in rows:
-        tied = ties_of(row, columns)
-        ties.of_image[image_key(row[image])].update(own_groups(tied, name))
+        ties.of_image[image_key(row[image])].update(own_groups(ties_of(row, columns), name))
 
 
 def own_groups(ties: Iterable[str], owner: str) -> tuple[str, ...]:

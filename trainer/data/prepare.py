@@ -77,19 +77,27 @@ def prepare(
         _require_all(known, checked, problems)
     groups = _groups(checked, known)
     sides = _sides(groups, known, _TEST_STAYS if extend else _HELD_OUT_FIRST)
+
+    def part_in_split(pair: Pair, group: str) -> Part:
+        if split is not None and not (official or extend) and pair.id not in split:
+            raise DatasetError("not in the split file")
+        if pair.dataset.lower() in EXTERNAL:
+            return "external"
+        if official:
+            if pair.official is None:
+                raise DatasetError("its edition has no official split")
+            return pair.official
+        if extend:
+            return sides.get(group, "train")
+        if pair.id in known:
+            return known[pair.id].part
+        return sides.get(group) or part_of(group, pair.dataset)
+
     samples: list[Sample] = []
     for pair, sample in checked:
         try:
             group = groups[sample.id]
-            if official:
-                part = _official_part(pair)
-            elif extend:
-                part = "external" if _is_external(pair) else sides.get(group, "train")
-            elif split is None or pair.id in split:
-                part = _part(pair, group, known, sides)
-            else:
-                raise DatasetError("not in the split file")
-            samples.append(replace(sample, group=group, part=part))
+            samples.append(replace(sample, group=group, part=part_in_split(pair, group)))
         except DatasetError as exc:
             problems.append(f"{sample.key}: {exc}")
     samples, repeated = _drop_repeated(samples)
@@ -219,26 +227,6 @@ def _sides(
         if name in split:
             parts[group].add(split[name].part)
     return {group: min(sides, key=order.index) for group, sides in parts.items()}
-
-
-def _part(pair: Pair, group: str, split: Mapping[str, Place], sides: Mapping[str, Part]) -> Part:
-    if _is_external(pair):
-        return "external"
-    if pair.id in split:
-        return split[pair.id].part
-    return sides.get(group) or part_of(group, pair.dataset)
-
-
-def _is_external(pair: Pair) -> bool:
-    return pair.dataset.lower() in EXTERNAL
-
-
-def _official_part(pair: Pair) -> Part:
-    if _is_external(pair):
-        return "external"
-    if pair.official is None:
-        raise DatasetError("its edition has no official split")
-    return pair.official
 
 
 def _drop_repeated(samples: list[Sample]) -> tuple[list[Sample], list[str]]:
