@@ -64,6 +64,7 @@ class FileStore:
 
     def read(self, name: str) -> bytes:
         """Read a file's bytes; FileNotFoundError where there is none."""
+        # fsspec remembers what it saw, and other workers write meanwhile.
         self._fs.invalidate_cache()
         with reaching(self.url):
             return bytes(self._fs.cat_file(self._key(name)))

@@ -95,6 +95,7 @@ def on_this_machine(open_predictor: Callable[[], Predictor]) -> Runner:
 
 def _join(shards: list[Shard], out: FileStore, job: Job, total: int) -> list[tuple[str, str]]:
     """Write the tables of the whole archive; return the photographs that could not be used."""
+    # In the order of the shards, which is that of the photographs.
     bad = sorted(out.names(SKIPPED))
     skipped = [row for name in bad for row in read_skipped(out.read(f"{SKIPPED}/{name}"))]
     out.write("skipped.csv", skipped_table(skipped))
@@ -102,6 +103,7 @@ def _join(shards: list[Shard], out: FileStore, job: Job, total: int) -> list[tup
         parts = (out.read(f"{COCO}/{shard.key}.json") for shard in shards)
         out.write("predictions.json", joined_coco(parts))
     else:
+        # One of an earlier, smaller archive would be taken for all of this one.
         out.remove("predictions.json")
     return skipped
 

@@ -68,6 +68,7 @@ def list_photographs(
     if not photographs:
         endings = ", ".join(sorted(IMAGE_SUFFIXES))
         raise DatasetError(f"{source} holds no image, by name ({endings}) or content")
+    # Of two photographs of one name, one mask would replace the other.
     for before, after in pairwise(photographs):
         if before.name == after.name:
             raise DatasetError(f"{source} names {after.name} twice")

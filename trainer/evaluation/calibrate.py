@@ -70,6 +70,7 @@ def calibrate(
     scale, bias = fit_pixels(cases)
     scaled = [replace(case, logits=_calibrated(case.logits, scale, bias)) for case in cases]
     rules, tried = _choose_rules(scaled, predictor.postprocess_config)
+    # An empty mask has no expected Jaccard to fit.
     lesions = [case for case in scaled if _small_mask(case, rules).any()]
     expected = np.array(
         [expected_jaccard(case.logits, _small_mask(case, rules)) for case in lesions]
@@ -163,6 +164,7 @@ def _best(
             name: float(np.mean([getattr(count, name) for count in counts]))
             for name in ("dice", "jaccard", "threshold_jaccard")
         })  # fmt: skip
+    # Of equal choices the first, so that the same rules are chosen everywhere.
     place = max(range(len(choices)), key=lambda index: tried[index]["jaccard"])
     return choices[place], tried
 
@@ -221,5 +223,6 @@ def _calibrated(logits: Logits, scale: float, bias: float) -> Logits:
 
 
 def _logit(shares: Floats) -> Floats:
+    # Shares of 0 and 1 have no finite logit.
     inside: Floats = special.logit(np.clip(shares, 1e-3, 1 - 1e-3))
     return inside

@@ -87,9 +87,11 @@ def score(
         def cut(threshold: float) -> Mask:
             return predictor.finish(logits, prepared.geometry, threshold=threshold).mask
 
+        # All cuts are made from the same logits: the network is what takes long.
         cuts = THRESHOLDS if sweep else ()
         counts = [Confusion.of(truth, cut(threshold)) for threshold in cuts]
         pred, inside = predictor.finish(logits, prepared.geometry), prepared.geometry.inside
+        # Certainty leaves out the letterbox's bars, where every model is sure and right.
         small_truth = fit_mask(truth, predictor.preprocess_config)
         pixels = count_pixels(pred.logits[inside], small_truth[inside])
         return Scored(

@@ -37,6 +37,7 @@ def count_pixels(logits: Logits, truth: Mask) -> Table:
     `logits` are float32 (H, W), `truth` is bool (H, W).
     """
     probability = expit(logits.astype(np.float64).ravel())
+    # A probability of exactly 1 belongs to the last bin.
     places = np.minimum((probability * BINS).astype(int), BINS - 1)
     weights = (np.ones_like(probability), probability, truth.ravel().astype(np.float64))
     return np.stack([np.bincount(places, weight, BINS) for weight in weights])
@@ -59,6 +60,7 @@ def risk_coverage(predicted: Sequence[float], scores: npt.ArrayLike) -> list[Any
     Returns:
         K means for each coverage.
     """
+    # Stable, so that equal predictions are ranked alike on every machine.
     order = np.argsort(-np.asarray(predicted), kind="stable")
     ranked = np.asarray(scores, np.float64)[order]
     counts = [max(1, round(coverage * len(order))) for coverage in COVERAGES]

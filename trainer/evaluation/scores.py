@@ -85,6 +85,7 @@ def write_scores(
     """
     predictor = subject.predictor
     records = summarise_sets(scored, predictor, called=called, left_out=left_out)
+    # The rows go into both files: the CSV for people, the JSON for what is computed from them.
     rows = [score_row(entry) for entry in scored]
     write_rows(rows, out / f"scores_{part}.csv")
     draw_triptychs(_chosen(scored), predictor, out / f"triptychs_{part}.png")

@@ -64,6 +64,7 @@ class EvaluationSubject:
             GateError: it was made with other weights, rules or another calibration.
         """
         for name, value in self.conditions().items():
+            # Files of the first versions do not note it.
             if stored.get(name, value if name == "preprocess" else None) != value:
                 raise GateError(
                     f"{path} was made with another {name}, {stored.get(name)} and not {value}: "

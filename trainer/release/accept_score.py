@@ -90,6 +90,7 @@ def choose(judged: Sequence[Judged]) -> float | None:
     for score in _GRID:
         accepted = [image for image in judged if image.advice(score) == "accept"]
         failures = sum(image.fails for image in accepted)
+        # A bound instead of the share: none of five failing proves little.
         if accepted and upper_bound(failures, len(accepted)) <= ALLOWED:
             return score
     return None

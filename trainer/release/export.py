@@ -188,6 +188,7 @@ def export_version(
             shutil.rmtree(onnx.parent)
         if TRAINED_CSV in card.files:
             shutil.copyfile(loaded.folder / TRAINED_CSV, folder / TRAINED_CSV)
+        # What was measured of float engines holds on: they run the same weights.
         kept = [record for record in card.engines if not record.engine.endswith("int8")]
         renewed = replace(
             card,

@@ -100,6 +100,7 @@ def publish(
         intended_use=INTENDED_USE,
         limits=_limits(config, rules),
     )
+    # Gathered first: the registry takes a version whole or not at all.
     with tempfile.TemporaryDirectory() as name:
         more = Path(name)
         if (run / EXPORTS).is_dir():

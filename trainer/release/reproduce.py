@@ -82,6 +82,7 @@ def differences(
         counts = [f"  {n}: {_counts(a)} in the card, {_counts(b)} here" for n, a, b in pairs]
         hashes = f"data SHA-256: {card.data.sha256} in the card, {digest(own)} here"
         return ["\n".join([hashes, *counts])]
+    # Only what the card has scores of: a folder may hold more sets by now.
     sets = {(record.dataset, record.part) for record in card.scores}
     samples, _ = drop_seen([s for s in everything if (s.dataset, s.part) in sets], seen)
     if not samples:

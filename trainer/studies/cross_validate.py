@@ -112,6 +112,7 @@ def cross_validate(
         Fold(number, count, out / f"fold-{number}", without(samples, dealt, number))
         for number in range(1, count + 1)
     ]
+    # Before anything is written or trained: it may end here.
     _require_apart(config, folds)
     with ExitStack() as stack:
         if team.is_main:
@@ -157,6 +158,7 @@ def _run_fold(config: TrainConfig, fold: Fold, first: Fold, team: Team) -> Resul
         counts = Counter(sample.part for sample in fold.samples)
         print(f"{fold}: {counts['train']} train, {counts['val']} val, {counts['test']} kept out")
     team.wait()
+    # Always resumed: whether --resume was needed was decided for the folder of all folds.
     train(replace(config, data=fold.data), fold.run, resume=True, team=team)
     team.wait()  # until the first process has written the weights
     if load_record(fold.run)["initial"] != load_record(first.run)["initial"]:

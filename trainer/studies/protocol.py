@@ -161,6 +161,7 @@ def fit_for(subject: OpenedSubject, data: HeldOut, *, skip_bad: bool = False) ->
 
 def together(fit: Sequence[HeldOut]) -> HeldOut:
     """Join what several targets were scored on, for the table of all, with the notes of all."""
+    # A dict keeps their order, and each of them once.
     notes = dict.fromkeys(note for data in fit for note in data.notes)
     return replace(fit[0], notes=list(notes))
 
@@ -222,6 +223,7 @@ def _stored(subject: OpenedSubject, data: HeldOut, out: Path) -> dict[str, Any]:
     wanted = {**subject.conditions(), "data_sha256": data.data_sha256, "leak_checked": True}
     images = [(item["dataset"], item["part"], item["id"]) for item in stored.get("items", [])]
     ours = [(sample.dataset, sample.part, sample.id) for sample in data.samples]
+    # Their order counts too: strata are matched to the items by it.
     same = all(stored.get(name) == value for name, value in wanted.items())
     return stored if same and images == ours else {}
 

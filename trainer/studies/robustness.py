@@ -65,9 +65,11 @@ def measure(predictor: Predictor, samples: Sequence[Sample], *, seed: int = 0) -
 
     def scores_of(number: int) -> list[list[float]]:
         picture, truth = read_picture(samples[number]), read_truth(samples[number])
+        # What the model says of the photograph itself: a change should not change it.
         plain = predictor.predict(UNCHANGED.apply(picture, truth, seed)[0]).mask
         rows = []
         for perturbation in PERTURBATIONS:
+            # Another seed for each image, or all would have the same hairs.
             data, moved = perturbation.apply(picture, truth, seed + number)
             pred = predictor.predict(data)
             count, same = Confusion.of(moved, pred.mask), perturbation.move(plain)

@@ -38,6 +38,7 @@ def write_worst(
     Returns:
         Paths of worst_PART.png and worst_PART.html.
     """
+    # By key where the Dice is equal, so that the same images are shown every time.
     ranked = sorted(scored, key=lambda entry: (entry.scores.metrics["dice"], entry.sample.key))
     worst = [
         _drawn(entry, predictor, number) for number, entry in enumerate(ranked[:COUNT], start=1)
