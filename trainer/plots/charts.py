@@ -46,6 +46,8 @@ def curve(log: Sequence[Mapping[str, Any]], name: str, *, title: str, best: bool
             highest = max(log, key=lambda entry: entry[name])
             axes.plot(highest["epoch"], highest[name], "o", mfc="none", color=_INK, markersize=10)
         axes.margins(y=0.15)  # room for the sizes above the line
+        # A stage's size stands where it begins, which is within the frame of a single epoch too.
+        axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(title=title, xlabel="epoch")
         return _svg(figure)

@@ -140,9 +140,11 @@ def write_quality(
     """Write quality.json and quality.md into a folder, made where absent; returns the latter."""
     chosen = {"backend": subject.predictor.backend.name, "accept_score": accept_score}
     write_json(out / QUALITY, subject.conditions() | chosen | tables)
-    text = f"Accepted from a predicted Jaccard of {accept_score} on.\n\n" + format_markdown(
-        [row for table in tables.values() for row in table]
-    )
+    decision = "No mask is accepted: at any predicted Jaccard too many would fail."
+    if accept_score is not None:
+        decision = f"Accepted from a predicted Jaccard of {accept_score} on."
+    rows = [row for table in tables.values() for row in table]
+    text = f"{decision}\n\n{format_markdown(rows)}"
     replace_text(out / "quality.md", text)
     return text
 
