@@ -81,7 +81,7 @@ def _build(samples: list[Sample], config: PreprocessConfig, path: Path) -> None:
 def _create(path: Path, shape: tuple[int, ...]) -> np.memmap:
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     if hasattr(os, "posix_fallocate"):
-        # Reserved now: a disk that fills up under a mapped file kills the process unheard.
+        # Reserved now: a disk that fills up under a mapped file kills the process without an error.
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return array

@@ -163,7 +163,7 @@ def export(run: Path, samples: Sequence[Sample]) -> dict[str, Any]:
 def export_version(
     loaded: LoadedVersion, samples: Sequence[Sample], registry: Registry, *, version: str
 ) -> LoadedVersion:
-    """Publish a version's weights again, with networks exported anew and int8 measured anew.
+    """Publish a version's weights again, with networks exported and int8 measured again.
 
     So a version whose int8 network overflows on some processors becomes one whose does not. Its
     weights, rules, calibration and scores stay, and so does what was measured of float engines;

@@ -97,7 +97,7 @@ class Team:
             return part
         parts: list[list[T]] = [[]] * self.world_size
         distributed.all_gather_object(parts, part)
-        return [entry for each in parts for entry in each]
+        return [entry for rows in parts for entry in rows]
 
     def in_bf16(self, wanted: bool) -> bool:
         """Whether to compute in bfloat16: it is wanted, and no process's device only emulates it.

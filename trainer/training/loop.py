@@ -180,8 +180,8 @@ def _run_epochs(job: Job, samples: list[Sample], board: Board | None) -> None:
         sized = replace(config.preprocess, size=stage.size)
         cache = open_cache(train_samples, sized, config.data / "cache")
         _train_epoch(job, cache, epoch, stage)
-        found = validate(config, val_samples, job.state.ema.weights, team, bf16=job.bf16)
-        _end_epoch(job, epoch, stage, found, board, time.monotonic() - began)
+        validation = validate(config, val_samples, job.state.ema.weights, team, bf16=job.bf16)
+        _end_epoch(job, epoch, stage, validation, board, time.monotonic() - began)
 
 
 def _train_epoch(job: Job, cache: Cache, epoch: int, stage: Stage) -> None:
@@ -230,7 +230,7 @@ def train_step(job: Job, augment: Augment, images: Tensor, masks: Tensor) -> flo
     with torch.autocast(team.device.type, torch.bfloat16, enabled=job.bf16):
         inputs = normalise(images.permute(0, 2, 3, 1) * 255, config.preprocess)
         outputs = job.network(inputs)
-    logits = [each.float() for each in outputs]
+    logits = [head.float() for head in outputs]
     loss = deep_supervised(LOSSES[config.loss], logits, masks) * team.weight(whole)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
@@ -239,7 +239,7 @@ def train_step(job: Job, augment: Augment, images: Tensor, masks: Tensor) -> flo
     if not math.isfinite(value) or not math.isfinite(norm):
         raise RunStoppedError(
             f"the loss is {value} and its gradient's length {norm} at step "
-            f"{progress.total_steps}: start anew with a lower optim.lr or with "
+            f"{progress.total_steps}: start again with a lower optim.lr or with "
             f"optim.clip_norm and another --out; {job.run} holds the state from before"
         )
     optimiser.step()
@@ -251,20 +251,20 @@ def train_step(job: Job, augment: Augment, images: Tensor, masks: Tensor) -> flo
 
 
 def _end_epoch(
-    job: Job, epoch: int, stage: Stage, found: Validation, board: Board | None, seconds: float
+    job: Job, epoch: int, stage: Stage, validation: Validation, board: Board | None, seconds: float
 ) -> None:
     """Note how the epoch went, and keep its weights if they are the run's.
 
     A kill between two of these files is put right by `--resume`, which runs the epoch's rest again.
     """
     progress = job.state.progress
-    better = found.dice > progress.best_dice
+    better = validation.dice > progress.best_dice
     entry = {
         "epoch": epoch + 1,
         "total_steps": progress.total_steps,
         "size_px": stage.size,
         "loss": progress.loss_sum / progress.step,
-        "val_dice": found.dice,
+        "val_dice": validation.dice,
         "lr": job.state.optimiser.param_groups[0]["lr"],
         "seconds": round(seconds, 1),
     }
@@ -272,14 +272,14 @@ def _end_epoch(
         append_log(job.run, entry)
         # The bar is not for logs, and a bar does not know the Dice.
         print(
-            f"epoch {epoch + 1}: loss {entry['loss']:.4f}, validation Dice {found.dice:.4f}, "
+            f"epoch {epoch + 1}: loss {entry['loss']:.4f}, validation Dice {validation.dice:.4f}, "
             f"{seconds:.1f} s",
             flush=True,
         )
-        board.add_epoch(entry, found)
+        board.add_epoch(entry, validation)
         if better or not job.config.patience:
             save_weights(job.state.ema.weights, job.run / WEIGHTS)
-    progress.best_dice = max(progress.best_dice, found.dice)
+    progress.best_dice = max(progress.best_dice, validation.dice)
     progress.stale_epochs = 0 if better else progress.stale_epochs + 1
     progress.epoch, progress.step, progress.loss_sum = epoch + 1, 0, 0.0
     if board:

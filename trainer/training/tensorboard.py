@@ -44,25 +44,25 @@ class Board:
         with suppress(OSError):
             self._writer.close()
 
-    def add_epoch(self, entry: dict[str, Any], found: Validation) -> None:
+    def add_epoch(self, entry: dict[str, Any], validation: Validation) -> None:
         """Add an epoch.
 
         Args:
             entry: As in `log.jsonl`.
-            found: What validation found.
+            validation: How validation went.
         """
         step = entry["epoch"]
         for name in ("loss", "lr"):
             self._writer.add_scalar(f"train/{name}", entry[name], step)
         self._writer.add_scalar("val/dice", entry["val_dice"], step)
-        self._writer.add_histogram("val/dice_per_image", np.array(found.dices), step)
+        self._writer.add_histogram("val/dice_per_image", np.array(validation.dices), step)
         self._writer.add_images(
-            "val/photograph_truth_prediction", _rows(found), step, dataformats="NHWC"
+            "val/photograph_truth_prediction", _rows(validation), step, dataformats="NHWC"
         )
         self._writer.flush()
 
 
-def _rows(found: Validation) -> np.ndarray:
+def _rows(shown: Validation) -> np.ndarray:
     """uint8 (K, S, 3 S, 3): each image beside its truth and its prediction."""
-    masks = [np.repeat(m[..., None] * np.uint8(255), 3, -1) for m in (found.truths, found.masks)]
-    return np.concatenate([found.images, *masks], axis=2)
+    masks = [np.repeat(m[..., None] * np.uint8(255), 3, -1) for m in (shown.truths, shown.masks)]
+    return np.concatenate([shown.images, *masks], axis=2)

@@ -73,10 +73,10 @@ def validate(
         images = torch.from_numpy(cache.images[rows].copy()).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             logits = model(normalise(images, config.preprocess))
-        found = (logits[:, 0] > 0).cpu().numpy()
+        preds = (logits[:, 0] > 0).cpu().numpy()
         truths = cache.masks[rows].astype(bool)
-        dices += [Confusion.of(truth, pred).dice for truth, pred in zip(truths, found, strict=True)]
-        first += list(found[: max(0, shown - start)])
+        dices += [Confusion.of(truth, pred).dice for truth, pred in zip(truths, preds, strict=True)]
+        first += list(preds[: max(0, shown - start)])
     return Validation(
         team.gather(dices),
         np.array(cache.images[:shown]),

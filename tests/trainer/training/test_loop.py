@@ -145,7 +145,7 @@ def test_a_loss_that_is_no_number_stops_with_advice_and_keeps_the_checkpoint(
         return good(logits, truth) * (float("nan") if len(calls) > 5 else 1)  # type: ignore[arg-type]
 
     monkeypatch.setitem(LOSSES, config.loss, breaks)
-    with pytest.raises(run.RunStoppedError, match=r"loss is nan .* at step 5: start anew"):
+    with pytest.raises(run.RunStoppedError, match=r"loss is nan .* at step 5: start again"):
         loop.train(config, tmp_path / "run")
     assert (tmp_path / "run" / run.CHECKPOINT).is_file()
 

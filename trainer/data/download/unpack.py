@@ -48,7 +48,7 @@ def unpack(archive: Path, target: Path) -> None:
     except DAMAGED as exc:
         archive.unlink()
         raise DatasetError(
-            f"{archive} is damaged and was deleted, running it again fetches it anew: {exc}"
+            f"{archive} is damaged and was deleted, the same command fetches it again: {exc}"
         ) from exc
     finally:
         shutil.rmtree(beside, ignore_errors=True)

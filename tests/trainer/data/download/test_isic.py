@@ -122,7 +122,7 @@ def test_a_file_killed_after_its_last_byte_is_whole(storage: Storage, tmp_path: 
     assert PHOTOGRAPHS not in storage.fetched()
 
 
-def test_more_bytes_than_the_file_has_are_fetched_anew(storage: Storage, tmp_path: Path) -> None:
+def test_more_bytes_than_the_file_has_are_fetched_again(storage: Storage, tmp_path: Path) -> None:
     stored = storage.files[PHOTOGRAPHS]
     begin(tmp_path, PHOTOGRAPHS, stored.content + b"more")
     assert fetch_all(storage, tmp_path) == ALL_IDS
@@ -254,11 +254,11 @@ def test_too_little_room_is_said_before_anything_is_fetched(
     assert storage.fetched() == []
 
 
-def test_a_damaged_archive_is_fetched_anew_the_next_time(storage: Storage, tmp_path: Path) -> None:
+def test_a_damaged_archive_is_fetched_again_the_next_time(storage: Storage, tmp_path: Path) -> None:
     stored = storage.files[PHOTOGRAPHS]
     good = stored.content
     stored.content = good.replace(good[300:310], b"0123456789")
-    with pytest.raises(DatasetError, match=r"Input\.zip is damaged and was deleted, running it"):
+    with pytest.raises(DatasetError, match=r"Input\.zip is damaged and was deleted, the same"):
         fetch_all(storage, tmp_path)
     stored.content = good
     assert fetch_all(storage, tmp_path) == ALL_IDS
