@@ -17,7 +17,7 @@ from model_core.masks.png import decode_mask
 from trainer.data.layouts import Listing, Pair, manifest_in, read_manifest
 from trainer.data.near_duplicates import near_pairs, perceptual_hash
 from trainer.data.samples import MASK_FORMATS, Sample, map_images, read_samples
-from trainer.data.split import COMMITTED_SPLIT, EXTERNAL, Part, Place, part_of, read_split
+from trainer.data.split import COMMITTED_SPLIT, EXTERNAL, Part, SplitEntry, part_of, read_split
 from trainer.data.tables import other_case
 
 _HELD_OUT_FIRST: tuple[Part, ...] = ("external", "test", "val", "train")
@@ -37,7 +37,7 @@ class Prepared:
 def prepare(
     listing: Listing,
     *,
-    split: dict[str, Place] | None = None,
+    split: dict[str, SplitEntry] | None = None,
     official: bool = False,
     ungrouped: bool = False,
     extend: bool = False,
@@ -179,7 +179,7 @@ def _true_aspect(size: tuple[int, int], aspect: tuple[int, int]) -> tuple[int, i
 
 
 def _require_all(
-    split: Mapping[str, Place], checked: Sequence[tuple[Pair, Sample]], problems: Sequence[str]
+    split: Mapping[str, SplitEntry], checked: Sequence[tuple[Pair, Sample]], problems: Sequence[str]
 ) -> None:
     missing = sorted(set(split) - {sample.id for _, sample in checked})
     if missing:
@@ -191,7 +191,9 @@ def _require_all(
         )
 
 
-def _groups(checked: Iterable[tuple[Pair, Sample]], split: Mapping[str, Place]) -> dict[str, str]:
+def _groups(
+    checked: Iterable[tuple[Pair, Sample]], split: Mapping[str, SplitEntry]
+) -> dict[str, str]:
     """Group IDs through all that ties two photographs; a group is called by its first ID."""
     checked = list(checked)
     samples = [sample for _, sample in checked]
@@ -219,7 +221,7 @@ def _groups(checked: Iterable[tuple[Pair, Sample]], split: Mapping[str, Place]) 
 
 
 def _sides(
-    groups: Mapping[str, str], split: Mapping[str, Place], order: Sequence[Part]
+    groups: Mapping[str, str], split: Mapping[str, SplitEntry], order: Sequence[Part]
 ) -> dict[str, Part]:
     """Find the side of each group that a split knows; of two sides the first in `order`."""
     parts: dict[str, set[Part]] = defaultdict(set)

@@ -31,7 +31,7 @@ _TRAIN_SHARE, _VAL_SHARE = 0.8, 0.1
 
 
 @dataclass(frozen=True)
-class Place:
+class SplitEntry:
     """Where a split puts an ID: its side, and the first ID of its group, which shares the side."""
 
     group: str
@@ -56,23 +56,23 @@ def write_split(rows: Iterable[tuple[str, str, Part]], path: Path) -> None:
     write_table(path, ("id", "group", "part"), sorted(set(rows)))
 
 
-def read_split(path: Path) -> dict[str, Place]:
+def read_split(path: Path) -> dict[str, SplitEntry]:
     """Read the group and side of every ID of a split file.
 
     Raises:
         DatasetError: no such file, an unknown part, or one ID or group on two sides.
     """
-    places: dict[str, Place] = {}
+    entries: dict[str, SplitEntry] = {}
     sides_of_group: dict[str, set[str]] = defaultdict(set)
     for row in read_table(path, ("id", "group", "part")):
-        place = Place(row["group"], parse_part(row["part"]))
-        if places.setdefault(canonical(row["id"]), place) != place:
+        entry = SplitEntry(row["group"], parse_part(row["part"]))
+        if entries.setdefault(canonical(row["id"]), entry) != entry:
             raise DatasetError(f"{path}: {row['id']} has two places in the split")
-        sides_of_group[place.group].add(place.part)
+        sides_of_group[entry.group].add(entry.part)
     torn = [group for group, parts in sides_of_group.items() if len(parts) > 1]
     if torn:
         raise DatasetError(f"{path}: near-duplicates on two sides of the split: {torn[:5]}")
-    return places
+    return entries
 
 
 def parse_part(text: str) -> Part:

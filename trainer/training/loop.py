@@ -45,7 +45,7 @@ from trainer.training.run import (
     read_log,
     training_samples,
 )
-from trainer.training.tensorboard import Board
+from trainer.training.tensorboard import TensorBoard
 from trainer.training.validate import Validation, validate
 
 
@@ -109,8 +109,12 @@ def train(
         total = sum(stage.epochs * steps(stage, count) for stage in config.stages)
         job = Job(config, run, state, team, team.network(state.model), bf16, total)
         try:
-            board = stack.enter_context(Board(run, state.progress.epoch)) if team.is_main else None
-            _run_epochs(job, samples, board)
+            tensorboard = (
+                stack.enter_context(TensorBoard(run, state.progress.epoch))
+                if team.is_main
+                else None
+            )
+            _run_epochs(job, samples, tensorboard)
             if team.is_main and read_log(run):
                 draw_curves(read_log(run), run / "curves.png")
         except (OSError, SafetensorError, MemoryError, torch.OutOfMemoryError) as exc:
@@ -165,7 +169,7 @@ def new_state(config: TrainConfig, device: torch.device, *, initial: bool) -> Tr
     return TrainState(model, ema, new_optimiser(model, config.optim), Progress())
 
 
-def _run_epochs(job: Job, samples: list[Sample], board: Board | None) -> None:
+def _run_epochs(job: Job, samples: list[Sample], tensorboard: TensorBoard | None) -> None:
     config, progress, team = job.config, job.state.progress, job.team
     train_samples = [sample for sample in samples if sample.part == "train"]
     val_samples = [sample for sample in samples if sample.part == "val"]
@@ -181,7 +185,7 @@ def _run_epochs(job: Job, samples: list[Sample], board: Board | None) -> None:
         cache = open_cache(train_samples, sized, config.data / "cache")
         _train_epoch(job, cache, epoch, stage)
         validation = validate(config, val_samples, job.state.ema.weights, team, bf16=job.bf16)
-        _end_epoch(job, epoch, stage, validation, board, time.monotonic() - began)
+        _end_epoch(job, epoch, stage, validation, tensorboard, time.monotonic() - began)
 
 
 def _train_epoch(job: Job, cache: Cache, epoch: int, stage: Stage) -> None:
@@ -251,7 +255,12 @@ def train_step(job: Job, augment: Augment, images: Tensor, masks: Tensor) -> flo
 
 
 def _end_epoch(
-    job: Job, epoch: int, stage: Stage, validation: Validation, board: Board | None, seconds: float
+    job: Job,
+    epoch: int,
+    stage: Stage,
+    validation: Validation,
+    tensorboard: TensorBoard | None,
+    seconds: float,
 ) -> None:
     """Note how the epoch went, and keep its weights if they are the run's.
 
@@ -268,7 +277,7 @@ def _end_epoch(
         "lr": job.state.optimiser.param_groups[0]["lr"],
         "seconds": round(seconds, 1),
     }
-    if board:
+    if tensorboard:
         append_log(job.run, entry)
         # The bar is not for logs, and a bar does not know the Dice.
         print(
@@ -276,13 +285,13 @@ def _end_epoch(
             f"{seconds:.1f} s",
             flush=True,
         )
-        board.add_epoch(entry, validation)
+        tensorboard.add_epoch(entry, validation)
         if better or not job.config.patience:
             save_weights(job.state.ema.weights, job.run / WEIGHTS)
     progress.best_dice = max(progress.best_dice, validation.dice)
     progress.stale_epochs = 0 if better else progress.stale_epochs + 1
     progress.epoch, progress.step, progress.loss_sum = epoch + 1, 0, 0.0
-    if board:
+    if tensorboard:
         save_checkpoint(job.run / CHECKPOINT, job.state)
 
 

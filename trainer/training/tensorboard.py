@@ -16,7 +16,7 @@ from trainer.training.validate import Validation
 FOLDER = "tensorboard"
 
 
-class Board:
+class TensorBoard:
     """Writes scalars, pictures and histograms, an epoch at a time.
 
     Args:

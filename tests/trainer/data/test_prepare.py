@@ -8,7 +8,7 @@ from model_core.errors import DatasetError
 from tests.fixtures.discs import row, write_manifest, write_pair
 from trainer.data.layouts import read_manifest
 from trainer.data.prepare import Prepared, prepare, require_no_problems
-from trainer.data.split import COMMITTED_SPLIT, Part, Place, read_split
+from trainer.data.split import COMMITTED_SPLIT, Part, SplitEntry, read_split
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def prepared(folder: Path, sides: dict[str, Part] | None = None) -> Prepared:
-    places = {name: Place(name, part) for name, part in (sides or {}).items()}
+    places = {name: SplitEntry(name, part) for name, part in (sides or {}).items()}
     return prepare(read_manifest(folder), split=places or None)
 
 

@@ -5,12 +5,23 @@ import pytest
 
 from model_core.errors import DatasetError
 from trainer.data.layouts import read_manifest
-from trainer.data.split import COMMITTED_SPLIT, FIRST_SPLIT, Place, part_of, read_split, write_split
+from trainer.data.split import (
+    COMMITTED_SPLIT,
+    FIRST_SPLIT,
+    SplitEntry,
+    part_of,
+    read_split,
+    write_split,
+)
 
 
 def test_a_split_survives_writing_and_reading(tmp_path: Path) -> None:
     write_split([("b", "a", "test"), ("a", "a", "test"), ("c", "c", "train")], tmp_path / "s.csv")
-    expected = {"a": Place("a", "test"), "b": Place("a", "test"), "c": Place("c", "train")}
+    expected = {
+        "a": SplitEntry("a", "test"),
+        "b": SplitEntry("a", "test"),
+        "c": SplitEntry("c", "train"),
+    }
     assert read_split(tmp_path / "s.csv") == expected
 
 
@@ -69,7 +80,7 @@ def test_what_the_first_split_lacked_is_in_training_unless_its_group_is_held_out
 
 def test_known_twins_are_on_one_side() -> None:
     places = read_split(COMMITTED_SPLIT)
-    assert places["ISIC_0000225"] == places["ISIC_0014778"] == Place("ISIC_0000225", "train")
+    assert places["ISIC_0000225"] == places["ISIC_0014778"] == SplitEntry("ISIC_0000225", "train")
 
 
 def test_the_committed_split_follows_the_manifest_of_the_real_data(real_data: Path) -> None:

@@ -87,11 +87,11 @@ def test_the_global_seed_repeats_a_batch() -> None:
         pytest.param(AugmentConfig(occlude=1.0), id="vignette"),
     ],
 )
-def test_clutter_covers_part_of_every_image_and_adds_no_lesion(config: AugmentConfig) -> None:
+def test_artefacts_cover_part_of_every_image_and_add_no_lesion(config: AugmentConfig) -> None:
     torch.manual_seed(0)
     images, masks = square_lesion(8, 64)
-    cluttered, left = Augment(config)(images, masks)
-    covered = ((cluttered - images).abs() > 0.05).any(dim=1).flatten(1).float().mean(dim=1)
+    covered_images, left = Augment(config)(images, masks)
+    covered = ((covered_images - images).abs() > 0.05).any(dim=1).flatten(1).float().mean(dim=1)
     assert 0 < covered.min() <= covered.max() < 0.9
     assert (left <= masks).all()
 
