@@ -21,6 +21,7 @@ ALLOWED: dict[str, set[str]] = {
 BENCHMARKS_MAY = {
     "null_service.py": {"service"},
     "stages.py": {"service"},
+    "way.py": {"service"},
     "make_version.py": {"trainer"},
     "training.py": {"trainer"},
 }
