@@ -55,12 +55,12 @@ class Segmentation:
         app.add_middleware(OneRequestId)
         # Before the lifespan begins: Ray then tells the reason why a version cannot be loaded.
         app.state.engine.load_production()
-        self._condition = app.state.condition
+        self._health = app.state.health
         return app
 
     def check_health(self) -> None:
         """Raise where nothing helps but another process: Ray then starts one."""
-        self._condition.check_alive()
+        self._health.check_alive()
 
 
 class OneRequestId:

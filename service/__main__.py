@@ -14,8 +14,8 @@ from service.settings import Settings, load_settings, unknown_variables
 from service.telemetry.logs import configure_logging
 
 _BACKLOG = 2048
-GIVEN_UP = 3
-"""Exit code of a process whose network was loaded anew in vain."""
+FAULTY = 3
+"""Exit code of a process whose network was stuck or failing: another one has to be started."""
 logger = logging.getLogger("service")
 
 
@@ -27,8 +27,8 @@ def main(arguments: Sequence[str] = ()) -> int:
 
     Returns:
         Exit code: 0; 1 where the registry has no model that can be served, 2 where a setting
-        cannot be used, each with one line on stderr; 3 where the process gave itself up
-        (`service.pipeline.watchdog`).
+        cannot be used, each with one line on stderr; 3 where the network is stuck or failing
+        (`service.pipeline.health`).
     """
     try:
         if arguments:
@@ -65,11 +65,11 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
     logger.info("serving=http://%s:%d docs=http://%s:%d/docs", *(host, settings.port) * 2)
     with contextlib.suppress(KeyboardInterrupt):
         Server(app, settings).run(sockets=[listener])
-    code = GIVEN_UP if app.state.condition.dead else 0
-    if app.state.engine.watchdog.abandoned:
+    fault = app.state.health.fault
+    if fault == "stuck":
         logging.shutdown()
-        os._exit(code)  # Python would wait for threads that never end
-    return code
+        os._exit(FAULTY)  # Python would wait for the thread that never ends
+    return FAULTY if fault else 0
 
 
 def _listen(settings: Settings) -> socket.socket:

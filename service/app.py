@@ -53,7 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.body_bytes = BodyByteBudget(settings.max_buffered_bytes, app.state.telemetry)
     app.state.authenticator = Authenticator(settings, app.state.telemetry)
     app.state.engine = Engine(settings, app.state.telemetry)
-    app.state.condition = app.state.engine.condition
+    app.state.health = app.state.engine.health
     app.state.reloader = Reloader(
         app.state.engine, app.state.telemetry, settings.model_name, settings.model_version
     )
@@ -79,7 +79,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     engine: Engine = app.state.engine
     await asyncio.to_thread(engine.load_production)
     following = app.state.reloader.following(app.state.settings.reload_seconds)
-    watching = engine.watchdog.watching(engine.restart, is_live=engine.is_live, drop=engine.drop)
+    watching = engine.health.watching(engine.is_live, engine.drop)
     async with following, watching:
         yield
     await asyncio.to_thread(engine.close)

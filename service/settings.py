@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     evaluation_seconds: Seconds = 60
     """The same for an evaluation."""
     stuck_seconds: Seconds = 30
-    """Time for a batch in the network, after which the network is loaded anew."""
+    """Time for a batch in the network; a longer one ends the process (exit code 3)."""
 
     drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 5
     """Time from SIGTERM until no connection is taken; `/readyz` says 503, the rest is answered."""

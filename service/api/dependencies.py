@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from service.pipeline.engine import Engine
-from service.pipeline.health import Condition
+from service.pipeline.health import HealthState
 from service.pipeline.hot_reload import Reloader
 from service.settings import Settings
 from service.telemetry.prometheus import Telemetry
@@ -31,12 +31,12 @@ async def _telemetry(request: Request) -> Telemetry:
     return telemetry
 
 
-async def _condition(request: Request) -> Condition:
-    condition: Condition = request.app.state.condition
-    return condition
+async def _health(request: Request) -> HealthState:
+    health: HealthState = request.app.state.health
+    return health
 
 
-ConditionOf = Annotated[Condition, Depends(_condition)]
+HealthOf = Annotated[HealthState, Depends(_health)]
 EngineOf = Annotated[Engine, Depends(_engine)]
 ReloaderOf = Annotated[Reloader, Depends(_reloader)]
 SettingsOf = Annotated[Settings, Depends(_settings)]

@@ -5,7 +5,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
 from service.access.auth import needs
-from service.api.dependencies import ConditionOf, EngineOf, TelemetryOf
+from service.api.dependencies import EngineOf, HealthOf, TelemetryOf
 from service.contract.errors import DeadError, NotReadyError
 from service.contract.openapi import problems
 from service.contract.schemas import ProbeStatus
@@ -24,26 +24,26 @@ _METRICS_RESPONSE = {
 
 
 @router.get("/healthz", summary="Is the process alive?", responses=problems(DeadError))
-async def healthz(condition: ConditionOf) -> ProbeStatus:
-    """Answers 200, until only killing the process would help.
+async def healthz(health: HealthOf) -> ProbeStatus:
+    """Answers 200, until only another process would help: then this one ends by itself.
 
-    It stays 200 while the network is loaded anew or the service stops: `/readyz` tells of that.
+    It stays 200 while the service stops: `/readyz` tells of that.
     """
-    condition.check_alive()
+    health.check_alive()
     return ProbeStatus()
 
 
 @router.get("/readyz", summary="Can it segment?", responses=problems(NotReadyError))
-async def readyz(engine: EngineOf, condition: ConditionOf) -> ProbeStatus:
+async def readyz(engine: EngineOf, health: HealthOf) -> ProbeStatus:
     """Answers 200 once a production version is loaded and has passed its golden test.
 
-    While the network is stuck or failing it answers 503; after SIGTERM too, while everything else
+    Once the network is stuck or failing it answers 503; after SIGTERM too, while everything else
     is still answered.
 
     It stays 200 while a newer one cannot be loaded: `GET /models` and the counter
     `lesion_model_reloads_total` tell of that.
     """
-    condition.check_ready()
+    health.check_ready()
     async with engine.version(None):
         return ProbeStatus()
 

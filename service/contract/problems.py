@@ -282,9 +282,9 @@ PROBLEMS: dict[type[model_errors.SegmentationError], Problem] = {
         503,
         "dead",
         "To be killed",
-        "`/healthz` alone says so: loading the network anew did not help, and the process ends "
-        "itself in 20 s, unless somebody kills it before.",
-        "the network was loaded anew in vain; start another process",
+        "`/healthz` alone says so: the network is stuck or failing, and the process ends with exit "
+        "code 3, for another to be started in its place.",
+        "the network is stuck; start another process",
         retry_after_s=30,
     ),
     errors.QueueFullError: Problem(

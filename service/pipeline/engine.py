@@ -23,13 +23,12 @@ from model_core.errors import ConfigError, CorruptVersionError
 from model_core.predictor import Prediction, Predictor, Prepared
 from model_core.registry.registry import LoadedVersion, Registry, split_reference
 from service.access.admission import Admission
-from service.contract.errors import NotReadyError
+from service.contract.errors import EngineFailedError, NotReadyError
 from service.pipeline.batcher import Batcher
 from service.pipeline.decoders import Decoders
-from service.pipeline.health import Condition
+from service.pipeline.health import HealthState
 from service.pipeline.references import References
 from service.pipeline.residents import Held, Key, Residents
-from service.pipeline.watchdog import Watchdog
 from service.server.heap import LARGE_PX, give_back
 from service.server.priority import step_back
 from service.settings import Settings
@@ -58,19 +57,24 @@ class Engine:
         self._settings = settings
         self._telemetry = telemetry
         self.admission = Admission(settings, telemetry)
-        self.condition = Condition()
-        self.watchdog = Watchdog(telemetry, self.condition, stuck_s=settings.stuck_seconds)
+        self.health = HealthState(stuck_s=settings.stuck_seconds)
         self._residents = Residents(self._load_beside, limit=settings.resident_versions)
         cores = usable_cores()
         self._io = ThreadPoolExecutor(settings.io_threads or cores, "io", step_back)
-        # More than one only where the backend has several streams; otherwise they wait in it.
         self._loader = ThreadPoolExecutor(1, "loader", step_back)
         # Apart, so that masks of evaluations that take seconds hold up no photograph's decoding.
         self._scoring = ThreadPoolExecutor(max(1, cores // 2), "scoring", step_back)
         # Apart, too: a registry may be far away.
         self._lookups = ThreadPoolExecutor(1, "registry", step_back)
         self._references = References(lambda *asked: self.registry.resolve(*asked), self._lookups)
-        self._make_inference()
+        # More than one only where the backend has several streams; otherwise they wait in it.
+        self._inference = ThreadPoolExecutor(cores, "inference", step_back)
+        self._batcher = Batcher(
+            self._inference,
+            size=settings.batch_size,
+            wait_s=settings.batch_wait_ms / 1000,
+            infer=self._run_network,
+        )
         self.decoders: Decoders | None = None
         if settings.decode_processes:
             self.decoders = Decoders(
@@ -206,25 +210,6 @@ class Engine:
         """The result of a function that compares masks, run beside the pool."""
         return await asyncio.get_running_loop().run_in_executor(self._scoring, function, *args)
 
-    async def restart(self) -> None:
-        """Load the production version anew, and run it on other threads.
-
-        Raises:
-            ModelError: it fails its checks.
-        """
-        live = self.production
-        if live is None:
-            raise NotReadyError("no model is loaded yet")
-        self._inference.shutdown(wait=False)  # what waits there meets its deadline
-        self._make_inference()
-        # Not the loader's thread: it may be what is stuck.
-        thread = ThreadPoolExecutor(1, "restart", step_back)
-        loop = asyncio.get_running_loop()
-        loaded = await loop.run_in_executor(thread, self._load, live.card.name, live.card.version)
-        thread.shutdown(wait=False)
-        if self.production is live:  # else another version has gone live meanwhile
-            self.production = loaded
-
     def is_live(self, backend: Backend) -> bool:
         """Whether it is the production version's."""
         live = self.production
@@ -239,19 +224,9 @@ class Engine:
         self.production = None
         if self.decoders is not None:
             self.decoders.close()
-        wait = self.watchdog.trouble() != "stuck"
+        wait = self.health.fault != "stuck"
         for pool in (self._loader, self._lookups, self._io, self._inference, self._scoring):
             pool.shutdown(wait=wait, cancel_futures=True)
-
-    def _make_inference(self) -> None:
-        # More than one only where the backend has several streams; otherwise they wait in it.
-        self._inference = ThreadPoolExecutor(usable_cores(), "inference", step_back)
-        self._batcher = Batcher(
-            self._inference,
-            size=self._settings.batch_size,
-            wait_s=self._settings.batch_wait_ms / 1000,
-            infer=self._run_network,
-        )
 
     def _check_settings(self) -> None:
         try:
@@ -275,7 +250,6 @@ class Engine:
         except OSError as exc:
             raise CorruptVersionError(f"{name}/{version} cannot be read: {exc}") from exc
         self._warm(loaded)
-        loaded.predictor.backend = self.watchdog.watched(loaded.predictor.backend)
         backend, seconds = loaded.predictor.backend.name, time.perf_counter() - started
         for engine, reason in loaded.passed_over.items():
             logger.info("passed_over=%s version=%s reason=%s", engine, loaded.label, reason)
@@ -330,8 +304,9 @@ class Engine:
     def _run_network(self, predictor: Predictor, batch: Batch) -> Logits:
         self._telemetry.batch_size.observe(len(batch))
         try:
-            return predictor.infer(batch)
-        except Exception:
+            with self.health.running(predictor.backend):
+                return predictor.infer(batch)
+        except EngineFailedError:
             self._telemetry.engine_errors.inc()
             raise
 

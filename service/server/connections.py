@@ -31,7 +31,7 @@ from service.contract.errors import (
     QueueFullError,
     UnavailableError,
 )
-from service.pipeline.health import Condition
+from service.pipeline.health import HealthState
 from service.server.arrival import Arrival, waited_s
 from service.server.early_errors import LINGER_S, EarlyErrors, LingeringClose
 from service.server.framing import answer_http_1_0, check_head, head_without_upgrade
@@ -52,7 +52,7 @@ class Rules:
 
     settings: Settings
     telemetry: Telemetry
-    condition: Condition
+    health: HealthState
     admission: Admission
     early_errors: EarlyErrors = field(init=False)
     lingering: LingeringClose = field(init=False)
@@ -287,7 +287,7 @@ class Connection(HttpToolsProtocol):
 
     def _stays_open(self) -> bool:
         """Say whether the connection may live on after the answer to this request."""
-        if self._rules.condition.draining or self._crowded:
+        if self._rules.health.stopping or self._crowded:
             return False
         return self.parser.get_http_version() == "1.1" and self.parser.should_keep_alive()
 

@@ -1,7 +1,8 @@
 """The HTTP server, and how it stops without losing a request.
 
-1. SIGTERM: `/readyz` says 503 from now on, everything is still answered, and each answer ends its
-   connection, so that load balancers and callers go elsewhere.
+1. SIGTERM, or a network that is stuck or failing: `/readyz` says 503 from now on, everything is
+   still answered, and each answer ends its connection, so that load balancers and callers go
+   elsewhere.
 2. After the setting's seconds, what waits to be accepted is, and the port is closed.
 3. What has been accepted is answered, and the process ends.
 
@@ -23,7 +24,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.access.admission import Admission
-from service.pipeline.health import Condition
+from service.pipeline.health import HealthState
 from service.server.connections import Connection, Rules
 from service.settings import Settings
 from service.telemetry.audit import AuditLog
@@ -45,11 +46,11 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
-        self._condition: Condition = app.state.condition
+        self._health: HealthState = app.state.health
         self._audit: AuditLog | None = app.state.audit
         self._admission: Admission = app.state.engine.admission
         self._ticked_s: float | None = None
-        rules = Rules(settings, app.state.telemetry, self._condition, self._admission)
+        rules = Rules(settings, app.state.telemetry, self._health, self._admission)
         super().__init__(
             uvicorn.Config(
                 app,
@@ -68,9 +69,9 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first SIGTERM; stop at once at SIGINT, or when told again."""
-        if sig == signal.SIGTERM and not self._condition.draining:
+        if sig == signal.SIGTERM and not self._health.draining:
             self._captured_signals.append(sig)
-            self._condition.drain()
+            self._health.drain()
         else:
             super().handle_exit(sig, frame)
 
@@ -80,14 +81,14 @@ class Server(uvicorn.Server):
         self._ticked_s = now
         if before is not None:
             self._admission.lagged(max(0.0, now - before - _TICK_S))
-        if self._condition.draining and self._draining is None:
+        if self._health.stopping and self._draining is None:
             logger.info("draining=%gs", self._drain_s)
             self._draining = asyncio.create_task(self._drain())
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept whoever waits, then close the sockets and end all connections."""
-        self._condition.drain()
+        self._health.drain()
         if self._draining is not None:
             self._draining.cancel()
         await _stop_listening(sockets or [])

@@ -105,15 +105,6 @@ class Telemetry:
             "Decoding processes that ended at a photograph, and were replaced.",
             registry=self.registry,
         )
-        self.restarts = Counter(
-            "lesion_engine_restarts",
-            "Attempts to load a network anew that was stuck or failed.",
-            ["reason", "outcome"],
-            registry=self.registry,
-        )
-        for reason in ("stuck", "failed"):
-            for outcome in ("ok", "failed"):
-                self.restarts.labels(reason, outcome)
         self.build = Info("lesion_build", "The code that runs.", registry=self.registry)
         self.build.info({"version": _version(), "python": platform.python_version()})
         self.model = Info("lesion_model", "The production version.", registry=self.registry)
