@@ -20,13 +20,14 @@ from model_core.errors import SegmentationError
 from model_core.images.decode import decode_image
 from model_core.masks.png import encode_mask
 from model_core.masks.rle import encode_rle
+from model_core.predictor import Prepared
 from model_core.processing.postprocess import logit, tidy
 from model_core.processing.preprocess import fit_image
 from model_core.registry.registry import LoadedVersion
 from service.answers.formats import encode_answer
+from service.answers.segmented import Segmented
 from service.api.uploads import read_photograph
 from service.contract.queries import SegmentQuery
-from service.pipeline.segmented import Segmented
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,7 @@ def stages(version: LoadedVersion, photograph: bytes) -> list[Stage]:
     shown = logits[geometry.inside]
     tidied = tidy(shown, rules)
     mask = geometry.restore_mask(tidied, cut)
-    answer = Segmented(
-        predictor.finish(logits, geometry, pixels=pixels), version, photograph, SegmentQuery()
-    )
+    answer = Segmented(version, photograph, SegmentQuery(), Prepared(pixels, geometry), logits)
     return [
         Stage("multipart", lambda: _read(body)),
         Stage("decode", lambda: decode_image(photograph, at_least=need)),

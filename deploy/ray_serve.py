@@ -54,8 +54,8 @@ class Segmentation:
         app = create_app(settings)
         app.add_middleware(OneRequestId)
         # Before the lifespan begins: Ray then tells the reason why a version cannot be loaded.
-        app.state.engine.load_production()
-        self._health = app.state.health
+        app.state.parts.versions.load_production()
+        self._health = app.state.parts.health
         return app
 
     def check_health(self) -> None:

@@ -56,7 +56,7 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
         logger.warning("%s is no setting and has no effect", name)
     app = create_app(settings)
     # Before the server runs: a version that fails its checks is then one line, not a traceback.
-    app.state.engine.load_production()
+    app.state.parts.versions.load_production()
     # What is there now stays: a full collection would look through all of it again and again,
     # holding up the event loop for 80 ms. A version is freed by its last reference.
     gc.collect()
@@ -65,7 +65,7 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
     logger.info("serving=http://%s:%d docs=http://%s:%d/docs", *(host, settings.port) * 2)
     with contextlib.suppress(KeyboardInterrupt):
         Server(app, settings).run(sockets=[listener])
-    fault = app.state.health.fault
+    fault = app.state.parts.health.fault
     if fault == "stuck":
         logging.shutdown()
         os._exit(FAULTY)  # Python would wait for the thread that never ends

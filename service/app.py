@@ -1,8 +1,9 @@
 """The application: start reading here.
 
 A request passes `headers.AnswerHeaders`, `request_log.RequestLog` and `body_limits.BodyLimits`, and
-is asked for its key (`auth`); then one function of `api/` reads the body (`uploads`), takes a place
-(`admission`), asks the `engine`, and answers; what is raised on the way, `error_handlers` answers.
+is asked for its key (`auth`); then one function of `api/` reads the body (`uploads`), takes a slot
+(`admission`), takes the image through a version (`pipeline`, `versions`), and answers; what is
+raised on the way, `error_handlers` answers.
 """
 
 import asyncio
@@ -11,12 +12,16 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from service.access.admission import Admission
 from service.access.auth import Authenticator
 from service.access.body_limits import BodyByteBudget, BodyLimits
-from service.api import batch, docs, evaluate, health, models, segment, segment_as
+from service.api import batch, docs, evaluate, health, models, segment
+from service.api.dependencies import Parts
 from service.contract.openapi import DESCRIPTION
-from service.pipeline.engine import Engine
+from service.pipeline.health import HealthState
 from service.pipeline.hot_reload import Reloader
+from service.pipeline.pipeline import Pipeline
+from service.pipeline.versions import Versions
 from service.server.error_handlers import add_error_handlers
 from service.server.headers import AnswerHeaders, HeadAsGet, Preflights
 from service.server.request_log import RequestLog
@@ -48,40 +53,54 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    app.state.settings = settings
-    app.state.telemetry = Telemetry()
-    app.state.body_bytes = BodyByteBudget(settings.max_buffered_bytes, app.state.telemetry)
-    app.state.authenticator = Authenticator(settings, app.state.telemetry)
-    app.state.engine = Engine(settings, app.state.telemetry)
-    app.state.health = app.state.engine.health
-    app.state.reloader = Reloader(
-        app.state.engine, app.state.telemetry, settings.model_name, settings.model_version
-    )
+    parts = app.state.parts = make_parts(settings)
+    app.state.authenticator = Authenticator(settings, parts.telemetry)
     add_error_handlers(app)
     app.add_middleware(HeadAsGet)
     origins = settings.origins()
     if origins:
         app.add_middleware(Preflights, origins=origins)
-    admission = app.state.engine.admission
-    budget = app.state.body_bytes
-    app.add_middleware(BodyLimits, settings=settings, admission=admission, budget=budget)
+    app.add_middleware(
+        BodyLimits, settings=settings, admission=parts.admission, budget=parts.body_bytes
+    )
     target = settings.audit_log
-    app.state.audit = audit = AuditLog(target, app.state.telemetry) if target else None
-    app.add_middleware(RequestLog, telemetry=app.state.telemetry, audit=audit)
+    app.state.audit = audit = AuditLog(target, parts.telemetry) if target else None
+    app.add_middleware(RequestLog, telemetry=parts.telemetry, audit=audit)
     app.add_middleware(AnswerHeaders, origins=origins)  # the outermost, for answers to crashes too
-    for room in (segment, segment_as, batch, evaluate, models, health, docs):
+    for room in (segment, batch, evaluate, models, health, docs):
         app.include_router(room.router)
     return app
 
 
+def make_parts(settings: Settings) -> Parts:
+    """Make what routes work with; nothing is loaded yet, and no thread runs."""
+    telemetry = Telemetry()
+    health = HealthState(stuck_s=settings.stuck_seconds)
+    admission = Admission(settings, telemetry)
+    pipeline = Pipeline(settings, telemetry, admission, health)
+    versions = Versions(settings, telemetry, pipeline.warm)
+    return Parts(
+        settings=settings,
+        telemetry=telemetry,
+        health=health,
+        admission=admission,
+        body_bytes=BodyByteBudget(settings.max_buffered_bytes, telemetry),
+        pipeline=pipeline,
+        versions=versions,
+        reloader=Reloader(versions, telemetry, settings.model_name, settings.model_version),
+    )
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    engine: Engine = app.state.engine
-    await asyncio.to_thread(engine.load_production)
-    following = app.state.reloader.following(app.state.settings.reload_seconds)
-    watching = engine.health.watching(engine.is_live, engine.drop)
-    async with following, watching:
+    parts: Parts = app.state.parts
+    versions, health = parts.versions, parts.health
+    await asyncio.to_thread(versions.load_production)
+    following = parts.reloader.following(parts.settings.reload_seconds)
+    async with following, health.watching(versions.is_live, versions.drop):
         yield
-    await asyncio.to_thread(engine.close)
+    wait = health.fault != "stuck"  # a thread that is stuck is left
+    await asyncio.to_thread(versions.close, wait=wait)
+    await asyncio.to_thread(parts.pipeline.close, wait=wait)
     if app.state.audit is not None:
         await asyncio.to_thread(app.state.audit.flush)

@@ -6,6 +6,7 @@ from model_core.masks.polygons import TOLERANCE_PX, coco_polygons, geojson_geome
 from model_core.masks.rle import area_and_bbox, encode_rle
 from model_core.registry.registry import LoadedVersion
 from service.answers.measurements import measurements_of, quality_of
+from service.answers.segmented import Segmented
 from service.contract.queries import AnswerQuery
 from service.contract.schemas import (
     Annotation,
@@ -17,7 +18,6 @@ from service.contract.schemas import (
     ModelRef,
     RleMask,
 )
-from service.pipeline.segmented import Segmented
 
 
 def annotation_of(answer: Segmented, *, polygons: bool = False) -> Annotation:

@@ -5,8 +5,8 @@ from model_core.dicom.secondary_capture import write_secondary_capture
 from model_core.dicom.segmentation import write_segmentation
 from model_core.images.file_types import sniff
 from model_core.masks.outline import draw_outline
+from service.answers.segmented import Segmented
 from service.contract.errors import Fault, InvalidRequestError
-from service.pipeline.segmented import Segmented
 
 
 def segmentation_of(answer: Segmented) -> bytes:

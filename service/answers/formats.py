@@ -11,9 +11,10 @@ from model_core.registry.registry import LoadedVersion
 from service.answers.annotations import annotation_of, features_of
 from service.answers.dicom import capture_of, segmentation_of
 from service.answers.pictures import encode_jpeg, encode_picture, encode_probability
+from service.answers.segmented import Segmented
 from service.answers.zip import zip_of
 from service.contract.queries import AnswerFormat, MaskFormat
-from service.pipeline.segmented import Segmented
+from service.contract.schemas import BatchLine
 from service.telemetry.prometheus import Stages
 
 PNG = "image/png"
@@ -79,6 +80,12 @@ def files_of(answer: Segmented) -> dict[str, bytes]:
     """Encode the files that the caller wants in a ZIP, by name."""
     formats = [FORMATS[name] for name in answer.query.included]
     return {format.file: format.encode(answer) for format in formats}
+
+
+def line_of(answer: Segmented) -> dict[str, bytes]:
+    """Encode the line of JSON that an image of a batch is answered with."""
+    line = BatchLine(index=answer.index, **dict(annotation_of(answer)))
+    return {"line": line.model_dump_json().encode()}
 
 
 def media_type_of(format: AnswerFormat) -> str:

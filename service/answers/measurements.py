@@ -7,8 +7,8 @@ from model_core.decimals import parse_spacing
 from model_core.images.lab import colour_spread
 from model_core.masks.measurements import measure
 from model_core.predictor import Prediction
+from service.answers.segmented import Segmented
 from service.contract.schemas import Measurements, QualityReport, UncertainBand
-from service.pipeline.segmented import Segmented
 
 _UNITLESS = ("orientation_deg", "compactness", "solidity", "asymmetry", "border_irregularity")
 _LENGTHS = ("perimeter", "equivalent_diameter", "feret_diameter", "bbox")

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.answers.zip import ZipStream
-from service.pipeline.batch import Files
+from service.api.batch_work import Files
 from service.server.error_handlers import error_body
 
 BatchFormat = Literal["ndjson", "zip"]
@@ -28,7 +28,7 @@ class BatchResponse(Response):
         request: What is answered.
         first: The first answer.
         more: The others; where they end in an error, that is the last thing that is sent.
-        form: Lines or a ZIP.
+        format: Lines or a ZIP.
         headers: Of the answer.
         held: What must not be let go before the end.
     """
@@ -39,16 +39,16 @@ class BatchResponse(Response):
         first: Files,
         more: AsyncIterator[Files],
         *,
-        form: BatchFormat,
+        format: BatchFormat,
         headers: Mapping[str, str],
         held: AsyncExitStack,
     ) -> None:
-        super().__init__(headers=dict(headers), media_type=MEDIA_TYPES[form])
+        super().__init__(headers=dict(headers), media_type=MEDIA_TYPES[format])
         del self.headers["content-length"]
         self._request = request
         self._first = first
         self._more = more
-        self._archive = ZipStream() if form == "zip" else None
+        self._archive = ZipStream() if format == "zip" else None
         self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

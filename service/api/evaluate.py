@@ -11,7 +11,7 @@ from model_core.errors import InvalidMaskError, InvalidRleError, ShapeMismatchEr
 from model_core.images.announced_size import announced_pixels
 from service.access.auth import needs
 from service.answers.formats import model_headers
-from service.api.dependencies import EngineOf, SettingsOf
+from service.api.dependencies import Parts, PartsOf
 from service.api.uploads import read_form
 from service.contract.errors import (
     Fault,
@@ -31,9 +31,7 @@ from service.contract.openapi import (
     problems,
 )
 from service.contract.queries import EvaluateQuery, EvaluationFormat, ScoresQuery
-from service.pipeline.engine import Engine
 from service.pipeline.evaluation import Evaluator, check_pixels, pairs_of, without_unchosen
-from service.settings import Settings
 
 router = APIRouter(tags=["evaluation"], dependencies=[needs("evaluate")])
 
@@ -94,8 +92,7 @@ _ERRORS = (
 async def evaluate(
     request: Request,
     query: Annotated[EvaluateQuery, Query()],
-    engine: EngineOf,
-    settings: SettingsOf,
+    parts: PartsOf,
 ) -> Response:
     r"""Send `truth` with `image` or `pred`; repeated fields make a set and pair in the order sent.
 
@@ -106,8 +103,8 @@ async def evaluate(
         curl -F pred=@mine.png -F truth=@expert.png -o errors.png \
             'http://127.0.0.1:8000/evaluate?format=png'
     """
-    form = query.format or negotiate(request.headers.getlist("accept"), _OFFERS)
-    response = await _answer(request, query, engine, settings, form)
+    format = query.format or negotiate(request.headers.getlist("accept"), _OFFERS)
+    response = await _answer(request, query, format, parts)
     response.headers["Vary"] = "Accept"
     return response
 
@@ -125,50 +122,49 @@ async def evaluate(
 async def evaluate_scores(
     request: Request,
     query: Annotated[ScoresQuery, Query()],
-    engine: EngineOf,
-    settings: SettingsOf,
+    parts: PartsOf,
 ) -> Response:
     """As `/evaluate?format=json`, whatever `Accept` says. Send `truth` with `image` or `pred`."""
-    return await _answer(request, query, engine, settings, "json")
+    return await _answer(request, query, "json", parts)
 
 
 async def _answer(
-    request: Request,
-    query: ScoresQuery,
-    engine: Engine,
-    settings: Settings,
-    form: EvaluationFormat,
+    request: Request, query: ScoresQuery, format: EvaluationFormat, parts: Parts
 ) -> Response:
+    settings = parts.settings
     sent = await read_form(request, fields=_FIELDS, max_parts=2 * settings.max_pairs)
-    parts = without_unchosen(sent)
-    pairs = pairs_of(parts, max_pairs=settings.max_pairs)
-    _check_query(query, form, predicts="image" in parts, pairs=len(pairs))
+    form = without_unchosen(sent)
+    pairs = pairs_of(form, max_pairs=settings.max_pairs)
+    _check_query(query, format, predicts="image" in form, pairs=len(pairs))
     check_pixels(
         pairs,
         max_pixels=settings.max_request_pixels,
         max_image_pixels=settings.max_image_pixels,
     )
-    # Of photographs, one after the other; masks are compared apart, and nobody waits for them.
-    largest = max(announced_pixels(image) for image in parts.get("image", [b""]))
-    deadline_s = settings.evaluation_seconds
-    place = engine.admission.place(request, pixels=largest, deadline_s=deadline_s)
-    asked = engine.version(query.model) if "image" in parts else nullcontext()
-    async with place, asked as version:
+    # Of images, one after the other; masks are compared apart, and nobody waits for them.
+    largest = max(announced_pixels(image) for image in form.get("image", [b""]))
+    slot = parts.admission.place(request, pixels=largest, deadline_s=settings.evaluation_seconds)
+    use = parts.versions.use(query.model) if "image" in form else nullcontext()
+    async with slot, use as version:
         spacing = parse_spacing(query.spacing_mm) if query.spacing_mm else None
         limit = settings.max_image_pixels
-        evaluator = Evaluator(engine, version, query.threshold, limit, spacing)
-        answer = evaluator.picture(pairs[0]) if form == "png" else evaluator.scores(pairs)
-        content, stages = await answer
-        headers = model_headers(version, stages) if version else {}
-    media_type = "image/png" if form == "png" else "application/json"
+        evaluator = Evaluator(parts.pipeline, version, query.threshold, limit, spacing)
+        if format == "png":
+            content, stages = await evaluator.picture(pairs[0])
+        else:
+            content, stages = await evaluator.scores(pairs)
+    headers = model_headers(version, stages) if version else {}
+    media_type = "image/png" if format == "png" else "application/json"
     return Response(content, headers=headers, media_type=media_type)
 
 
-def _check_query(query: ScoresQuery, form: EvaluationFormat, *, predicts: bool, pairs: int) -> None:
+def _check_query(
+    query: ScoresQuery, format: EvaluationFormat, *, predicts: bool, pairs: int
+) -> None:
     faults = []
-    if form == "png" and pairs != 1:
+    if format == "png" and pairs != 1:
         faults.append(Fault("format", f"png takes one pair, found {pairs}", place="query"))
-    if form == "png" and query.spacing_mm:
+    if format == "png" and query.spacing_mm:
         faults.append(Fault("spacing_mm", "only with scores: a picture has none", place="query"))
     for name in ("threshold", "model"):
         if not predicts and getattr(query, name) is not None:

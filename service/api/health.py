@@ -5,7 +5,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
 from service.access.auth import needs
-from service.api.dependencies import EngineOf, HealthOf, TelemetryOf
+from service.api.dependencies import PartsOf
 from service.contract.errors import DeadError, NotReadyError
 from service.contract.openapi import problems
 from service.contract.schemas import ProbeStatus
@@ -24,17 +24,17 @@ _METRICS_RESPONSE = {
 
 
 @router.get("/healthz", summary="Is the process alive?", responses=problems(DeadError))
-async def healthz(health: HealthOf) -> ProbeStatus:
+async def healthz(parts: PartsOf) -> ProbeStatus:
     """Answers 200, until only another process would help: then this one ends by itself.
 
     It stays 200 while the service stops: `/readyz` tells of that.
     """
-    health.check_alive()
+    parts.health.check_alive()
     return ProbeStatus()
 
 
 @router.get("/readyz", summary="Can it segment?", responses=problems(NotReadyError))
-async def readyz(engine: EngineOf, health: HealthOf) -> ProbeStatus:
+async def readyz(parts: PartsOf) -> ProbeStatus:
     """Answers 200 once a production version is loaded and has passed its golden test.
 
     Once the network is stuck or failing it answers 503; after SIGTERM too, while everything else
@@ -43,8 +43,8 @@ async def readyz(engine: EngineOf, health: HealthOf) -> ProbeStatus:
     It stays 200 while a newer one cannot be loaded: `GET /models` and the counter
     `lesion_model_reloads_total` tell of that.
     """
-    health.check_ready()
-    async with engine.version(None):
+    parts.health.check_ready()
+    async with parts.versions.use(None):
         return ProbeStatus()
 
 
@@ -55,7 +55,7 @@ async def readyz(engine: EngineOf, health: HealthOf) -> ProbeStatus:
     response_class=Response,
     responses={200: _METRICS_RESPONSE, **problems()},
 )
-async def metrics(telemetry: TelemetryOf) -> Response:
+async def metrics(parts: PartsOf) -> Response:
     """Requests, durations, stages, queue, model and reloads; never anything of a photograph."""
-    text = generate_latest(telemetry.registry)
+    text = generate_latest(parts.telemetry.registry)
     return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})

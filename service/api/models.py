@@ -11,13 +11,13 @@ from model_core.errors import CorruptVersionError, RegistryUnavailableError, Ver
 from model_core.registry.registry import Registry, split_reference
 from service.access.auth import needs
 from service.answers.annotations import model_ref
-from service.api.dependencies import EngineOf, ReloaderOf, SettingsOf
+from service.api.dependencies import PartsOf
 from service.contract.errors import InvalidRequestError
 from service.contract.openapi import problems
 from service.contract.queries import REFERENCE
 from service.contract.schemas import ReloadFailure, VersionDetail, VersionEntry, VersionList
-from service.pipeline.engine import Resident
 from service.pipeline.hot_reload import Reloader
+from service.pipeline.versions import Resident
 
 router = APIRouter(tags=["models"], dependencies=[needs("models:read")])
 
@@ -36,20 +36,21 @@ Reference = Annotated[
     summary="List all versions",
     responses=problems(CorruptVersionError, RegistryUnavailableError),
 )
-async def list_versions(engine: EngineOf, reloader: ReloaderOf) -> VersionList:
+async def list_versions(parts: PartsOf) -> VersionList:
     """Every published version of every model, oldest first, and which one serves.
 
     While the one that should serve (by default that of `production`) cannot be loaded, the former
     one goes on serving, and `reload` says why.
     """
+    versions = parts.versions
     try:
-        models = await engine.look_up(_entries, engine.registry, engine.resident)
+        models = await versions.look_up(_entries, versions.registry, versions.resident)
     except Exception:
-        if reloader.failure is None:
+        if parts.reloader.failure is None:
             raise
         models = []  # what cannot be read is known already, and `reload` tells of it
-    serving = model_ref(engine.production) if engine.production else None
-    return VersionList(models=models, serving=serving, reload=_reload(reloader))
+    serving = model_ref(versions.production) if versions.production else None
+    return VersionList(models=models, serving=serving, reload=_reload(parts.reloader))
 
 
 @router.get(
@@ -59,10 +60,11 @@ async def list_versions(engine: EngineOf, reloader: ReloaderOf) -> VersionList:
         InvalidRequestError, VersionNotFoundError, CorruptVersionError, RegistryUnavailableError
     ),
 )
-async def read_version(version: Reference, engine: EngineOf, settings: SettingsOf) -> VersionDetail:
+async def read_version(version: Reference, parts: PartsOf) -> VersionDetail:
     """What the version is, what made it, how good it is, and what it is for."""
-    name, reference = split_reference(version, settings.model_name)
-    return await engine.look_up(_detail, engine.registry, engine.resident, name, reference)
+    name, reference = split_reference(version, parts.settings.model_name)
+    versions = parts.versions
+    return await versions.look_up(_detail, versions.registry, versions.resident, name, reference)
 
 
 def _reload(reloader: Reloader) -> ReloadFailure | None:

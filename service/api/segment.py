@@ -1,19 +1,27 @@
-"""`POST /segment`: a photograph in, its lesion's mask out."""
+"""`POST /segment`: an image in, its lesion's mask out; and a route for each of four formats.
 
-from typing import Annotated
+`/segment/mask`, `/annotation`, `/polygons` and `/geojson` are for clients that a generator makes:
+it gives an operation one type, and `/segment` has six.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from model_core.images.announced_size import announced_pixels
 from service.access.auth import needs
 from service.answers.formats import encode_answer, media_type_of, model_headers
-from service.api.dependencies import EngineOf
+from service.answers.segmented import Segmented
+from service.api.dependencies import Parts, PartsOf
 from service.api.uploads import read_photograph
 from service.contract.errors import InvalidRequestError
 from service.contract.negotiation import negotiate
 from service.contract.openapi import (
     BODY_ERRORS,
+    FORM_ERRORS,
     IMAGE_ERRORS,
     MODEL_ERRORS,
     SEGMENT_HEADERS,
@@ -22,10 +30,21 @@ from service.contract.openapi import (
     file_field,
     problems,
 )
-from service.contract.queries import AnswerFormat, AnswerQuery, SegmentQuery, misplaced
-from service.contract.schemas import Annotation, FeatureCollection
-from service.pipeline.engine import Engine
-from service.pipeline.segmented import Segmented
+from service.contract.queries import (
+    AnnotationQuery,
+    AnswerFormat,
+    AnswerQuery,
+    MaskQuery,
+    PolygonQuery,
+    SegmentQuery,
+    misplaced,
+)
+from service.contract.schemas import (
+    Annotation,
+    FeatureCollection,
+    PolygonAnnotation,
+    RleAnnotation,
+)
 
 router = APIRouter(tags=["segmentation"], dependencies=[needs("segment")])
 
@@ -41,7 +60,7 @@ _RAW_TYPES = (
     *(f"image/{kind}" for kind in ("jpeg", "png", "tiff", "bmp", "webp", "heic", "avif")),
     "application/dicom",
 )
-PHOTOGRAPH_FORM: Json = {
+_IMAGE_FORM: Json = {
     "multipart/form-data": {
         "schema": {
             "type": "object",
@@ -54,7 +73,7 @@ PHOTOGRAPH_FORM: Json = {
 _BODY = {
     "required": True,
     "content": {
-        **PHOTOGRAPH_FORM,
+        **_IMAGE_FORM,
         **{kind: {"schema": file_field("The file itself.")} for kind in _RAW_TYPES},
         "application/octet-stream": {"schema": file_field("The file itself, of any such type.")},
     },
@@ -84,9 +103,7 @@ _RESPONSES = {
     openapi_extra={"requestBody": _BODY},
 )
 async def segment(
-    request: Request,
-    query: Annotated[SegmentQuery, Query()],
-    engine: EngineOf,
+    request: Request, query: Annotated[SegmentQuery, Query()], parts: PartsOf
 ) -> Response:
     r"""The mask has the height and width of the upright photograph (EXIF orientation applied).
 
@@ -103,35 +120,85 @@ async def segment(
             http://127.0.0.1:8000/segment
         curl -F image=@lesion.dcm -o seg.dcm 'http://127.0.0.1:8000/segment?format=dicom-seg'
     """
-    form = query.format or negotiate(request.headers.getlist("accept"), _OFFERS)
-    response = await answer(request, query, engine, form)
+    format = query.format or negotiate(request.headers.getlist("accept"), _OFFERS)
+    response = await _answer(request, query, format, parts)
     response.headers["Vary"] = "Accept"
     return response
 
 
-async def answer(
-    request: Request, query: AnswerQuery, engine: Engine, form: AnswerFormat
+async def _answer(
+    request: Request, query: AnswerQuery, format: AnswerFormat, parts: Parts
 ) -> Response:
-    """Segment the request's photograph, and answer in one form.
+    """Segment the request's image, and answer in one format.
 
     Raises:
-        InvalidRequestError: the form has no use for a parameter, or there is not one photograph.
+        InvalidRequestError: the format has no use for a parameter, or there is not one image.
     """
-    if faults := misplaced(query, form):
+    if faults := misplaced(query, format):
         raise InvalidRequestError(*faults)
     data = await read_photograph(request)
-    place = engine.admission.place(request, pixels=announced_pixels(data))
-    async with place, engine.version(query.model) as version:
-        (content, score), stages = await engine.predict(
-            version,
-            data,
-            lambda prediction: (
-                encode_answer(Segmented(prediction, version, data, query), form),
-                prediction.score,
-            ),
-            threshold=query.threshold,
-        )
-        headers = model_headers(version, stages)
-        if score is not None:
-            headers["X-Predicted-Jaccard"] = f"{score:.4f}"
-    return Response(content, headers=headers, media_type=media_type_of(form))
+    slot = parts.admission.place(request, pixels=announced_pixels(data))
+    async with slot, parts.versions.use(query.model) as version:
+        image = await parts.pipeline.predict(version, data, query)
+        content = await parts.pipeline.encode(image, encode_answer, format)
+    return _respond(image, content, format)
+
+
+def _respond(image: Segmented, content: bytes, format: AnswerFormat) -> Response:
+    headers = model_headers(image.version, image.stages)
+    if image.prediction.score is not None:
+        headers["X-Predicted-Jaccard"] = f"{image.prediction.score:.4f}"
+    return Response(content, headers=headers, media_type=media_type_of(format))
+
+
+def _described(format: AnswerFormat, content: str | type[BaseModel]) -> Mapping[str, Any]:
+    ok = answers("The mask.", {media_type_of(format): content}, headers=SEGMENT_HEADERS)
+    return {
+        "response_class": Response,
+        "responses": {200: ok, **problems(*FORM_ERRORS, *IMAGE_ERRORS, *MODEL_ERRORS)},
+        "openapi_extra": {"requestBody": {"required": True, "content": _IMAGE_FORM}},
+    }
+
+
+@router.post("/segment/mask", summary="The mask as a PNG file", **_described("png", "PNG file."))
+async def segment_mask(
+    request: Request, query: Annotated[MaskQuery, Query()], parts: PartsOf
+) -> Response:
+    """As `/segment?format=png`: 8-bit grey, 0 and 255, in the frame of the upright photograph."""
+    return await _answer(request, AnswerQuery(**dict(query)), "png", parts)
+
+
+@router.post(
+    "/segment/annotation",
+    summary="The mask as a COCO annotation with run lengths",
+    **_described("rle", RleAnnotation),
+)
+async def segment_annotation(
+    request: Request, query: Annotated[AnnotationQuery, Query()], parts: PartsOf
+) -> Response:
+    """As `/segment?format=rle`, whatever `Accept` says."""
+    return await _answer(request, AnswerQuery(**dict(query)), "rle", parts)
+
+
+@router.post(
+    "/segment/polygons",
+    summary="The mask as a COCO annotation with polygons",
+    **_described("polygon", PolygonAnnotation),
+)
+async def segment_polygons(
+    request: Request, query: Annotated[PolygonQuery, Query()], parts: PartsOf
+) -> Response:
+    """As `/segment?format=polygon`, whatever `Accept` says."""
+    return await _answer(request, AnswerQuery(**dict(query)), "polygon", parts)
+
+
+@router.post(
+    "/segment/geojson",
+    summary="The mask as GeoJSON",
+    **_described("geojson", FeatureCollection),
+)
+async def segment_geojson(
+    request: Request, query: Annotated[PolygonQuery, Query()], parts: PartsOf
+) -> Response:
+    """As `/segment?format=geojson`: polygons with holes (RFC 7946), in pixels."""
+    return await _answer(request, AnswerQuery(**dict(query)), "geojson", parts)

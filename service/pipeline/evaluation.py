@@ -1,7 +1,8 @@
 """Pairs of masks, or of photographs and masks, and their scores."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TypeVar
 
 import numpy as np
@@ -17,19 +18,22 @@ from model_core.images.announced_size import announced_pixels, announced_shape
 from model_core.images.decode import decode_image
 from model_core.masks.coco_json import decode_coco
 from model_core.masks.png import decode_mask
+from model_core.predictor import Prediction
 from model_core.registry.registry import LoadedVersion
 from model_core.scores.metrics import ImageScores, score_image
 from model_core.scores.summary import summarise
 from service.answers.annotations import model_ref
 from service.answers.overlay import draw_overlay
 from service.answers.pictures import encode_picture
-from service.api.multipart import Form
 from service.contract.errors import Fault, InvalidRequestError, TooManyPixelsError
 from service.contract.evaluation import Evaluation, PairScores, ScoreSummary
-from service.pipeline.engine import Engine
+from service.contract.queries import AnswerQuery
+from service.pipeline.pipeline import Pipeline
 from service.telemetry.prometheus import Stages
 
 T = TypeVar("T")
+Form = Mapping[str, list[bytes]]
+"""The parts of a form by the name of their field, in the order sent."""
 
 
 @dataclass(frozen=True)
@@ -112,22 +116,22 @@ class Evaluator:
     """Compares pairs, one after the other, so that memory holds only one of them decoded.
 
     Attributes:
-        engine: Runs the network, and all else that blocks.
-        version: Segments the photographs; None where masks were sent.
+        pipeline: Runs the network, and all else that blocks.
+        version: Segments the images; None where masks were sent.
         threshold: Overrides the card's.
-        max_pixels: Limit on a mask or photograph.
+        max_pixels: Limit on a mask or image.
         spacing_mm: Height and width of a pixel in mm, where the caller knows them; otherwise a
-            DICOM photograph's own.
+            DICOM image's own.
     """
 
-    engine: Engine
+    pipeline: Pipeline
     version: LoadedVersion | None
     threshold: float | None
     max_pixels: int
     spacing_mm: Spacing | None = None
 
     async def scores(self, pairs: Sequence[Pair]) -> tuple[bytes, Stages]:
-        """JSON of an `Evaluation`: scores of every pair and of the set.
+        """Score every pair and the set: JSON of an `Evaluation`.
 
         Raises:
             InputError: of a pair; its text begins with the pair's index.
@@ -135,10 +139,10 @@ class Evaluator:
         items: list[ImageScores] = []
         total = Stages()
         for pair in pairs:
-            scored, stages = await self._compare(pair, _score)
+            scored, stages = await self._compare(pair, self._score)
             items.append(scored)
             total.add(stages)
-        summary = await self.engine.score(summarise, items)
+        summary = await self.pipeline.score(summarise, items)
         evaluation = Evaluation(
             items=[
                 PairScores.model_validate({"index": i, **item.metrics, **item.distances})
@@ -151,48 +155,50 @@ class Evaluator:
         return evaluation.model_dump_json(exclude_unset=True).encode(), total
 
     async def picture(self, pair: Pair) -> tuple[bytes, Stages]:
-        """PNG of one pair: true and false positives and false negatives, as `overlay`.
+        """Draw one pair as PNG: true and false positives and false negatives, as `overlay`.
 
         Raises:
             InputError: as `scores`.
         """
-
-        def draw(truth: Mask, pred: Mask, _: Spacing | None) -> bytes:
-            photograph = None
-            if self.version is not None:
-                decoded = decode_image(pair.other, max_pixels=self.max_pixels)
-                photograph = np.asarray(decoded.picture)
-            return encode_picture(draw_overlay(truth, pred, photograph))
-
-        return await self._compare(pair, draw)
+        return await self._compare(pair, self._draw)
 
     async def _compare(
-        self, pair: Pair, then: Callable[[Mask, Mask, Spacing | None], T]
+        self, pair: Pair, judge: Callable[[Pair, Prediction | None], T]
     ) -> tuple[T, Stages]:
-        """What `then` makes of a pair's truth and prediction, and the size of a pixel in mm."""
-
-        def against_truth(pred: Mask, spacing_mm: Spacing | None = None) -> T:
-            truth = self._decode("truth", pair.truth, pred.shape)
-            if truth.shape != pred.shape:
-                other = "pred" if self.version is None else "the upright photograph"
-                raise ShapeMismatchError(f"truth is {truth.shape}, {other} is {pred.shape}")
-            return then(truth, pred, self.spacing_mm or spacing_mm)
-
-        def with_sent_mask() -> T:
-            return against_truth(self._decode("pred", pair.other, announced_shape(pair.truth)))
-
+        """Segment a pair's image, where it has one, and judge it beside the truth."""
+        prediction, stages = None, Stages()
         try:
-            if self.version is None:
-                return await self.engine.score(with_sent_mask), Stages()
-            (mask, spacing_mm), stages = await self.engine.predict(
-                self.version,
-                pair.other,
-                lambda prediction: (prediction.mask, prediction.geometry.spacing_mm),
-                threshold=self.threshold,
-            )
-            return await self.engine.score(against_truth, mask, spacing_mm), stages
+            if self.version is not None:
+                query = AnswerQuery(threshold=self.threshold)
+                image = await self.pipeline.predict(self.version, pair.other, query)
+                prediction = await self.pipeline.encode(image, attrgetter("prediction"))
+                stages = image.stages
+            return await self.pipeline.score(judge, pair, prediction), stages
         except InputError as exc:
             raise type(exc)(f"pair {pair.index}: {exc}") from exc
+
+    def _score(self, pair: Pair, prediction: Prediction | None) -> ImageScores:
+        truth, pred = self._masks(pair, prediction)
+        own = prediction.geometry.spacing_mm if prediction else None
+        return score_image(truth, pred, spacing_mm=self.spacing_mm or own)
+
+    def _draw(self, pair: Pair, prediction: Prediction | None) -> bytes:
+        truth, pred = self._masks(pair, prediction)
+        picture = None
+        if prediction:
+            picture = np.asarray(decode_image(pair.other, max_pixels=self.max_pixels).picture)
+        return encode_picture(draw_overlay(truth, pred, picture))
+
+    def _masks(self, pair: Pair, prediction: Prediction | None) -> tuple[Mask, Mask]:
+        """Decode what was sent of a pair: truth and prediction, of one size."""
+        if prediction is not None:
+            pred, other = prediction.mask, "the upright photograph"
+        else:
+            pred, other = self._decode("pred", pair.other, announced_shape(pair.truth)), "pred"
+        truth = self._decode("truth", pair.truth, pred.shape)
+        if truth.shape != pred.shape:
+            raise ShapeMismatchError(f"truth is {truth.shape}, {other} is {pred.shape}")
+        return truth, pred
 
     def _decode(self, field: str, data: bytes, shape: tuple[int, int] | None) -> Mask:
         try:
@@ -204,10 +210,6 @@ class Evaluator:
         if self.version is None or self.threshold is not None:
             return self.threshold
         return self.version.predictor.postprocess_config.threshold
-
-
-def _score(truth: Mask, pred: Mask, spacing_mm: Spacing | None) -> ImageScores:
-    return score_image(truth, pred, spacing_mm=spacing_mm)
 
 
 def decode_sent_mask(data: bytes, *, max_pixels: int, shape: tuple[int, int] | None = None) -> Mask:

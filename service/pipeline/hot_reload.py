@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from model_core.errors import SegmentationError
 from model_core.registry.registry import PRODUCTION
-from service.pipeline.engine import Engine
+from service.pipeline.versions import Versions
 from service.telemetry.prometheus import Telemetry
 
 MAX_PAUSE = 3
@@ -42,21 +42,21 @@ class _Target(NamedTuple):
 
 
 class Reloader:
-    """Looks at the alias time and again, and lets the engine switch where it has moved.
+    """Looks at the alias time and again, and switches the version in production where it has moved.
 
     Args:
-        engine: Whose production version follows the alias.
+        versions: Whose production version follows the alias.
         telemetry: Where attempts are counted.
         name: Model whose alias it is.
         reference: The alias; or a version, whose card may be made anew.
     """
 
     def __init__(
-        self, engine: Engine, telemetry: Telemetry, name: str, reference: str = PRODUCTION
+        self, versions: Versions, telemetry: Telemetry, name: str, reference: str = PRODUCTION
     ) -> None:
         self.failure: Failure | None = None
         self.reference = reference
-        self._engine = engine
+        self._versions = versions
         self._telemetry = telemetry
         self._name = name
         self._wanted: str | None = None
@@ -86,7 +86,7 @@ class Reloader:
             if target == former:
                 self._settle()
             elif not self._pauses(target):
-                await self._engine.switch(*target)
+                await self._versions.switch(*target)
                 self._telemetry.reloads.labels("ok").inc()
                 logger.info("production=%s was=%s", target.version, former and former.version)
                 self._settle()
@@ -99,7 +99,7 @@ class Reloader:
             await self.look()
 
     def _read(self) -> _Target:
-        registry = self._engine.registry
+        registry = self._versions.registry
         self._wanted = None
         self._wanted = registry.aliases(self._name).get(self.reference)
         version = registry.resolve(self._name, self.reference)
@@ -107,7 +107,7 @@ class Reloader:
 
     def _serving(self) -> _Target | None:
         # Not the version itself: whoever holds that keeps it in memory.
-        version = self._engine.production
+        version = self._versions.production
         return _Target(version.card.version, version.sha256) if version else None
 
     def _pauses(self, target: _Target) -> bool:

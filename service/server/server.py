@@ -46,11 +46,11 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
-        self._health: HealthState = app.state.health
+        self._health: HealthState = app.state.parts.health
         self._audit: AuditLog | None = app.state.audit
-        self._admission: Admission = app.state.engine.admission
+        self._admission: Admission = app.state.parts.admission
         self._ticked_s: float | None = None
-        rules = Rules(settings, app.state.telemetry, self._health, self._admission)
+        rules = Rules(settings, app.state.parts.telemetry, self._health, self._admission)
         super().__init__(
             uvicorn.Config(
                 app,

@@ -86,7 +86,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
             )
             try:
                 wait_until(lambda: _answers(f"http://127.0.0.1:{port}/healthz"))
-                yield Proxy(f"http://127.0.0.1:{port}", log, folder, app.state.telemetry)
+                yield Proxy(f"http://127.0.0.1:{port}", log, folder, app.state.parts.telemetry)
             finally:
                 process.terminate()
                 process.wait()

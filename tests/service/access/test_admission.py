@@ -41,11 +41,11 @@ def _closes() -> Iterator[None]:
 def filled(app: FastAPI, url: str, places: int) -> Iterator[list[httpx2.Response]]:
     """So many requests in their places, held up until the block ends; then their answers."""
     answers: list[httpx2.Response] = []
-    held = HeldBackend(app.state.engine)
+    held = HeldBackend(app.state.parts.versions)
     with ThreadPoolExecutor(places) as callers:
         try:
             waiting = [callers.submit(post, url) for _ in range(places)]
-            wait_until(lambda: app.state.engine.admission.depth == places)
+            wait_until(lambda: app.state.parts.admission.depth == places)
             assert held.running.wait(TIMEOUT_S)
             yield answers
         finally:
@@ -157,34 +157,34 @@ def test_what_is_late_is_answered_504_and_never_reaches_the_network(make: Serve)
     with served(app) as url:
         with filled(app, url, 6) as answers:
             started = time.monotonic()
-            wait_until(lambda: app.state.engine.admission.depth == 0)
+            wait_until(lambda: app.state.parts.admission.depth == 0)
             assert time.monotonic() - started < 5
-            runs = app.state.engine.production.predictor.backend.runs
+            runs = app.state.parts.versions.production.predictor.backend.runs
             assert counted(url, "dropped", "expired") == 6
         assert {(answer.status_code, slug(answer)) for answer in answers} == {
             (504, "deadline-passed")
         }
         assert post(url).status_code == 200
         # Beside those that were held up, only this last one ran.
-        assert app.state.engine.production.predictor.backend.runs == runs + 1
+        assert app.state.parts.versions.production.predictor.backend.runs == runs + 1
 
 
 def test_the_work_of_callers_who_left_never_reaches_the_network(make: Serve) -> None:
     app = make()
     with served(app) as url:
         with filled(app, url, 4) as answers:
-            runs = app.state.engine.production.predictor.backend.runs
+            runs = app.state.parts.versions.production.predictor.backend.runs
             for _ in range(5):
                 with raw(url) as caller:
                     caller.head("/segment", f"Content-Length: {len(PNG)}")
                     caller.send(PNG)
-                    wait_until(lambda: app.state.engine.admission.depth == 5)
+                    wait_until(lambda: app.state.parts.admission.depth == 5)
                     time.sleep(0.1)
-                wait_until(lambda: app.state.engine.admission.depth == 4)
+                wait_until(lambda: app.state.parts.admission.depth == 4)
             assert counted(url, "dropped", "abandoned") == 5
         assert [answer.status_code for answer in answers] == [200] * 4
-        wait_until(lambda: app.state.engine.admission.depth == 0)
-        assert app.state.engine.production.predictor.backend.runs - runs <= 4
+        wait_until(lambda: app.state.parts.admission.depth == 0)
+        assert app.state.parts.versions.production.predictor.backend.runs - runs <= 4
 
 
 def test_whose_turn_would_come_too_late_is_told_when_to_come_again() -> None:
@@ -225,7 +225,7 @@ def test_what_would_be_late_is_refused_at_once_with_an_honest_time_to_wait(make:
             time.sleep(0.2)  # callers share this process: more haste would slow the server
 
     with served(app) as url:
-        slow = SlowBackend(app.state.engine, 0.08)  # 12 a second: 30 callers are far too many
+        slow = SlowBackend(app.state.parts.versions, 0.08)  # 12 a second, for 30 callers
         threads = [
             threading.Thread(target=call, args=(url, time.monotonic() + 4)) for _ in range(30)
         ]
@@ -276,7 +276,7 @@ def test_an_evaluation_has_a_time_of_its_own(make: Serve) -> None:
     with served(app) as url:
         # The first comparison of masks imports what it takes, a second on a busy machine.
         CLIENT.post(f"{url}/evaluate", files=[("truth", TRUTH), ("pred", TRUTH)])
-        SlowBackend(app.state.engine, 0.5)
+        SlowBackend(app.state.parts.versions, 0.5)
         assert CLIENT.post(f"{url}/evaluate", files=fields).status_code == 200
         response = CLIENT.post(f"{url}/evaluate", files=fields * 6)
         assert (response.status_code, slug(response)) == (504, "deadline-passed")
@@ -290,13 +290,13 @@ def test_no_photograph_waits_for_masks_that_are_compared(make: Serve) -> None:
         held.set()
         assert released.wait(TIMEOUT_S)
 
-    app.state.engine._scoring.submit(hold)
+    app.state.parts.pipeline._scoring.submit(hold)
     fields = [("truth", TRUTH), ("pred", TRUTH)] * 8
     with served(app) as url, ThreadPoolExecutor(1) as caller:
         evaluation = caller.submit(CLIENT.post, f"{url}/evaluate", files=fields)
         assert held.wait(TIMEOUT_S)
         try:
-            wait_until(lambda: app.state.engine.admission.depth == 1)
+            wait_until(lambda: app.state.parts.admission.depth == 1)
             assert [post(url).status_code for _ in range(3)] == [200] * 3
         finally:
             released.set()

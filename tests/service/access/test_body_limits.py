@@ -43,7 +43,7 @@ def _serves_on(app: FastAPI, url: str) -> Iterator[None]:
     """After each attack a good request is answered, and nothing of the attack is left."""
     yield
     assert httpx2.post(f"{url}/segment", content=PNG).status_code == 200
-    wait_until(lambda: app.state.engine.admission.depth == 0)
+    wait_until(lambda: app.state.parts.admission.depth == 0)
 
 
 def test_a_body_of_which_nothing_comes_is_given_up(url: str) -> None:

@@ -18,8 +18,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from service.access.body_limits import BatchBytes, BodyByteBudget
+from service.api.batch_work import WINDOW, Batch
 from service.contract.schemas import BatchLine, BatchProblem
-from service.pipeline.batch import WINDOW, Batch
 from service.telemetry.prometheus import Telemetry
 from tests.fixtures.pictures import encode, lesion
 from tests.fixtures.service.problems import assert_problem

@@ -41,11 +41,11 @@ def test_photographs_of_a_batch_count_until_they_are_answered(
     make: Serve, client: httpx2.Client
 ) -> None:
     app = make(max_buffered_bytes=4 * len(PNG) + 100)
-    held = HeldBackend(app.state.engine)
+    held = HeldBackend(app.state.parts.versions)
     with served(app) as url, ThreadPoolExecutor(1) as caller:
         first = caller.submit(batch, client, url, 4)
         try:
-            wait_until(lambda: app.state.body_bytes.bytes >= 4 * len(PNG))
+            wait_until(lambda: app.state.parts.body_bytes.bytes >= 4 * len(PNG))
             assert held.running.wait(TIMEOUT_S)
             second = batch(client, url, 4)
             assert (second.status_code, slug(second)) == (503, "queue-full")
@@ -53,7 +53,7 @@ def test_photographs_of_a_batch_count_until_they_are_answered(
         finally:
             held.released.set()
         assert first.result().text.count("\n") == 4
-        wait_until(lambda: app.state.body_bytes.bytes == 0)
+        wait_until(lambda: app.state.parts.body_bytes.bytes == 0)
         assert batch(client, url, 4).status_code == 200
 
 
@@ -61,16 +61,16 @@ def test_pixels_of_a_batch_count_and_it_waits_for_its_half_of_them(
     make: Serve, client: httpx2.Client
 ) -> None:
     app = make(max_pixels_in_flight=4 * PX)
-    held = HeldBackend(app.state.engine)
+    held = HeldBackend(app.state.parts.versions)
     with served(app) as url, ThreadPoolExecutor(1) as caller:
         first = caller.submit(batch, client, url, 8)
         try:
             assert held.running.wait(TIMEOUT_S)
-            wait_until(lambda: app.state.engine.admission.in_flight_px == 2 * PX)
+            wait_until(lambda: app.state.parts.admission.in_flight_px == 2 * PX)
             more = client.post(f"{url}/segment", content=encode(lesion(480, 640)))
             assert (more.status_code, slug(more)) == (503, "queue-full")
             assert "megapixels would be in flight" in more.json()["detail"]
-            assert app.state.engine.admission.in_flight_px == 2 * PX  # the rest is for others
+            assert app.state.parts.admission.in_flight_px == 2 * PX  # the rest is for others
         finally:
             held.released.set()
         assert first.result().text.count("lesion_found") == 8
@@ -91,7 +91,7 @@ def test_a_batch_that_trickles_is_given_up(make: Serve) -> None:
         status, _, problem = caller.answer()
         assert (status, problem["type"]) == (408, "/problems/body-too-slow")
         assert "a photograph was not whole after 0.4 s" in problem["detail"]
-    wait_until(lambda: app.state.engine.admission.depth == 0)
+    wait_until(lambda: app.state.parts.admission.depth == 0)
 
 
 def test_whoever_asks_for_ever_new_versions_holds_up_nobody_else(
@@ -111,7 +111,7 @@ def test_whoever_asks_for_ever_new_versions_holds_up_nobody_else(
         return client.post(f"{url}/segment?model={version}", content=PNG).status_code
 
     with served(app) as url, ThreadPoolExecutor(8) as callers:
-        app.state.engine.registry = FarAway(registry_root)
+        app.state.parts.versions.registry = FarAway(registry_root)
         try:
             others = [callers.submit(ask, "0.9.0") for _ in range(4)]
             others += [callers.submit(ask, f"9.9.{number}") for number in range(4)]

@@ -16,7 +16,7 @@ from model_core.arrays import Batch, Image, Logits
 from model_core.backends.cuda import CUDABackend
 from model_core.predictor import Predictor
 from service.pipeline.batcher import Batcher
-from service.pipeline.engine import Engine
+from service.pipeline.versions import Versions
 from tests.fixtures.models import CARD, dark_is_lesion
 from tests.fixtures.pictures import encode, lesion
 from tests.fixtures.service.problems import assert_problem
@@ -240,11 +240,11 @@ def test_over_http_neighbours_share_batches_and_no_faults(
     app: FastAPI, backend: WatchedBackend
 ) -> None:
     photographs = [encode(lesion(48, 64)), encode(lesion(64, 48)), encode(lesion(48, 64))[:200]]
-    engine: Engine = app.state.engine
-    version = engine.load_production()
+    versions: Versions = app.state.parts.versions
+    version = versions.load_production()
     alone = [version.predictor.predict(data).mask.shape for data in photographs[:2]]
     watched = Predictor(backend, CARD.preprocess, CARD.postprocess)
-    engine.production = replace(version, predictor=watched)
+    versions.production = replace(version, predictor=watched)
     with TestClient(app) as client, ThreadPoolExecutor(9) as callers:
         posts = [
             callers.submit(client.post, "/segment?format=rle", files={"image": data})

@@ -142,7 +142,7 @@ def test_beside_a_decoder_that_is_killed_no_other_request_fails(registry_root: P
     with served(app) as url, httpx2.Client(timeout=60) as client, ThreadPoolExecutor(5) as callers:
         posts = [callers.submit(client.post, f"{url}/segment", content=PNG) for _ in range(30)]
         while len(killed) < 2:
-            for pid in app.state.engine.decoders.pids()[:1]:
+            for pid in app.state.parts.pipeline.decoders.pids()[:1]:
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
         statuses = [post.result().status_code for post in posts]

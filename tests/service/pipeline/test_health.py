@@ -14,8 +14,8 @@ from fastapi import FastAPI
 from model_core.arrays import Batch, Logits
 from model_core.backends.protocol import Backend
 from service.app import create_app
-from service.pipeline.engine import Engine
 from service.pipeline.health import FAILURES
+from service.pipeline.versions import Versions
 from service.settings import Settings
 from tests.fixtures.models import NAME
 from tests.fixtures.pictures import encode, lesion
@@ -81,7 +81,7 @@ def ask() -> Iterator[Callable[[str], tuple[int, str]]]:
 def test_a_stuck_network_ends_the_server(
     app: FastAPI, ask: Callable[[str], tuple[int, str]]
 ) -> None:
-    held = HeldBackend(app.state.engine)
+    held = HeldBackend(app.state.parts.versions)
     try:
         with served(app, plain=False) as url:
             assert ask(f"{url}/segment") == (504, "deadline-passed")
@@ -96,7 +96,7 @@ def test_a_stuck_network_ends_the_server(
 def test_a_failing_network_is_said_by_the_probes(
     app: FastAPI, ask: Callable[[str], tuple[int, str]]
 ) -> None:
-    put_into(app.state.engine, BrokenBackend())
+    put_into(app.state.parts.versions, BrokenBackend())
     with served(app) as url:
         for _ in range(FAILURES):
             assert ask(f"{url}/readyz")[0] == 200
@@ -108,9 +108,9 @@ def test_a_failing_network_is_said_by_the_probes(
 def test_a_network_that_fails_now_and_then_is_left_alone(
     app: FastAPI, ask: Callable[[str], tuple[int, str]]
 ) -> None:
-    engine: Engine = app.state.engine
+    versions: Versions = app.state.parts.versions
     flaky = FlakyBackend()
-    flaky.real = put_into(engine, flaky)
+    flaky.real = put_into(versions, flaky)
     with served(app) as url:
         for _ in range(FAILURES + 1):
             assert ask(f"{url}/segment") == (503, "engine-failed")
@@ -122,19 +122,19 @@ def test_a_network_that_fails_now_and_then_is_left_alone(
 def test_a_version_beside_production_that_fails_concerns_that_version_only(
     app: FastAPI, ask: Callable[[str], tuple[int, str]]
 ) -> None:
-    engine: Engine = app.state.engine
+    versions: Versions = app.state.parts.versions
     with served(app) as url, httpx2.Client(timeout=TIMEOUT_S) as client:
 
         def other() -> int:
             return client.post(f"{url}/segment?model=0.9.0", content=PNG).status_code
 
         assert other() == 200
-        live, broken = engine.production, engine.resident[NAME, "0.9.0"]
+        live, broken = versions.production, versions.resident[NAME, "0.9.0"]
         broken.predictor.backend = BrokenBackend()
         assert [other() for _ in range(FAILURES)] == [503] * FAILURES
         wait_until(lambda: other() == 200)
-        assert engine.resident[NAME, "0.9.0"] is not broken
-        assert engine.production is live
+        assert versions.resident[NAME, "0.9.0"] is not broken
+        assert versions.production is live
         assert ask(f"{url}/readyz")[0] == 200
 
 
@@ -149,7 +149,7 @@ from service.__main__ import main
 make = app.create_app
 def faulty(*arguments):
     made = make(*arguments)
-    made.state.health.fault = {fault!r}
+    made.state.parts.health.fault = {fault!r}
     return made
 app.create_app = faulty
 sys.exit(main())

@@ -16,13 +16,14 @@ import pytest
 from starlette.testclient import TestClient
 
 from model_core.registry.registry import Registry
-from service.pipeline.engine import Engine
+from service.api.dependencies import Parts
 from service.pipeline.hot_reload import Reloader
 from tests.fixtures.models import NAME
 from tests.fixtures.service.reloading import (
     PNG,
     app_of,
     live,
+    mask_of,
     models,
     reloads,
     served,
@@ -70,7 +71,7 @@ def test_promotions_and_a_roll_back_go_live_without_a_lost_request(root: Path) -
     app = app_of(root)
     with served(app) as url, Callers(url) as callers:
         wait_until(lambda: callers.all_got(OLD))
-        first = weakref.ref(app.state.engine.production.predictor.backend)
+        first = weakref.ref(app.state.parts.versions.production.predictor.backend)
         for version in order[1:]:
             registry.promote(NAME, version)
             wait_until(partial(callers.all_got, version))
@@ -83,7 +84,7 @@ def test_promotions_and_a_roll_back_go_live_without_a_lost_request(root: Path) -
 
 def test_of_two_changes_in_quick_succession_the_last_one_holds(root: Path) -> None:
     app = app_of(root)
-    app.state.engine.registry = registry = WatchedRegistry(root)
+    app.state.parts.versions.registry = registry = WatchedRegistry(root)
     with TestClient(app) as client:
         registry.loading.clear()
         registry.released.clear()
@@ -150,7 +151,7 @@ def test_a_server_that_stops_while_a_version_loads_stops_cleanly(
 ) -> None:
     caplog.set_level("INFO")
     app = app_of(root)
-    app.state.engine.registry = registry = WatchedRegistry(root)
+    app.state.parts.versions.registry = registry = WatchedRegistry(root)
     with served(app) as url:
         registry.loading.clear()
         registry.released.clear()
@@ -162,7 +163,7 @@ def test_a_server_that_stops_while_a_version_loads_stops_cleanly(
     release.join()
     gc.collect()  # a task or future that nobody looked after would speak up now
     assert registry.loads == [OLD, NEW]
-    assert app.state.engine.production is None
+    assert app.state.parts.versions.production is None
     assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
 
 
@@ -179,77 +180,76 @@ def test_at_0_seconds_nobody_looks_again(root: Path) -> None:
 
 
 def test_a_request_ends_with_the_version_it_began_with_which_is_then_freed(root: Path) -> None:
-    async def scenario(engine: Engine, reloader: Reloader) -> weakref.ref[Any]:
-        async with engine.version(None) as version:
+    async def scenario(parts: Parts, reloader: Reloader) -> weakref.ref[Any]:
+        async with parts.versions.use(None) as version:
             backend = weakref.ref(version.predictor.backend)
             Registry(root).promote(NAME, NEW)
             await reloader.look()
-            assert live(engine) == NEW
-            found, _ = await engine.predict(version, PNG, lambda prediction: prediction.mask.any())
-            assert found
+            assert live(parts) == NEW
+            assert (await mask_of(parts, version)).any()
             assert version.card.version == OLD
         del version
-        assert live(engine) == NEW
+        assert live(parts) == NEW
         return backend
 
     gc.disable()
     try:
-        with started(root) as (engine, reloader, _):
-            backend = asyncio.run(scenario(engine, reloader))
+        with started(root) as (parts, reloader, _):
+            backend = asyncio.run(scenario(parts, reloader))
             wait_until(lambda: backend() is None)
     finally:
         gc.enable()
 
 
 def test_swapping_needs_memory_for_one_version_more_than_are_kept(root: Path) -> None:
-    async def scenario(engine: Engine, reloader: Reloader, registry: WatchedRegistry) -> None:
-        async with engine.version(NEWER), engine.version(None):
+    async def scenario(parts: Parts, reloader: Reloader, registry: WatchedRegistry) -> None:
+        async with parts.versions.use(NEWER), parts.versions.use(None):
             registry.promote(NAME, NEW)
             await reloader.look()
-            assert live(engine) == NEW
+            assert live(parts) == NEW
             # The first one still works, and so there is no place for a third change yet.
             registry.promote(NAME, OLD)
             third = asyncio.create_task(reloader.look())
             await asyncio.sleep(0.05)
-            assert live(engine) == NEW
+            assert live(parts) == NEW
         await third
-        assert live(engine) == OLD
+        assert live(parts) == OLD
         assert registry.most == 3
 
-    with started(root) as (engine, reloader, registry):
-        asyncio.run(scenario(engine, reloader, registry))
+    with started(root) as (parts, reloader, registry):
+        asyncio.run(scenario(parts, reloader, registry))
 
 
 def test_a_version_that_is_in_memory_already_is_not_loaded_again_and_the_former_may_be(
     root: Path,
 ) -> None:
-    async def scenario(engine: Engine, reloader: Reloader, registry: WatchedRegistry) -> None:
-        async with engine.version(NEW) as asked:
+    async def scenario(parts: Parts, reloader: Reloader, registry: WatchedRegistry) -> None:
+        async with parts.versions.use(NEW) as asked:
             registry.promote(NAME, NEW)
             await reloader.look()
-            assert engine.production is asked
+            assert parts.versions.production is asked
         assert registry.loads == [OLD, NEW]
-        assert set(engine.resident) == {(NAME, NEW)}
-        async with engine.version(OLD), engine.version(NEW) as asked:
-            assert engine.production is asked
+        assert set(parts.versions.resident) == {(NAME, NEW)}
+        async with parts.versions.use(OLD), parts.versions.use(NEW) as asked:
+            assert parts.versions.production is asked
         assert registry.loads == [OLD, NEW, OLD]
-        assert set(engine.resident) == {(NAME, OLD), (NAME, NEW)}
+        assert set(parts.versions.resident) == {(NAME, OLD), (NAME, NEW)}
 
-    with started(root) as (engine, reloader, registry):
-        asyncio.run(scenario(engine, reloader, registry))
+    with started(root) as (parts, reloader, registry):
+        asyncio.run(scenario(parts, reloader, registry))
 
 
 def test_a_version_in_memory_that_was_made_anew_since_is_loaded_again(root: Path) -> None:
-    async def scenario(engine: Engine, reloader: Reloader, registry: WatchedRegistry) -> None:
-        async with engine.version(NEW):
+    async def scenario(parts: Parts, reloader: Reloader, registry: WatchedRegistry) -> None:
+        async with parts.versions.use(NEW):
             pass
         edit_card(root / NAME / NEW, lambda card: card["limits"].append("Made anew."))
         registry.promote(NAME, NEW)
         await reloader.look()
-        assert engine.production is not None
-        assert engine.production.card.limits[-1] == "Made anew."
+        assert parts.versions.production is not None
+        assert parts.versions.production.card.limits[-1] == "Made anew."
         assert registry.loads == [OLD, NEW, NEW]
-        assert set(engine.resident) == {(NAME, NEW)}
+        assert set(parts.versions.resident) == {(NAME, NEW)}
 
-    with started(root) as (engine, reloader, registry):
-        asyncio.run(scenario(engine, reloader, registry))
+    with started(root) as (parts, reloader, registry):
+        asyncio.run(scenario(parts, reloader, registry))

@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from model_core.registry.registry import Registry
-from service.pipeline.engine import Engine
+from service.api.dependencies import Parts
 from service.pipeline.hot_reload import Reloader
 from tests.fixtures.models import NAME
 from tests.fixtures.service.reloading import (
@@ -110,7 +110,7 @@ def test_an_error_of_nobody_s_making_ends_no_watch_and_its_text_is_for_the_log_o
 
     app = app_of(root)
     with TestClient(app) as client:
-        app.state.engine.registry = UnreachableRegistry(root)
+        app.state.parts.versions.registry = UnreachableRegistry(root)
         wait_until(lambda: reloads(client, "failed") >= 2)
         answer = models(client)
         assert (answer["models"], answer["serving"]["version"]) == ([], OLD)
@@ -118,7 +118,7 @@ def test_an_error_of_nobody_s_making_ends_no_watch_and_its_text_is_for_the_log_o
         assert "bucket-of-ours" not in client.get("/models").text
         assert "reason=ConnectionError: no route to bucket-of-ours" in caplog.text
         assert serving(client) == OLD
-        app.state.engine.registry = Registry(root)
+        app.state.parts.versions.registry = Registry(root)
         Registry(root).promote(NAME, NEW)
         wait_for(client, NEW)
 
@@ -126,7 +126,7 @@ def test_an_error_of_nobody_s_making_ends_no_watch_and_its_text_is_for_the_log_o
 def test_what_failed_is_tried_again_ever_more_seldom_but_no_later_than_at_the_fourth_look(
     intact: Path, root: Path
 ) -> None:
-    async def scenario(engine: Engine, reloader: Reloader, registry: WatchedRegistry) -> None:
+    async def scenario(parts: Parts, reloader: Reloader, registry: WatchedRegistry) -> None:
         damaged_weights(root)
         registry.promote(NAME, NEW)
         loads = []
@@ -136,11 +136,11 @@ def test_what_failed_is_tried_again_ever_more_seldom_but_no_later_than_at_the_fo
         assert loads == [1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 6]
         registry.promote(NAME, NEWER)  # another one is tried at once
         await reloader.look()
-        assert live(engine) == NEWER
+        assert live(parts) == NEWER
         shutil.copytree(intact / NAME / NEW, root / NAME / NEW, dirs_exist_ok=True)
         registry.promote(NAME, NEW)
         await reloader.look()
-        assert live(engine) == NEW
+        assert live(parts) == NEW
 
-    with started(root) as (engine, reloader, registry):
-        asyncio.run(scenario(engine, reloader, registry))
+    with started(root) as (parts, reloader, registry):
+        asyncio.run(scenario(parts, reloader, registry))

@@ -76,13 +76,13 @@ def assert_seen(
 ) -> None:
     """Each of these is answered once and in this order, and no other request is seen."""
     url, app = server
-    before = seen(app.state.telemetry)
+    before = seen(app.state.parts.telemetry)
     with raw(url) as caller:
         send(caller, data + LAST, way)
         statuses = [answer.status for answer in caller.answers()]
     assert statuses == expected
-    wait_until(lambda: (seen(app.state.telemetry) - before).total() >= len(expected))
-    assert seen(app.state.telemetry) - before == Counter(str(int(each)) for each in expected)
+    wait_until(lambda: (seen(app.state.parts.telemetry) - before).total() >= len(expected))
+    assert seen(app.state.parts.telemetry) - before == Counter(str(int(each)) for each in expected)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -15,7 +15,8 @@ from model_core.errors import ConfigError, CorruptVersionError, VersionNotFoundE
 from model_core.registry.registry import LoadedVersion
 from service.app import create_app
 from service.contract.errors import NotReadyError
-from service.pipeline.engine import Engine
+from service.pipeline.threads import background_pool
+from service.pipeline.versions import Versions
 from service.settings import Settings
 from service.telemetry.prometheus import Telemetry
 from tests.fixtures.models import NAME
@@ -33,21 +34,25 @@ def registry(registry_root: Path) -> WatchedRegistry:
 
 
 @pytest.fixture
-def engine(settings: Settings, registry: WatchedRegistry) -> Iterator[Engine]:
-    engine = Engine(settings, Telemetry())
-    engine.registry = registry
-    yield engine
-    engine.close()
+def versions(settings: Settings, registry: WatchedRegistry) -> Iterator[Versions]:
+    versions = versions_of(settings)
+    versions.registry = registry
+    yield versions
+    versions.close(wait=True)
 
 
-async def ask(engine: Engine, reference: str | None) -> LoadedVersion:
+def versions_of(settings: Settings) -> Versions:
+    return Versions(settings, Telemetry(), warm=lambda loaded: None)
+
+
+async def ask(versions: Versions, reference: str | None) -> LoadedVersion:
     """What a request that asks for this version works with, once it has ended."""
-    async with engine.version(reference) as version:
+    async with versions.use(reference) as version:
         return version
 
 
-def resident(engine: Engine) -> set[str]:
-    return {version for _, version in engine.resident}
+def resident(versions: Versions) -> set[str]:
+    return {version for _, version in versions.resident}
 
 
 def damage(root: Path, version: str) -> None:
@@ -61,45 +66,45 @@ def own_root(registry_root: Path, tmp_path: Path) -> Path:
     return shutil.copytree(registry_root, tmp_path / "registry")
 
 
-def test_production_is_loaded_once(engine: Engine, registry: WatchedRegistry) -> None:
-    assert engine.load_production() is engine.load_production()
+def test_production_is_loaded_once(versions: Versions, registry: WatchedRegistry) -> None:
+    assert versions.load_production() is versions.load_production()
     assert registry.loads == ["1.0.0"]
 
 
-def test_before_it_is_loaded_there_is_nothing_to_ask(engine: Engine) -> None:
+def test_before_it_is_loaded_there_is_nothing_to_ask(versions: Versions) -> None:
     with pytest.raises(NotReadyError):
-        asyncio.run(ask(engine, None))
+        asyncio.run(ask(versions, None))
 
 
 def test_a_version_is_loaded_once_however_many_ask_at_once(
-    engine: Engine, registry: WatchedRegistry
+    versions: Versions, registry: WatchedRegistry
 ) -> None:
     async def crowd() -> list[LoadedVersion]:
-        return await asyncio.gather(*(ask(engine, "0.9.0") for _ in range(8)))
+        return await asyncio.gather(*(ask(versions, "0.9.0") for _ in range(8)))
 
     assert len({id(version) for version in asyncio.run(crowd())}) == 1
     assert registry.loads == ["0.9.0"]
 
 
 def test_the_least_recently_used_version_makes_room_and_production_never_does(
-    engine: Engine, registry: WatchedRegistry
+    versions: Versions, registry: WatchedRegistry
 ) -> None:
     async def one_by_one() -> None:
         for version in ("1.0.0", "0.9.0", "0.8.0", "0.8.0", "0.9.0"):
-            await ask(engine, version)
+            await ask(versions, version)
 
-    engine.load_production()
+    versions.load_production()
     asyncio.run(one_by_one())
-    assert resident(engine) == {"1.0.0", "0.9.0"}
+    assert resident(versions) == {"1.0.0", "0.9.0"}
     assert registry.loads == ["1.0.0", "0.9.0", "0.8.0", "0.9.0"]
 
 
 def test_a_caller_who_leaves_does_not_stop_the_load_for_others(
-    engine: Engine, registry: WatchedRegistry
+    versions: Versions, registry: WatchedRegistry
 ) -> None:
     async def leave() -> LoadedVersion:
-        leaver = asyncio.create_task(ask(engine, "0.9.0"))
-        stayer = asyncio.create_task(ask(engine, "0.9.0"))
+        leaver = asyncio.create_task(ask(versions, "0.9.0"))
+        stayer = asyncio.create_task(ask(versions, "0.9.0"))
         await asyncio.to_thread(registry.loading.wait, TIMEOUT_S)
         leaver.cancel()
         registry.released.set()
@@ -114,17 +119,17 @@ def test_a_version_that_failed_is_tried_again_when_asked_again(
     settings: Settings, own_root: Path, registry_root: Path
 ) -> None:
     damage(own_root, "0.9.0")
-    engine = Engine(settings.model_copy(update={"model_registry": own_root}), Telemetry())
+    versions = versions_of(settings.model_copy(update={"model_registry": own_root}))
 
     async def ask_twice() -> LoadedVersion:
         with pytest.raises(CorruptVersionError):
-            await ask(engine, "0.9.0")
+            await ask(versions, "0.9.0")
         intact = Path(NAME, "0.9.0", "model.safetensors")
         shutil.copyfile(registry_root / intact, own_root / intact)
-        return await ask(engine, "0.9.0")
+        return await ask(versions, "0.9.0")
 
     assert asyncio.run(ask_twice()).card.version == "0.9.0"
-    engine.close()
+    versions.close(wait=True)
 
 
 def test_a_damaged_version_is_a_503_and_production_goes_on(
@@ -143,10 +148,10 @@ def test_a_registry_without_the_model_or_without_a_folder_cannot_start(
 ) -> None:
     empty = settings.model_copy(update={"model_registry": tmp_path})
     with pytest.raises(VersionNotFoundError, match="lesion-unet has no version or alias"):
-        Engine(empty, Telemetry()).load_production()
+        versions_of(empty).load_production()
     missing = settings.model_copy(update={"model_registry": tmp_path / "nowhere"})
     with pytest.raises(ConfigError, match=r"LESION_MODEL_REGISTRY is .*nowhere"):
-        Engine(missing, Telemetry()).load_production()
+        versions_of(missing).load_production()
 
 
 def test_until_the_model_is_loaded_the_service_is_alive_but_not_ready(app: FastAPI) -> None:
@@ -159,7 +164,7 @@ def test_until_the_model_is_loaded_the_service_is_alive_but_not_ready(app: FastA
 
 
 def test_other_requests_are_answered_while_the_network_runs(app: FastAPI) -> None:
-    held = HeldBackend(app.state.engine)
+    held = HeldBackend(app.state.parts.versions)
     with TestClient(app) as client, ThreadPoolExecutor(1) as caller:
         slow = caller.submit(client.post, "/segment", files={"image": PNG})
         assert held.running.wait(TIMEOUT_S)
@@ -172,7 +177,7 @@ def test_other_requests_are_answered_while_the_network_runs(app: FastAPI) -> Non
 
 def test_beyond_the_queue_requests_are_refused_at_once(settings: Settings) -> None:
     app = create_app(settings.model_copy(update={"max_queue": 2}))
-    held = HeldBackend(app.state.engine)
+    held = HeldBackend(app.state.parts.versions)
     with TestClient(app) as client, ThreadPoolExecutor(2) as callers:
         waiting = [callers.submit(client.post, "/segment", files={"image": PNG}) for _ in "ab"]
         while "lesion_queue_depth 2.0" not in client.get("/metrics").text:
@@ -187,11 +192,9 @@ def test_beyond_the_queue_requests_are_refused_at_once(settings: Settings) -> No
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a thread has no priority of its own")
-def test_threads_that_compute_step_back_behind_the_event_loop(engine: Engine) -> None:
+def test_threads_that_compute_yield_to_the_event_loop() -> None:
     def urgency() -> int:
         return -os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
-    async def asked() -> tuple[int, int]:
-        return await engine.run(urgency), await engine.score(urgency)
-
-    assert max(asyncio.run(asked())) < urgency()
+    with background_pool(1, "computing") as pool:
+        assert pool.submit(urgency).result() < urgency()

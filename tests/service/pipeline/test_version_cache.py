@@ -6,7 +6,7 @@ import random
 import shutil
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -15,18 +15,16 @@ from starlette.testclient import TestClient
 from model_core.backends.protocol import Backend
 from model_core.errors import CorruptVersionError
 from model_core.network.unet import UNet
+from service.api.dependencies import Parts
 from service.app import create_app
-from service.pipeline.engine import Engine
 from service.settings import Settings
-from service.telemetry.prometheus import Telemetry
 from tests.fixtures.models import NAME, tiny_registry
-from tests.fixtures.pictures import encode, lesion
+from tests.fixtures.service.reloading import PNG, mask_of, started
 from tests.fixtures.service.slow_backend import TIMEOUT_S
 from tests.fixtures.service.spoilt_versions import NEW, another_mask
 from tests.fixtures.service.waiting import wait_until
 from tests.fixtures.service.watched_registry import WatchedRegistry
 
-PNG = encode(lesion(48, 64))
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.4.0", "0.5.0", "1.0.0")
 
 
@@ -44,22 +42,10 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_registry(tmp_path_factory.mktemp("many"), *VERSIONS).root
 
 
-@contextmanager
-def started(root: Path, *, resident_versions: int = 2) -> Iterator[tuple[Engine, WatchedRegistry]]:
-    engine = Engine(Settings(model_registry=root, resident_versions=resident_versions), Telemetry())
-    engine.registry = registry = WatchedRegistry(root)
-    engine.load_production()
-    try:
-        yield engine, registry
-    finally:
-        engine.close()
-
-
-async def segment(engine: Engine, reference: str) -> str:
+async def segment(parts: Parts, reference: str) -> str:
     """Predict with a version, and the one that it was."""
-    async with engine.version(reference) as version:
-        found, _ = await engine.predict(version, PNG, lambda prediction: prediction.mask.any())
-        assert found
+    async with parts.versions.use(reference) as version:
+        assert (await mask_of(parts, version)).any()
         return version.card.version
 
 
@@ -70,44 +56,44 @@ def test_however_many_ask_for_however_many_versions_memory_holds_one_more_than_a
     asked = [version for version in VERSIONS for _ in range(6)]
     random.Random(0).shuffle(asked)
 
-    async def crowd(engine: Engine) -> list[str]:
-        return await asyncio.gather(*(segment(engine, version) for version in asked))
+    async def crowd(parts: Parts) -> list[str]:
+        return await asyncio.gather(*(segment(parts, version) for version in asked))
 
-    with started(many, resident_versions=resident_versions) as (engine, registry):
-        assert asyncio.run(crowd(engine)) == asked
-        assert len(engine.resident) == resident_versions
+    with started(many, resident_versions=resident_versions) as (parts, _, registry):
+        assert asyncio.run(crowd(parts)) == asked
+        assert len(parts.versions.resident) == resident_versions
         assert registry.most <= resident_versions + 1
 
 
 def test_a_version_that_would_be_one_too_many_waits_until_another_has_ended(many: Path) -> None:
-    async def scenario(engine: Engine, registry: WatchedRegistry) -> None:
+    async def scenario(parts: Parts, registry: WatchedRegistry) -> None:
         async with AsyncExitStack() as first, AsyncExitStack() as second:
-            await first.enter_async_context(engine.version("0.1.0"))
-            await second.enter_async_context(engine.version("0.2.0"))
-            waiting = asyncio.create_task(segment(engine, "0.3.0"))
-            again = asyncio.create_task(segment(engine, "0.3.0"))
-            assert await segment(engine, "production") == "1.0.0"
+            await first.enter_async_context(parts.versions.use("0.1.0"))
+            await second.enter_async_context(parts.versions.use("0.2.0"))
+            waiting = asyncio.create_task(segment(parts, "0.3.0"))
+            again = asyncio.create_task(segment(parts, "0.3.0"))
+            assert await segment(parts, "production") == "1.0.0"
             assert registry.loads == ["1.0.0", "0.1.0", "0.2.0"]
             await first.aclose()
             assert (await waiting, await again) == ("0.3.0", "0.3.0")
             assert registry.loads == ["1.0.0", "0.1.0", "0.2.0", "0.3.0"]
 
-    with started(many) as (engine, registry):
-        asyncio.run(scenario(engine, registry))
+    with started(many) as (parts, _, registry):
+        asyncio.run(scenario(parts, registry))
 
 
 def test_one_who_waits_for_a_place_and_leaves_takes_none(many: Path) -> None:
-    async def scenario(engine: Engine) -> None:
-        async with engine.version("0.1.0"), engine.version("0.2.0"):
-            leaver = asyncio.create_task(segment(engine, "0.3.0"))
+    async def scenario(parts: Parts) -> None:
+        async with parts.versions.use("0.1.0"), parts.versions.use("0.2.0"):
+            leaver = asyncio.create_task(segment(parts, "0.3.0"))
             await asyncio.sleep(0.01)
             leaver.cancel()
         for version in VERSIONS:
             async with asyncio.timeout(TIMEOUT_S):
-                await segment(engine, version)
+                await segment(parts, version)
 
-    with started(many) as (engine, _):
-        asyncio.run(scenario(engine))
+    with started(many) as (parts, _, _):
+        asyncio.run(scenario(parts))
 
 
 @pytest.mark.parametrize("data", [PNG, b"no picture"], ids=["answered", "refused"])
@@ -120,23 +106,22 @@ def test_a_version_that_makes_room_is_freed_after_its_last_request(
         mask = client.post("/segment", files={"image": PNG}).content
         files = {"image": data} | ({"truth": mask} if route == "/evaluate" else {})
         client.post(f"{route}?model=0.1.0", files=files)
-        backend = weakref.ref(app.state.engine.resident[NAME, "0.1.0"].predictor.backend)
+        backend = weakref.ref(app.state.parts.versions.resident[NAME, "0.1.0"].predictor.backend)
         assert backend() is not None
         assert client.post("/segment?model=0.2.0", files={"image": PNG}).status_code == 200
         wait_until(lambda: backend() is None)
 
 
 def test_a_version_in_use_outlives_its_place_among_those_kept(many: Path) -> None:
-    async def scenario(engine: Engine) -> weakref.ref[Backend]:
-        async with engine.version("0.1.0") as version:
-            await segment(engine, "0.2.0")
-            assert (NAME, "0.1.0") not in engine.resident
-            mask, _ = await engine.predict(version, PNG, lambda prediction: prediction.mask)
-            assert mask.any()
+    async def scenario(parts: Parts) -> weakref.ref[Backend]:
+        async with parts.versions.use("0.1.0") as version:
+            await segment(parts, "0.2.0")
+            assert (NAME, "0.1.0") not in parts.versions.resident
+            assert (await mask_of(parts, version)).any()
             return weakref.ref(version.predictor.backend)
 
-    with started(many) as (engine, _):
-        backend = asyncio.run(scenario(engine))
+    with started(many) as (parts, _, _):
+        backend = asyncio.run(scenario(parts))
         wait_until(lambda: backend() is None)
 
 
@@ -154,9 +139,9 @@ def test_a_load_that_failed_is_not_kept_and_takes_no_place(
 ) -> None:
     root = shutil.copytree(many, tmp_path / "registry")
 
-    async def fail(engine: Engine, registry: WatchedRegistry) -> None:
+    async def fail(parts: Parts, registry: WatchedRegistry) -> None:
         registry.released.clear()
-        asking = asyncio.create_task(segment(engine, "0.1.0"))
+        asking = asyncio.create_task(segment(parts, "0.1.0"))
         await asyncio.to_thread(registry.loading.wait, TIMEOUT_S)
         if everybody_leaves:
             asking.cancel()
@@ -166,18 +151,18 @@ def test_a_load_that_failed_is_not_kept_and_takes_no_place(
         if rest := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(rest)  # the load that nobody waits for
 
-    async def scenario(engine: Engine, registry: WatchedRegistry) -> None:
+    async def scenario(parts: Parts, registry: WatchedRegistry) -> None:
         repair = damaged(root, "0.1.0")
         for attempt in range(1, 6):  # more than there are places
             registry.loading.clear()
-            await fail(engine, registry)
+            await fail(parts, registry)
             assert registry.loads == ["1.0.0"] + ["0.1.0"] * attempt
-            assert set(engine.resident) == {(NAME, "1.0.0")}
+            assert set(parts.versions.resident) == {(NAME, "1.0.0")}
         repair()
-        assert await segment(engine, "0.1.0") == "0.1.0"
+        assert await segment(parts, "0.1.0") == "0.1.0"
 
-    with started(root) as (engine, registry):
-        asyncio.run(scenario(engine, registry))
+    with started(root) as (parts, _, registry):
+        asyncio.run(scenario(parts, registry))
 
 
 def networks() -> int:
@@ -185,27 +170,27 @@ def networks() -> int:
 
 
 def test_a_load_that_failed_leaves_no_network_behind(root: Path) -> None:
-    async def scenario(engine: Engine) -> None:
+    async def scenario(parts: Parts) -> None:
         with pytest.raises(CorruptVersionError, match="golden"):
-            await segment(engine, NEW)
+            await segment(parts, NEW)
 
     another_mask(root)  # found only once the network is built
-    with started(root) as (engine, _):
+    with started(root) as (parts, _, _):
         before = networks()
-        asyncio.run(scenario(engine))
+        asyncio.run(scenario(parts))
         wait_until(lambda: networks() == before)
 
 
 def test_it_says_what_is_in_memory_while_something_loads(many: Path) -> None:
-    async def scenario(engine: Engine, registry: WatchedRegistry) -> None:
+    async def scenario(parts: Parts, registry: WatchedRegistry) -> None:
         registry.loading.clear()
         registry.released.clear()
-        asking: Awaitable[str] = asyncio.create_task(segment(engine, "0.1.0"))
+        asking: Awaitable[str] = asyncio.create_task(segment(parts, "0.1.0"))
         await asyncio.to_thread(registry.loading.wait, TIMEOUT_S)
-        assert set(engine.resident) == {(NAME, "1.0.0")}
+        assert set(parts.versions.resident) == {(NAME, "1.0.0")}
         registry.released.set()
         await asking
-        assert set(engine.resident) == {(NAME, "1.0.0"), (NAME, "0.1.0")}
+        assert set(parts.versions.resident) == {(NAME, "1.0.0"), (NAME, "0.1.0")}
 
-    with started(many) as (engine, registry):
-        asyncio.run(scenario(engine, registry))
+    with started(many) as (parts, _, registry):
+        asyncio.run(scenario(parts, registry))

@@ -1,0 +1,55 @@
+"""An image that has passed the network, together with what its caller asked for."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from model_core.arrays import Image, Logits
+from model_core.images.decode import decode_image
+from model_core.predictor import Prediction, Prepared
+from model_core.registry.registry import LoadedVersion
+from service.contract.queries import AnswerQuery
+from service.telemetry.prometheus import Stages
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """Everything that an answer about one image is made of.
+
+    Attributes:
+        version: The version that was asked.
+        data: The image's bytes.
+        query: The caller's wishes.
+        prepared: What the network saw, and the way back to the original frame.
+        logits: float32 (S, S), what the network said.
+        index: Position among the images of a request, from 0.
+        stages: Seconds that each stage took.
+    """
+
+    version: LoadedVersion
+    data: bytes
+    query: AnswerQuery
+    prepared: Prepared
+    logits: Logits
+    index: int = 0
+    stages: Stages = field(default_factory=Stages)
+
+    @cached_property
+    def prediction(self) -> Prediction:
+        """The mask and how it came about.
+
+        It is made at the first use, which is in the thread that encodes it: one switch of threads
+        fewer for each request.
+        """
+        return self.version.predictor.finish(
+            self.logits,
+            self.prepared.geometry,
+            threshold=self.query.threshold,
+            pixels=self.prepared.pixels,
+        )
+
+    def photograph(self) -> Image:
+        """Decode the upright image at its full size, uint8 (H, W, 3)."""
+        limit = self.version.predictor.max_pixels
+        return np.asarray(decode_image(self.data, max_pixels=limit).picture)
