@@ -14,9 +14,9 @@ from starlette.requests import ClientDisconnect, Request
 
 from model_core.errors import InputError
 from service.contract.errors import DeadlineError, OverloadedError, QueueFullError
-from service.server.arrival import Arrival
 from service.settings import Settings
 from service.telemetry.prometheus import Telemetry
+from service.telemetry.ticket import Ticket
 
 _HALF_LIFE_S = 5.0
 """After so long, what was measured counts half: a machine may become busy with something else."""
@@ -73,66 +73,8 @@ class Pace:
         return self._units / self._busy_s if self._busy_s >= _TRUST_S else None
 
 
-class Place:
-    """A request among those being worked on or waiting.
-
-    Attributes:
-        units: What others wait for because of it.
-    """
-
-    def __init__(self, units: float) -> None:
-        self.units = units
-        self._gone = False
-        self._timeout: asyncio.Timeout | None = None
-        self._watch: asyncio.Task[None] | None = None
-
-    async def watch(self, request: Request) -> None:
-        """End the work once the caller has left."""
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        self._gone = True
-        if self._timeout is not None:
-            self._timeout.reschedule(asyncio.get_running_loop().time())
-
-    @asynccontextmanager
-    async def within(
-        self, request: Request, deadline_s: float, waited_s: float = 0.0
-    ) -> AsyncIterator[None]:
-        """Work that is cancelled once its time is over or its caller has left.
-
-        What waits for a thread is taken back; what a thread has begun comes to its end unheard.
-
-        Args:
-            request: It is watched for its caller to leave.
-            deadline_s: Its time.
-            waited_s: How much of that is over.
-
-        Raises:
-            DeadlineError: it was late.
-            ClientDisconnect: nobody waits for it.
-        """
-        loop = asyncio.get_running_loop()
-        starting = loop.call_later(_WATCH_AFTER_S, self._start_watch, request)
-        try:
-            async with asyncio.timeout(deadline_s - waited_s) as self._timeout:
-                yield
-        except TimeoutError as exc:
-            if self._timeout is None or not self._timeout.expired():
-                raise
-            if self._gone:
-                raise ClientDisconnect from exc
-            raise DeadlineError(f"no answer within {deadline_s:g} s, the limit") from exc
-        finally:
-            starting.cancel()
-            if self._watch is not None:
-                self._watch.cancel()
-
-    def _start_watch(self, request: Request) -> None:
-        self._watch = asyncio.get_running_loop().create_task(self.watch(request))
-
-
 class Admission:
-    """The places, and what is measured to give them out.
+    """Give out the slots, by what is measured all the time.
 
     Args:
         settings: The limits.
@@ -142,8 +84,8 @@ class Admission:
     def __init__(self, settings: Settings, telemetry: Telemetry) -> None:
         self._settings = settings
         self._telemetry = telemetry
-        self._places: set[Place] = set()
-        self._coming: dict[Arrival, None] = {}
+        self._slots: set[Ticket] = set()
+        self._coming: dict[Ticket, None] = {}  # in the order they were let come
         self._batches = 0
         self._batch_px = 0
         self._freed = asyncio.Event()
@@ -156,46 +98,42 @@ class Admission:
     @property
     def depth(self) -> int:
         """Requests being worked on or waiting."""
-        return len(self._places)
+        return len(self._slots)
 
     @property
     def in_flight_px(self) -> int:
         """Pixels of the photographs being worked on or waiting."""
-        return round((self._units - len(self._places)) * _UNIT_PX) + self._batch_px
+        return round((self._units - len(self._slots)) * _UNIT_PX) + self._batch_px
 
     def check(self) -> None:
         """Refuse a request of which only the head is there, if it would not be answered in time.
 
         Raises:
             QueueFullError: as many requests or pixels as allowed are there.
-            OverloadedError: by the pace of late its turn would come too late.
+            OverloadedError: at the current pace its turn would come too late.
         """
-        while self._coming and (first := next(iter(self._coming))).began < _now() - _COMING_S:
+        late = _now() - _COMING_S
+        while self._coming and ((first := next(iter(self._coming))).expected_at or 0.0) < late:
             del self._coming[first]
         self._check(self._usual_units, 0.0)
 
-    def expect(self, waited_s: float) -> Arrival:
+    def expect(self, ticket: Ticket) -> None:
         """Let a request's body come, and count it among those that others wait for.
 
-        Otherwise all who come until it is whole would find its place free, and their bodies would
-        be read in vain.
-
-        Args:
-            waited_s: How long its head had lain in the socket.
+        Otherwise all who come until it is whole would find its slot free, and their bodies would
+        be read for nothing. A request that is expected already is not asked again.
 
         Raises:
             UnavailableError: as `check`.
         """
-        self._check(self._usual_units, waited_s)
-        arrival = Arrival(units=self._usual_units, began=_now())
-        arrival.waited_s = waited_s
-        self._coming[arrival] = None
-        return arrival
+        if ticket.expected_at is None:
+            self._check(self._usual_units, ticket.waited_s)
+            ticket.expected_at, ticket.units = _now(), self._usual_units
+            self._coming[ticket] = None
 
-    def forget(self, arrival: Arrival | None) -> None:
-        """It has a place now, or needs none any more."""
-        if arrival is not None:
-            self._coming.pop(arrival, None)
+    def forget(self, ticket: Ticket) -> None:
+        """Expect a request no longer: it has a slot now, or needs none."""
+        self._coming.pop(ticket, None)
 
     def lagged(self, seconds: float) -> None:
         """Note how much later than asked for the event loop came back."""
@@ -203,7 +141,7 @@ class Admission:
         self._telemetry.loop_lag_seconds.set(seconds)
 
     def _check(self, units: float, waited_s: float, pixels: int = 0) -> None:
-        depth, limits = len(self._places) + len(self._coming), self._settings
+        depth, limits = len(self._slots) + len(self._coming), self._settings
         if not depth:
             return  # alone, a request is always tried
         if depth >= limits.max_queue:
@@ -227,36 +165,35 @@ class Admission:
 
     def _ahead(self) -> float:
         """Units that whoever comes now has to wait for."""
-        return (
-            self._units + self._batch_px / _UNIT_PX + sum(arrival.units for arrival in self._coming)
-        )
+        coming = sum(ticket.units for ticket in self._coming)
+        return self._units + self._batch_px / _UNIT_PX + coming
 
     @asynccontextmanager
-    async def place(
-        self, request: Request, *, pixels: int = 0, deadline_s: float | None = None
-    ) -> AsyncIterator[Place]:
-        """A place among the requests being worked on or waiting, to be left in time.
+    async def slot(
+        self, request: Request, ticket: Ticket, *, pixels: int = 0, deadline_s: float | None = None
+    ) -> AsyncIterator[None]:
+        """Work on a request whose body has come, within its time.
 
         Args:
-            request: Its body is read, and it is watched for its caller to leave. What it has
-                waited in its socket counts.
-            pixels: Of its photograph.
+            request: It is watched for its caller to leave.
+            ticket: The request's. What it has waited in its socket counts.
+            pixels: Of its image.
             deadline_s: Instead of the setting's.
 
         Raises:
             UnavailableError: as `check`.
-            DeadlineError: as `Place.within`.
-            ClientDisconnect: as `Place.within`.
+            DeadlineError: it was late.
+            ClientDisconnect: nobody waits for it any more.
         """
-        waited_s = self._arrived(request)
-        place = Place(1 + pixels / _UNIT_PX)
-        self._check(place.units, waited_s, pixels)
-        self._usual_units += _USUAL * (place.units - self._usual_units)
-        self._enter(place)
+        self.forget(ticket)
+        units = 1 + pixels / _UNIT_PX
+        self._check(units, ticket.waited_s, pixels)
+        self._usual_units += _USUAL * (units - self._usual_units)
+        self._enter(ticket, units)
         deadline_s = deadline_s or self._settings.deadline_seconds
         try:
-            async with place.within(request, deadline_s, waited_s):
-                yield place
+            async with _in_time(request, deadline_s, ticket.waited_s):
+                yield
         except DeadlineError:
             self._telemetry.dropped.labels("expired").inc()
             raise
@@ -267,33 +204,33 @@ class Admission:
             self.done()  # it took a look to see that, however many pixels it announced
             raise
         finally:
-            self._leave(place)
+            self._leave(ticket)
 
     @contextmanager
-    def batch_place(self, request: Request) -> Iterator[None]:
-        """A place for a request whose photographs come one after the other.
+    def batch_slot(self, ticket: Ticket) -> Iterator[None]:
+        """Work on a request whose images come one after the other.
 
         Others wait for a few of these at most, so it counts as one; each is given its own deadline,
         and its caller is watched, where they are worked on. A body that trickles may last for
-        hours, so batches get a part of the places only.
+        hours, so batches get a part of the slots only.
 
         Raises:
             UnavailableError: as `check`, or because of other batches.
         """
-        self._check(1, self._arrived(request))
+        self.forget(ticket)
+        self._check(1, ticket.waited_s)
         limit = max(1, self._settings.max_queue // _BATCHES)
         if self._batches >= limit:
             self._telemetry.refusals.labels("queue").inc()
             found = f"{self._batches} batches are being worked on, the limit is {limit}"
             raise QueueFullError(found, retry_after_s=self._until_idle_s())
-        place = Place(1)
-        self._enter(place)
+        self._enter(ticket, 1)
         self._batches += 1
         try:
             yield
         finally:
             self._batches -= 1
-            self._leave(place)
+            self._leave(ticket)
 
     @asynccontextmanager
     async def room(self, pixels: int) -> AsyncIterator[None]:
@@ -329,23 +266,18 @@ class Admission:
         """Count a photograph as done, for the pace."""
         self._advance().done(1 + pixels / _UNIT_PX)
 
-    def _arrived(self, request: Request) -> float:
-        """The request has come whole; how long it had lain in its socket, s."""
-        arrival: Arrival | None = request.scope.get("state", {}).get("arrival")
-        self.forget(arrival)
-        return arrival.waited_s if arrival else 0.0
+    def _enter(self, ticket: Ticket, units: float) -> None:
+        ticket.units = units
+        self._slots.add(ticket)
+        self._units += units
+        self._telemetry.queue_depth.set(len(self._slots))
 
-    def _enter(self, place: Place) -> None:
-        self._places.add(place)
-        self._units += place.units
-        self._telemetry.queue_depth.set(len(self._places))
-
-    def _leave(self, place: Place) -> None:
+    def _leave(self, ticket: Ticket) -> None:
         self._advance()
-        self._places.remove(place)
-        self._units = self._units - place.units if self._places else 0.0
+        self._slots.remove(ticket)
+        self._units = self._units - ticket.units if self._slots else 0.0
         self._freed.set()
-        self._telemetry.queue_depth.set(len(self._places))
+        self._telemetry.queue_depth.set(len(self._slots))
 
     def _advance(self) -> Pace:
         now = _now()
@@ -364,6 +296,52 @@ class Admission:
     def _until_idle_s(self) -> int:
         """When all that is there now will be done, in whole seconds."""
         return math.ceil(min(max(self._wait_s(self._ahead()), 1), _LONGEST_RETRY_S))
+
+
+@asynccontextmanager
+async def _in_time(request: Request, deadline_s: float, waited_s: float) -> AsyncIterator[None]:
+    """Cancel the work once its time is over or its caller has left.
+
+    What waits for a thread is taken back; what a thread has begun comes to its end unheard.
+
+    Args:
+        request: It is watched for its caller to leave.
+        deadline_s: Its time.
+        waited_s: How much of that is over.
+
+    Raises:
+        DeadlineError: it was late.
+        ClientDisconnect: nobody waits for it any more.
+    """
+    loop = asyncio.get_running_loop()
+    watching: asyncio.Task[None] | None = None
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        timeout.reschedule(loop.time())
+
+    def start_to_watch() -> None:
+        nonlocal watching
+        watching = loop.create_task(watch())
+
+    starting = loop.call_later(_WATCH_AFTER_S, start_to_watch)
+    try:
+        async with asyncio.timeout(deadline_s - waited_s) as timeout:
+            yield
+    except TimeoutError as exc:
+        if not timeout.expired():
+            raise
+        if gone:
+            raise ClientDisconnect from exc
+        raise DeadlineError(f"no answer within {deadline_s:g} s, the limit") from exc
+    finally:
+        starting.cancel()
+        if watching is not None:
+            watching.cancel()
 
 
 def _now() -> float:

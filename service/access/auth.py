@@ -23,7 +23,7 @@ from service.access.rate_limit import RateLimit, caller_of_address
 from service.contract.errors import InvalidKeyError, MissingScopeError, RateLimitedError
 from service.settings import Settings
 from service.telemetry.prometheus import Telemetry
-from service.telemetry.request_record import current_record
+from service.telemetry.ticket import Ticket, ticket_of
 
 _BEARER = HTTPBearer(
     auto_error=False, scheme_name="bearer", description="A key of LESION_API_KEYS_FILE."
@@ -53,10 +53,13 @@ class Authenticator:
         rate = settings.rate_limit
         self._limit = RateLimit(rate, settings.rate_burst) if rate else None
 
-    def admit(self, presented: list[str], scope: str, address: str) -> dict[str, str]:
-        """Let a request in, and note its key in its record.
+    def admit(
+        self, ticket: Ticket, presented: list[str], scope: str, address: str
+    ) -> dict[str, str]:
+        """Let a request in, and note its key on its ticket.
 
         Args:
+            ticket: The request's.
             presented: All keys that it carries.
             scope: What its route needs.
             address: Of the caller.
@@ -75,9 +78,8 @@ class Authenticator:
                 key = _valid_key(self.keys, presented)
             except InvalidKeyError as exc:
                 refusal = exc
-        record = current_record()
-        if record and key:
-            record.key_id = key.id
+        if key:
+            ticket.caller = key.id
         # Whoever has no key is counted by address, so that guessing is limited as well.
         headers = self._count(f"key {key.id}" if key else caller_of_address(address))
         if refusal:
@@ -135,7 +137,8 @@ async def _guard(
     authenticator: Authenticator = request.app.state.authenticator
     presented = [text for text in (bearer and bearer.credentials, header) if text]
     address = request.client.host if request.client else ""
-    request.state.answer_headers = authenticator.admit(presented, scopes.scope_str, address)
+    ticket = ticket_of(request.scope)
+    ticket.answer_headers = authenticator.admit(ticket, presented, scopes.scope_str, address)
 
 
 def needs(scope: str) -> Any:

@@ -18,6 +18,7 @@ from service.contract.errors import (
 )
 from service.settings import Settings
 from service.telemetry.prometheus import Telemetry
+from service.telemetry.ticket import ticket_of
 
 STREAMED = "/segment/batch"
 """The route whose body is never whole in memory: its photographs are cut out as they come."""
@@ -127,6 +128,7 @@ class BodyLimits:
             await self.app(scope, body.receive, send)
         finally:
             self.budget.release(body.held)
+            self._admission.forget(body.ticket)
 
     def begin(self, scope: Scope) -> None:
         """Refuse a body before a byte of it is read, where its head or the load says no.
@@ -148,9 +150,8 @@ class BodyLimits:
                 "the body has a Content-Encoding, expected none: send the file as it is",
                 {"Accept-Encoding": "identity"},
             )
-        # What came through `connections` was asked there already, and is expected since.
-        if scope["method"] in _WITH_BODY and "arrival" not in scope.get("state", {}):
-            self._admission.check()
+        if scope["method"] in _WITH_BODY:
+            self._admission.expect(ticket_of(scope))
 
     def limit_bytes(self, scope: Scope) -> int:
         """Get the most bytes that a request's body may have."""
@@ -174,6 +175,7 @@ class _Body:
 
     def __init__(self, limits: BodyLimits, scope: Scope, receive: Receive) -> None:
         self.held = 0
+        self.ticket = ticket_of(scope)
         self._received = 0
         self._limits = limits
         self._scope = scope
@@ -195,8 +197,8 @@ class _Body:
                 message = await self._receive()
         except TimeoutError as exc:
             raise too_slow from exc
-        if broken := self._scope.get("state", {}).get("broken"):  # by `service.server.connections`
-            raise broken
+        if self.ticket.broken:  # so said `service.server.connections`
+            raise self.ticket.broken
         if message["type"] == "http.request":
             self._count(len(message.get("body", b"")))
         self._whole = message["type"] != "http.request" or not message.get("more_body", False)

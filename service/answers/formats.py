@@ -15,7 +15,7 @@ from service.answers.segmented import Segmented
 from service.answers.zip import zip_of
 from service.contract.queries import AnswerFormat, MaskFormat
 from service.contract.schemas import BatchLine
-from service.telemetry.prometheus import Stages
+from service.telemetry.ticket import Ticket
 
 PNG = "image/png"
 JSON = "application/json"
@@ -102,6 +102,6 @@ def version_headers(version: LoadedVersion) -> dict[str, str]:
     }
 
 
-def model_headers(version: LoadedVersion, stages: Stages) -> dict[str, str]:
+def model_headers(version: LoadedVersion, ticket: Ticket) -> dict[str, str]:
     """Return the same headers, and the time spent in each stage."""
-    return {**version_headers(version), "Server-Timing": stages.header()}
+    return {**version_headers(version), "Server-Timing": ticket.timing()}

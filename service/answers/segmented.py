@@ -10,7 +10,7 @@ from model_core.images.decode import decode_image
 from model_core.predictor import Prediction, Prepared
 from model_core.registry.registry import LoadedVersion
 from service.contract.queries import AnswerQuery
-from service.telemetry.prometheus import Stages
+from service.telemetry.ticket import no_seconds
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Segmented:
         prepared: What the network saw, and the way back to the original frame.
         logits: float32 (S, S), what the network said.
         index: Position among the images of a request, from 0.
-        stages: Seconds that each stage took.
+        seconds: What each stage took.
     """
 
     version: LoadedVersion
@@ -33,7 +33,7 @@ class Segmented:
     prepared: Prepared
     logits: Logits
     index: int = 0
-    stages: Stages = field(default_factory=Stages)
+    seconds: dict[str, float] = field(default_factory=no_seconds)
 
     @cached_property
     def prediction(self) -> Prediction:

@@ -35,6 +35,7 @@ from service.contract.openapi import (
 from service.contract.queries import BatchQuery, misplaced
 from service.contract.quoting import known_media_type
 from service.server.error_handlers import error_body
+from service.telemetry.ticket import ticket_of
 
 router = APIRouter(tags=["segmentation"], dependencies=[needs("segment")])
 
@@ -87,10 +88,10 @@ async def segment_batch(
     format = query.format or negotiate(request.headers.getlist("accept"), _OFFERS)
     if faults := misplaced(query, format):
         raise InvalidRequestError(*faults)
-    settings = parts.settings
+    ticket, settings = ticket_of(request.scope), parts.settings
     reader = _reader(request, settings.max_body_bytes)
     async with AsyncExitStack() as held:
-        held.enter_context(parts.admission.batch_place(request))
+        held.enter_context(parts.admission.batch_slot(ticket))
         version = await held.enter_async_context(parts.versions.use(query.model))
         images = _Images(request, query, version, format, parts)
         share = BatchBytes(parts.body_bytes)
@@ -123,6 +124,7 @@ class _Images:
         parts: Parts,
     ) -> None:
         self._request = request
+        self._ticket = ticket_of(request.scope)
         self._query = query
         self._version = version
         self._format = format
@@ -155,7 +157,7 @@ class _Images:
             async with self._parts.admission.room(pixels), asyncio.timeout(deadline_s):
                 image = await pipeline.predict(self._version, content, self._query, index=index)
                 encode = files_of if self._format == "zip" else line_of
-                return await pipeline.encode(image, encode)
+                return await pipeline.encode(image, self._ticket, encode)
         except TimeoutError as exc:
             raise DeadlineError(f"no answer within {deadline_s:g} s, the limit") from exc
 

@@ -32,6 +32,7 @@ from service.contract.openapi import (
 )
 from service.contract.queries import EvaluateQuery, EvaluationFormat, ScoresQuery
 from service.pipeline.evaluation import Evaluator, check_pixels, pairs_of, without_unchosen
+from service.telemetry.ticket import ticket_of
 
 router = APIRouter(tags=["evaluation"], dependencies=[needs("evaluate")])
 
@@ -143,18 +144,19 @@ async def _answer(
     )
     # Of images, one after the other; masks are compared apart, and nobody waits for them.
     largest = max(announced_pixels(image) for image in form.get("image", [b""]))
-    slot = parts.admission.place(request, pixels=largest, deadline_s=settings.evaluation_seconds)
+    ticket = ticket_of(request.scope)
+    slot = parts.admission.slot(
+        request, ticket, pixels=largest, deadline_s=settings.evaluation_seconds
+    )
     use = parts.versions.use(query.model) if "image" in form else nullcontext()
     async with slot, use as version:
         spacing = parse_spacing(query.spacing_mm) if query.spacing_mm else None
         limit = settings.max_image_pixels
-        evaluator = Evaluator(parts.pipeline, version, query.threshold, limit, spacing)
-        if format == "png":
-            content, stages = await evaluator.picture(pairs[0])
-        else:
-            content, stages = await evaluator.scores(pairs)
-    headers = model_headers(version, stages) if version else {}
-    media_type = "image/png" if format == "png" else "application/json"
+        evaluator = Evaluator(parts.pipeline, ticket, version, query.threshold, limit, spacing)
+        png = format == "png"
+        content = await (evaluator.picture(pairs[0]) if png else evaluator.scores(pairs))
+        headers = model_headers(version, ticket) if version else {}
+    media_type = "image/png" if png else "application/json"
     return Response(content, headers=headers, media_type=media_type)
 
 

@@ -14,7 +14,6 @@ from starlette.responses import Response
 from model_core.images.announced_size import announced_pixels
 from service.access.auth import needs
 from service.answers.formats import encode_answer, media_type_of, model_headers
-from service.answers.segmented import Segmented
 from service.api.dependencies import Parts, PartsOf
 from service.api.uploads import read_photograph
 from service.contract.errors import InvalidRequestError
@@ -45,6 +44,7 @@ from service.contract.schemas import (
     PolygonAnnotation,
     RleAnnotation,
 )
+from service.telemetry.ticket import ticket_of
 
 router = APIRouter(tags=["segmentation"], dependencies=[needs("segment")])
 
@@ -136,16 +136,13 @@ async def _answer(
     """
     if faults := misplaced(query, format):
         raise InvalidRequestError(*faults)
+    ticket = ticket_of(request.scope)
     data = await read_photograph(request)
-    slot = parts.admission.place(request, pixels=announced_pixels(data))
+    slot = parts.admission.slot(request, ticket, pixels=announced_pixels(data))
     async with slot, parts.versions.use(query.model) as version:
         image = await parts.pipeline.predict(version, data, query)
-        content = await parts.pipeline.encode(image, encode_answer, format)
-    return _respond(image, content, format)
-
-
-def _respond(image: Segmented, content: bytes, format: AnswerFormat) -> Response:
-    headers = model_headers(image.version, image.stages)
+        content = await parts.pipeline.encode(image, ticket, encode_answer, format)
+        headers = model_headers(version, ticket)
     if image.prediction.score is not None:
         headers["X-Predicted-Jaccard"] = f"{image.prediction.score:.4f}"
     return Response(content, headers=headers, media_type=media_type_of(format))

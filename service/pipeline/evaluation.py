@@ -29,7 +29,7 @@ from service.contract.errors import Fault, InvalidRequestError, TooManyPixelsErr
 from service.contract.evaluation import Evaluation, PairScores, ScoreSummary
 from service.contract.queries import AnswerQuery
 from service.pipeline.pipeline import Pipeline
-from service.telemetry.prometheus import Stages
+from service.telemetry.ticket import Ticket
 
 T = TypeVar("T")
 Form = Mapping[str, list[bytes]]
@@ -117,6 +117,7 @@ class Evaluator:
 
     Attributes:
         pipeline: Runs the network, and all else that blocks.
+        ticket: The request's.
         version: Segments the images; None where masks were sent.
         threshold: Overrides the card's.
         max_pixels: Limit on a mask or image.
@@ -125,23 +126,19 @@ class Evaluator:
     """
 
     pipeline: Pipeline
+    ticket: Ticket
     version: LoadedVersion | None
     threshold: float | None
     max_pixels: int
     spacing_mm: Spacing | None = None
 
-    async def scores(self, pairs: Sequence[Pair]) -> tuple[bytes, Stages]:
+    async def scores(self, pairs: Sequence[Pair]) -> bytes:
         """Score every pair and the set: JSON of an `Evaluation`.
 
         Raises:
             InputError: of a pair; its text begins with the pair's index.
         """
-        items: list[ImageScores] = []
-        total = Stages()
-        for pair in pairs:
-            scored, stages = await self._compare(pair, self._score)
-            items.append(scored)
-            total.add(stages)
+        items = [await self._compare(pair, self._score) for pair in pairs]
         summary = await self.pipeline.score(summarise, items)
         evaluation = Evaluation(
             items=[
@@ -152,9 +149,9 @@ class Evaluator:
             model=model_ref(self.version) if self.version else None,
             threshold=self._threshold_used(),
         )
-        return evaluation.model_dump_json(exclude_unset=True).encode(), total
+        return evaluation.model_dump_json(exclude_unset=True).encode()
 
-    async def picture(self, pair: Pair) -> tuple[bytes, Stages]:
+    async def picture(self, pair: Pair) -> bytes:
         """Draw one pair as PNG: true and false positives and false negatives, as `overlay`.
 
         Raises:
@@ -162,18 +159,17 @@ class Evaluator:
         """
         return await self._compare(pair, self._draw)
 
-    async def _compare(
-        self, pair: Pair, judge: Callable[[Pair, Prediction | None], T]
-    ) -> tuple[T, Stages]:
+    async def _compare(self, pair: Pair, judge: Callable[[Pair, Prediction | None], T]) -> T:
         """Segment a pair's image, where it has one, and judge it beside the truth."""
-        prediction, stages = None, Stages()
+        prediction = None
         try:
             if self.version is not None:
                 query = AnswerQuery(threshold=self.threshold)
                 image = await self.pipeline.predict(self.version, pair.other, query)
-                prediction = await self.pipeline.encode(image, attrgetter("prediction"))
-                stages = image.stages
-            return await self.pipeline.score(judge, pair, prediction), stages
+                prediction = await self.pipeline.encode(
+                    image, self.ticket, attrgetter("prediction")
+                )
+            return await self.pipeline.score(judge, pair, prediction)
         except InputError as exc:
             raise type(exc)(f"pair {pair.index}: {exc}") from exc
 

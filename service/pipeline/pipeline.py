@@ -27,8 +27,8 @@ from service.pipeline.decoders import Decoders
 from service.pipeline.health import HealthState
 from service.pipeline.threads import background_pool
 from service.settings import Settings
-from service.telemetry.prometheus import Stages, Telemetry
-from service.telemetry.request_record import current_record
+from service.telemetry.prometheus import Telemetry
+from service.telemetry.ticket import Ticket, no_seconds
 
 _WARM_S = 120
 """Longest first run of a network: a GPU may compile for half a minute."""
@@ -92,20 +92,23 @@ class Pipeline:
             InputError: the image cannot be used.
             EngineFailedError: the network failed.
         """
-        stages, predictor = Stages(), version.predictor
+        seconds, predictor = no_seconds(), version.predictor
         with self._admission.working():
             with self._batcher.expecting(predictor):
                 prepared = await self._timed(
-                    stages, "decode", self._io, self._prepare, predictor, data
+                    seconds, "decode", self._io, self._prepare, predictor, data
                 )
-            logits = await self._infer(stages, predictor, prepared.pixels)
-        return Segmented(version, data, query, prepared, logits, index, stages)
+            logits = await self._infer(seconds, predictor, prepared.pixels)
+        return Segmented(version, data, query, prepared, logits, index, seconds)
 
-    async def encode(self, image: Segmented, function: Callable[..., T], *arguments: object) -> T:
+    async def encode(
+        self, image: Segmented, ticket: Ticket, function: Callable[..., T], *arguments: object
+    ) -> T:
         """Finish an image's mask and encode it, in one thread; then the image is done.
 
         Args:
             image: As `predict` gave it.
+            ticket: The request's, which gets the image's size and times.
             function: Makes the answer of the image and these arguments.
             arguments: More of them.
 
@@ -114,19 +117,17 @@ class Pipeline:
         """
         with self._admission.working():
             content = await self._timed(
-                image.stages, "encode", self._io, function, image, *arguments
+                image.seconds, "encode", self._io, function, image, *arguments
             )
             geometry = image.prepared.geometry
             pixels = geometry.height * geometry.width
             self._admission.done(pixels)
-        for stage, seconds in image.stages.seconds.items():
+        for stage, seconds in image.seconds.items():
             self._telemetry.stage_seconds.labels(stage).observe(seconds)
         if pixels > _LARGE_PX:
             self._io.submit(_trim_heap)
-        record = current_record()
-        if record:
-            size = geometry.height, geometry.width
-            record.saw(size, image.stages, image.version.sha256)
+        size = geometry.height, geometry.width
+        ticket.add_image(size, image.seconds, image.version.sha256)
         return content
 
     async def score(self, function: Callable[..., T], *arguments: object) -> T:
@@ -147,15 +148,17 @@ class Pipeline:
         for pool in (self._io, self._inference, self._scoring):
             pool.shutdown(wait=wait, cancel_futures=True)
 
-    async def _infer(self, stages: Stages, predictor: Predictor, pixels: Image) -> Logits:
+    async def _infer(
+        self, seconds: dict[str, float], predictor: Predictor, pixels: Image
+    ) -> Logits:
         if self._batcher.size(predictor) == 1:
             run, batch = self._run_network, pixels[None]
-            logits = await self._timed(stages, "infer", self._inference, run, predictor, batch)
+            logits = await self._timed(seconds, "infer", self._inference, run, predictor, batch)
             alone: Logits = logits[0]
             return alone
         answer = await self._batcher.run(predictor, pixels)
-        stages.seconds["queue"] += answer.queue_s
-        stages.seconds["infer"] += answer.infer_s
+        seconds["queue"] += answer.queue_s
+        seconds["infer"] += answer.infer_s
         return answer.logits
 
     def _run_network(self, predictor: Predictor, batch: Batch) -> Logits:
@@ -169,7 +172,7 @@ class Pipeline:
 
     async def _timed(
         self,
-        stages: Stages,
+        seconds: dict[str, float],
         stage: str,
         pool: Executor,
         function: Callable[..., T],
@@ -180,9 +183,9 @@ class Pipeline:
 
         def measured() -> T:
             started = time.perf_counter()
-            stages.seconds["queue"] += started - asked
+            seconds["queue"] += started - asked
             result = function(*arguments)
-            stages.seconds[stage] += time.perf_counter() - started
+            seconds[stage] += time.perf_counter() - started
             return result
 
         return await asyncio.get_running_loop().run_in_executor(pool, measured)

@@ -13,6 +13,8 @@ Lingering (`early_errors`): nothing more is parsed, so nothing more can become a
 """
 
 import asyncio
+import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,11 +34,11 @@ from service.contract.errors import (
     UnavailableError,
 )
 from service.pipeline.health import HealthState
-from service.server.arrival import Arrival, waited_s
 from service.server.early_errors import LINGER_S, EarlyErrors, LingeringClose
 from service.server.framing import answer_http_1_0, check_head, head_without_upgrade
 from service.settings import Settings
 from service.telemetry.prometheus import Telemetry
+from service.telemetry.ticket import Ticket, ticket_of
 
 _MAX_HEADERS = 100
 _HEAD_END = b"\r\n\r\n"
@@ -78,7 +80,7 @@ class Connection(HttpToolsProtocol):
         self._write_timer: asyncio.TimerHandle | None = None
         self._in_head = True
         self._begun = self._advanced = self._crowded = self._given_up = False
-        self._arrival: Arrival | None = None
+        self._ticket: Ticket | None = None  # of the request that is let in last
         self._chunks_bytes = self._head_bytes = self._headers = 0
         self._refusal: InputError | None = None
 
@@ -100,7 +102,6 @@ class Connection(HttpToolsProtocol):
         self._stop_timer()
         self.resume_writing()
         self._rules.lingering.forget(self.transport)
-        self._rules.admission.forget(self._arrival)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -108,8 +109,8 @@ class Connection(HttpToolsProtocol):
         if self._given_up:
             self._rules.lingering.received(self.transport)
             return
-        if self._arrival and not self._in_head:
-            self._arrival.waited_s += waited_s(self.transport)
+        if self._ticket and not self._in_head:
+            self._ticket.waited_s += _waited_s(self.transport)
         if self._in_head and self._timer is None:
             self._start_timer(self._rules.settings.header_seconds, self._too_slow)
         self._advanced = False
@@ -156,13 +157,12 @@ class Connection(HttpToolsProtocol):
         self._stop_timer()
         if method == b"POST" and not self._is_answering():
             try:
-                self._arrival = self._let_in()
+                self._ticket = self._let_in()
             except UnavailableError as exc:
                 # A twentieth of what it costs to ask the application: under ten times its load, a
                 # server does little else.
                 self._give_up(exc)
                 raise  # else the parser went on to a next request in the same bytes
-            self.scope["state"]["arrival"] = self._arrival
         if self.server is None:
             self.server, self.client = (
                 get_local_addr(self.transport),
@@ -200,7 +200,6 @@ class Connection(HttpToolsProtocol):
         """Wait for the next request, or for the rest of a body that nobody wants any more."""
         is_last = not self.pipeline
         super().on_response_complete()
-        self._rules.admission.forget(self._arrival)
         if self.transport.is_closing():
             return
         if self._given_up and is_last and self._in_head and self._refusal:
@@ -223,9 +222,8 @@ class Connection(HttpToolsProtocol):
         if not self._is_answering():  # a second answer would be taken for that to a next request
             self._rules.lingering.begin(self.transport)
         elif not self._in_head:
-            self.cycle.scope["state"]["broken"] = (
-                self._refusal
-            )  # `service.access.body_limits` raises it
+            # `service.access.body_limits` raises it.
+            ticket_of(self.cycle.scope).broken = self._refusal
             self.cycle.message_event.set()
 
     def pause_writing(self) -> None:
@@ -291,14 +289,17 @@ class Connection(HttpToolsProtocol):
             return False
         return self.parser.get_http_version() == "1.1" and self.parser.should_keep_alive()
 
-    def _let_in(self) -> Arrival:
-        """See whether a body may come; raises an `UnavailableError` if not."""
+    def _let_in(self) -> Ticket:
+        """Let the request's body come; raises an `UnavailableError` where the load forbids it."""
         rules = self._rules
         if self._crowded:
             rules.telemetry.refusals.labels("connections").inc()
             raise QueueFullError("as many other connections are open as may be")
-        rules.admission.check()  # before the system is asked for the time, which costs as much
-        return rules.admission.expect(waited_s(self.transport))
+        rules.admission.check()  # first: what follows costs as much again
+        ticket = ticket_of(self.scope)
+        ticket.waited_s = _waited_s(self.transport)
+        rules.admission.expect(ticket)
+        return ticket
 
     def _give_up(self, error: SegmentationError) -> None:
         """Answer with a problem, and throw away whatever comes after it."""
@@ -333,3 +334,20 @@ class Connection(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _waited_s(transport: asyncio.BaseTransport) -> float:
+    """Get how long ago came what was just read, s; 0 where the system does not tell.
+
+    A busy loop reads late, and what waits in the kernel is in no queue of ours: unless that time is
+    counted, a request is promised an answer within a deadline that has half passed.
+    """
+    if sys.platform != "linux":
+        return 0.0
+    connection: Any = transport.get_extra_info("socket")
+    try:
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 56)
+    except OSError:
+        return 0.0
+    # `tcpi_last_data_recv` of Linux's `struct tcp_info`: ms since the last segment with data came.
+    return int.from_bytes(info[52:56], sys.byteorder) / 1000

@@ -27,7 +27,7 @@ from service.contract.errors import (
 )
 from service.contract.problems import INTERNAL, PROBLEM_JSON, Problem, problem_body, problem_of
 from service.contract.quoting import unknown_name
-from service.telemetry.request_record import current_record
+from service.telemetry.ticket import ticket_of
 
 # The texts of these quote what was asked for.
 _DETAILS: dict[type[SegmentationError], str] = {
@@ -58,7 +58,8 @@ async def _on_error(request: Request, exc: SegmentationError) -> Response:
     if problem is INTERNAL:
         raise exc
     if isinstance(exc, CorruptVersionError):
-        logger.error("request_id=%s %s", request.state.request_id, exc)
+        ticket = ticket_of(request.scope)
+        logger.error("request_id=%s %s", ticket.id, exc, extra={"ticket": ticket})
     faults = exc.faults if isinstance(exc, InvalidRequestError) else ()
     detail = _DETAILS.get(type(exc)) or str(exc)
     response = _respond(request, problem, detail=detail, faults=faults)
@@ -117,19 +118,20 @@ def error_body(request: Request, exc: Exception) -> dict[str, Any]:
 
     What nobody foresaw is logged, and has no detail, as everywhere.
     """
-    problem, detail = INTERNAL, ""
+    problem, detail, ticket = INTERNAL, "", ticket_of(request.scope)
     if isinstance(exc, SegmentationError):
         problem = problem_of(exc)
     if problem is not INTERNAL:
         detail = _DETAILS.get(type(exc)) or str(exc)  # type: ignore[arg-type]
     else:
         found = (type(exc), exc, exc.__traceback__)
-        logger.error("request_id=%s failed", request.state.request_id, exc_info=found)
+        extra = {"ticket": ticket}
+        logger.error("request_id=%s failed", ticket.id, exc_info=found, extra=extra)
     return problem_body(
         problem,
         detail=detail,
         instance=_instance(request),
-        request_id=request.state.request_id,
+        request_id=ticket.id,
         faults=exc.faults if isinstance(exc, InvalidRequestError) else (),
     )
 
@@ -143,14 +145,13 @@ def _instance(request: Request) -> str:
 def _respond(
     request: Request, problem: Problem, *, detail: str = "", faults: Sequence[Fault] = ()
 ) -> Response:
-    record = current_record()
-    if record:
-        record.problem = problem.slug
+    ticket = ticket_of(request.scope)
+    ticket.problem = problem.slug
     body = problem_body(
         problem,
         detail=detail,
         instance=_instance(request),
-        request_id=request.state.request_id,
+        request_id=ticket.id,
         faults=faults,
     )
     # json.dumps escapes to ASCII: a detail may quote half a surrogate pair from a caller's JSON.

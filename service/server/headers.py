@@ -10,6 +10,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.telemetry.ticket import ticket_of
+
 HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -89,7 +91,7 @@ def page_policy(html: str) -> str:
 
 
 class AnswerHeaders:
-    """Adds `HEADERS` where the answer has none of that name, and those left in the request's state.
+    """Adds `HEADERS` where the answer has none of that name, and those of the request's ticket.
 
     Args:
         app: The application inside.
@@ -115,7 +117,7 @@ class AnswerHeaders:
                         headers.add_vary_header(value)
                     else:
                         headers.setdefault(name, value)
-                more = scope.get("state", {}).get("answer_headers", {})
+                more = ticket_of(scope).answer_headers
                 for name, value in {**HEADERS, **more}.items():
                     headers.setdefault(name, value)
             await send(message)

@@ -11,7 +11,7 @@ from service.server.error_handlers import CLIENT_GONE, internal_error
 from service.telemetry.audit import AuditLog
 from service.telemetry.logs import log_fields
 from service.telemetry.prometheus import Telemetry
-from service.telemetry.request_record import RequestRecord, begin_record
+from service.telemetry.ticket import Ticket, ticket_of
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -20,7 +20,7 @@ logger = logging.getLogger("service.requests")
 
 
 class RequestLog:
-    """Gives each request an ID and a record, and tells of it when it has ended.
+    """Write and count each request when it has ended, and put its ID into the answer.
 
     Args:
         app: The application inside.
@@ -38,23 +38,21 @@ class RequestLog:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request = Request(scope)
-        record = begin_record(request.headers)
-        request.state.request_id = record.request_id
+        ticket = ticket_of(scope)
         status = CLIENT_GONE
         answered = False
 
         async def receive_counted() -> Message:
             message = await receive()
-            record.bytes_in += len(message.get("body", b""))
+            ticket.bytes_in += len(message.get("body", b""))
             return message
 
         async def send_with_id(message: Message) -> None:
             nonlocal status, answered
             if message["type"] == "http.response.start":
                 status, answered = message["status"], True
-                MutableHeaders(scope=message)["X-Request-Id"] = record.request_id
-            record.bytes_out += len(message.get("body", b""))
+                MutableHeaders(scope=message)["X-Request-Id"] = ticket.id
+            ticket.bytes_out += len(message.get("body", b""))
             await send(message)
 
         started = time.perf_counter()
@@ -62,31 +60,31 @@ class RequestLog:
         try:
             await self.app(scope, receive_counted, send_with_id)
         except Exception:
-            logger.exception("request_id=%s failed", record.request_id)
+            logger.exception("request_id=%s failed", ticket.id, extra={"ticket": ticket})
             if answered:
                 raise
-            await internal_error(request)(scope, receive, send_with_id)
+            await internal_error(Request(scope))(scope, receive, send_with_id)
         finally:
             self._telemetry.in_flight.dec()
-            self._tell(request, record, status, time.perf_counter() - started)
+            self._tell(scope, ticket, status, time.perf_counter() - started)
 
-    def _tell(self, request: Request, record: RequestRecord, status: int, seconds: float) -> None:
+    def _tell(self, scope: Scope, ticket: Ticket, status: int, seconds: float) -> None:
         # The route's template, never the path itself; any other method could be of any name.
-        route = getattr(request.scope.get("route"), "path", "unmatched")
-        method = request.method if request.method in _METHODS else "other"
+        route = getattr(scope.get("route"), "path", "unmatched")
+        method = scope["method"] if scope["method"] in _METHODS else "other"
         self._telemetry.requests.labels(route, method, status).inc()
         self._telemetry.request_seconds.labels(route, method).observe(seconds)
-        if record.problem:
-            self._telemetry.problems.labels(record.problem).inc()
+        if ticket.problem:
+            self._telemetry.problems.labels(ticket.problem).inc()
         fields = {
             "method": method,
             "route": route,
             "status": status,
             "ms": round(seconds * 1000, 1),
-            "request_id": record.request_id,
-            "key": record.key_id,
-            "trace_id": record.trace_id,
+            "request_id": ticket.id,
+            "key": ticket.caller,
+            "trace_id": ticket.trace_id,
         }
         log_fields(logger, logging.DEBUG if route in _PROBES else logging.INFO, fields)
         if self._audit and (route not in _PROBES or status >= 400):
-            self._audit.write(record, method=method, route=route, status=status, seconds=seconds)
+            self._audit.write(ticket, method=method, route=route, status=status, seconds=seconds)

@@ -1,6 +1,6 @@
 """Write the audit log: who asked for what and how it ended, one JSON object a line.
 
-It holds what `request_record` may hold, and no more: no pixel, no file name, no text of a file.
+It holds what `ticket` may hold, and no more: no pixel, no file name, no text of a file.
 
 Why not `logging`'s QueueListener and WatchedFileHandler: the handler opens files outside of its
 `handleError`, so the listener's thread ends for good where the folder is away at a rotation; and
@@ -20,7 +20,7 @@ from pathlib import Path
 from model_core.errors import ConfigError
 from service.telemetry.logs import utc_text
 from service.telemetry.prometheus import Telemetry
-from service.telemetry.request_record import RequestRecord
+from service.telemetry.ticket import Ticket
 
 STDOUT = "-"
 _MAX_WAITING = 100_000
@@ -67,27 +67,25 @@ class AuditLog:
             )
 
     def write(
-        self, record: RequestRecord, *, method: str, route: str, status: int, seconds: float
+        self, ticket: Ticket, *, method: str, route: str, status: int, seconds: float
     ) -> None:
         """Note a request that has ended, soon; a failure is counted, and stops nobody."""
         line = json.dumps(
             {
                 "time": utc_text(time.time()),
-                "request_id": record.request_id,
-                "trace_id": record.trace_id,
-                "key": record.key_id,
+                "request_id": ticket.id,
+                "trace_id": ticket.trace_id,
+                "key": ticket.caller,
                 "method": method,
                 "route": route,
                 "status": status,
-                "problem": record.problem,
-                "model_sha256": record.model_sha256,
-                "bytes_in": record.bytes_in,
-                "bytes_out": record.bytes_out,
-                "images": [{"height": height, "width": width} for height, width in record.sizes],
+                "problem": ticket.problem,
+                "model_sha256": ticket.model_sha256,
+                "bytes_in": ticket.bytes_in,
+                "bytes_out": ticket.bytes_out,
+                "images": [{"height": height, "width": width} for height, width in ticket.sizes],
                 "ms": round(seconds * 1000, 1),
-                "stages_ms": {
-                    stage: round(s * 1000, 1) for stage, s in record.stages.seconds.items()
-                },
+                "stages_ms": {stage: round(s * 1000, 1) for stage, s in ticket.seconds.items()},
             }
         )
         try:

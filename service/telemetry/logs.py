@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from service.settings import LogFormat
-from service.telemetry.request_record import current_record
+from service.telemetry.ticket import Ticket
 
 _FIELDS = "fields"
 
@@ -38,7 +38,7 @@ def log_fields(logger: logging.Logger, level: int, fields: Mapping[str, object])
 
 
 class _JsonFormatter(logging.Formatter):
-    """One JSON object a line; what is logged during a request carries its ID."""
+    """One JSON object a line; what is logged with a ticket (`extra`) carries the request's ID."""
 
     def format(self, record: logging.LogRecord) -> str:
         event: dict[str, object] = {
@@ -46,9 +46,9 @@ class _JsonFormatter(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
         }
-        request = current_record()
-        if request:
-            event |= {"request_id": request.request_id, "trace_id": request.trace_id}
+        ticket: Ticket | None = getattr(record, "ticket", None)
+        if ticket:
+            event |= {"request_id": ticket.id, "trace_id": ticket.trace_id}
         fields = getattr(record, _FIELDS, None)
         event |= fields if fields else {"message": record.getMessage()}
         if record.exc_info:

@@ -118,27 +118,6 @@ class Telemetry:
             self.reloads.labels(outcome)
 
 
-class Stages:
-    """Seconds spent in each stage of a request.
-
-    Example:
-        >>> Stages().header()
-        'decode;dur=0.0, queue;dur=0.0, infer;dur=0.0, encode;dur=0.0'
-    """
-
-    def __init__(self) -> None:
-        self.seconds = dict.fromkeys(("decode", "queue", "infer", "encode"), 0.0)
-
-    def add(self, other: "Stages") -> None:
-        """Count another image's seconds too."""
-        for stage, seconds in other.seconds.items():
-            self.seconds[stage] += seconds
-
-    def header(self) -> str:
-        """The value of `Server-Timing`, in ms."""
-        return ", ".join(f"{name};dur={s * 1000:.1f}" for name, s in self.seconds.items())
-
-
 def _version() -> str:
     try:
         return version("lesion-segmentation")

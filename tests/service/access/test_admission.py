@@ -16,6 +16,7 @@ from service.access.admission import Admission, Pace
 from service.contract.errors import OverloadedError, QueueFullError
 from service.settings import Settings
 from service.telemetry.prometheus import Telemetry
+from service.telemetry.ticket import Ticket
 from tests.fixtures.pictures import encode, lesion
 from tests.fixtures.service.raw import raw
 from tests.fixtures.service.reloading import served
@@ -202,7 +203,7 @@ def test_whose_turn_would_come_too_late_is_told_when_to_come_again() -> None:
         async with AsyncExitStack() as stack:
             for places in range(64):
                 try:
-                    await stack.enter_async_context(admission.place(request))
+                    await stack.enter_async_context(admission.slot(request, Ticket("a")))
                 except OverloadedError as exc:
                     return places, exc
         raise AssertionError("all were let in")
@@ -308,12 +309,11 @@ def test_batches_never_have_all_places(settings: Settings) -> None:
 
     async def fill() -> None:
         admission = Admission(few, Telemetry())
-        request = Request({"type": "http", "method": "POST", "headers": []})
-        with admission.batch_place(request), admission.batch_place(request):
+        with admission.batch_slot(Ticket("a")), admission.batch_slot(Ticket("b")):
             with pytest.raises(QueueFullError, match="2 batches"):
-                admission.batch_place(request).__enter__()
-            admission.check()  # a photograph still finds one
-        with admission.batch_place(request):
+                admission.batch_slot(Ticket("c")).__enter__()
+            admission.check()  # an image still finds one
+        with admission.batch_slot(Ticket("d")):
             assert admission.depth == 1
 
     asyncio.run(fill())

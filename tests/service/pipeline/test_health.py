@@ -23,6 +23,7 @@ from tests.fixtures.service.process import LIGHT, REPOSITORY, START_S, free_port
 from tests.fixtures.service.reloading import served
 from tests.fixtures.service.slow_backend import TIMEOUT_S, HeldBackend, put_into
 from tests.fixtures.service.waiting import wait_until
+from tests.service.conftest import PATIENT_S
 
 PNG = encode(lesion(48, 64))
 
@@ -57,16 +58,12 @@ class FlakyBackend(BrokenBackend):
 
 @pytest.fixture
 def app(registry_root: Path) -> FastAPI:
-    return create_app(
-        Settings(
-            model_registry=registry_root, deadline_seconds=0.3, stuck_seconds=0.6, drain_seconds=1
-        )
-    )
+    return create_app(Settings(model_registry=registry_root, deadline_seconds=PATIENT_S))
 
 
 @pytest.fixture
 def ask() -> Iterator[Callable[[str], tuple[int, str]]]:
-    with httpx2.Client() as client:
+    with httpx2.Client(timeout=TIMEOUT_S) as client:
 
         def ask(url: str) -> tuple[int, str]:
             segment = url.endswith("/segment")
@@ -79,8 +76,13 @@ def ask() -> Iterator[Callable[[str], tuple[int, str]]]:
 
 
 def test_a_stuck_network_ends_the_server(
-    app: FastAPI, ask: Callable[[str], tuple[int, str]]
+    registry_root: Path, ask: Callable[[str], tuple[int, str]]
 ) -> None:
+    app = create_app(
+        Settings(
+            model_registry=registry_root, deadline_seconds=0.3, stuck_seconds=0.6, drain_seconds=1
+        )
+    )
     held = HeldBackend(app.state.parts.versions)
     try:
         with served(app, plain=False) as url:

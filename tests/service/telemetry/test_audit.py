@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.datastructures import Headers
 from starlette.testclient import TestClient
 
 from model_core.errors import ConfigError
@@ -21,7 +20,7 @@ from service.settings import Settings
 from service.telemetry.audit import AuditLog
 from service.telemetry.logs import configure_logging, log_fields
 from service.telemetry.prometheus import Telemetry
-from service.telemetry.request_record import begin_record
+from service.telemetry.ticket import Ticket
 from tests.fixtures.pictures import encode, lesion
 from tests.service.access.test_auth import Keys
 
@@ -57,7 +56,7 @@ def noted(client: TestClient, path: Path) -> list[dict[str, Any]]:
 
 
 def write(audit: AuditLog) -> None:
-    audit.write(begin_record(Headers()), method="GET", route="/models", status=200, seconds=0.1)
+    audit.write(Ticket("a"), method="GET", route="/models", status=200, seconds=0.1)
     audit.flush()
 
 
@@ -219,17 +218,16 @@ def test_log_lines_as_json_carry_the_request(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(sys, "stderr", stderr)
     configure_logging("INFO", "json")
     logger = logging.getLogger("service.test")
-    begin_record(Headers({"X-Request-Id": "r-2", "traceparent": f"00-{TRACE}-{'1' * 16}-01"}))
     log_fields(logger, logging.INFO, {"status": 200, "key": None})
     try:
         raise RuntimeError("two\nlines")
     except RuntimeError:
-        logger.exception("it failed with %s", "this")
+        logger.exception("it failed with %s", "this", extra={"ticket": Ticket("r-2", TRACE)})
     first, second = (json.loads(line) for line in stderr.getvalue().splitlines())
     assert first.pop("time").endswith("Z")
     assert first == {
-        "level": "INFO", "logger": "service.test", "request_id": "r-2", "trace_id": TRACE,
-        "status": 200,
+        "level": "INFO", "logger": "service.test", "status": 200,
     }  # fmt: skip
+    assert (second["request_id"], second["trace_id"]) == ("r-2", TRACE)
     assert (second["message"], second["level"]) == ("it failed with this", "ERROR")
     assert second["exception"].endswith("RuntimeError: two\nlines")

@@ -1,8 +1,8 @@
-import pytest
-from starlette.datastructures import Headers
+from typing import Any
 
-from service.telemetry.prometheus import Stages
-from service.telemetry.request_record import begin_record, current_record, trace_id_of
+import pytest
+
+from service.telemetry.ticket import ticket_of, trace_id_of
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -33,12 +33,11 @@ def test_two_traces_are_none() -> None:
     assert trace_id_of([f"00-{TRACE}-{PARENT}-01"] * 2) is None
 
 
-def test_a_record_sums_its_photographs_up_and_stays_small() -> None:
-    record = begin_record(Headers())
-    assert current_record() is record
-    stages = Stages()
-    stages.seconds["infer"] = 0.5
+def test_a_ticket_sums_its_images_up_and_stays_small() -> None:
+    scope: dict[str, Any] = {"type": "http", "headers": []}
+    ticket = ticket_of(scope)
+    assert ticket_of(scope) is ticket
     for _ in range(1_000):
-        record.saw((30, 40), stages, "a" * 64)
-    assert record.stages.seconds["infer"] == 500
-    assert record.sizes == [(30, 40)] * 256
+        ticket.add_image((30, 40), {"infer": 0.5}, "a" * 64)
+    assert ticket.seconds["infer"] == 500
+    assert ticket.sizes == [(30, 40)] * 256
