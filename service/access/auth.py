@@ -80,8 +80,11 @@ class Authenticator:
                 refusal = exc
         if key:
             ticket.caller = key.id
-        # Whoever has no key is counted by address, so that guessing is limited as well.
-        headers = self._count(f"key {key.id}" if key else caller_of_address(address))
+        headers = {}
+        if self._limit:
+            # A caller without a key is counted by address, so that guessing is limited as well.
+            caller = f"key {key.id}" if key else caller_of_address(address)
+            headers = _count(self._limit, caller)
         if refusal:
             raise refusal
         if key and scope not in key.scopes:
@@ -91,24 +94,24 @@ class Authenticator:
             )
         return headers
 
-    def _count(self, caller: str) -> dict[str, str]:
-        if self._limit is None:
-            return {}
-        rate, burst = self._limit.rate, self._limit.burst
-        wait_s, remaining = self._limit.take(caller)
-        if wait_s:
-            seconds = math.ceil(wait_s)
-            raise RateLimitedError(
-                f"more than {rate:g} requests a second, with at most {burst} at once; "
-                f"try again in {seconds} s",
-                {"Retry-After": str(seconds)},
-            )
-        # As in draft-ietf-httpapi-ratelimit-headers: quota and window, what is left of it.
-        window_s = math.ceil(burst / rate)
-        return {
-            "RateLimit-Policy": f'"caller";q={burst};w={window_s}',
-            "RateLimit": f'"caller";r={remaining};t={math.ceil((burst - remaining) / rate)}',
-        }
+
+def _count(limit: RateLimit, caller: str) -> dict[str, str]:
+    """Count a request of a caller; gives headers that say what is left to it."""
+    rate, burst = limit.rate, limit.burst
+    wait_s, remaining = limit.take(caller)
+    if wait_s:
+        seconds = math.ceil(wait_s)
+        raise RateLimitedError(
+            f"more than {rate:g} requests a second, with at most {burst} at once; "
+            f"try again in {seconds} s",
+            {"Retry-After": str(seconds)},
+        )
+    # As in draft-ietf-httpapi-ratelimit-headers: quota and window, what is left of it.
+    window_s = math.ceil(burst / rate)
+    return {
+        "RateLimit-Policy": f'"caller";q={burst};w={window_s}',
+        "RateLimit": f'"caller";r={remaining};t={math.ceil((burst - remaining) / rate)}',
+    }
 
 
 def _valid_key(keys: KeyRing, presented: list[str]) -> ApiKey:

@@ -29,7 +29,9 @@ def negotiate(accept: Sequence[str], offers: Mapping[str, Format]) -> Format:
         ('rle', 'png')
     """
     ranges = [_parse(item) for item in ",".join(accept).split(",") if item.strip()]
-    ranks = {media_type: _rank(media_type, ranges or [("*/*", 1.0)]) for media_type in offers}
+    if not ranges:
+        return next(iter(offers.values()))
+    ranks = {media_type: _rank(media_type, ranges) for media_type in offers}
     best = max(offers, key=lambda media_type: ranks[media_type])
     if not ranks[best][0]:
         raise NotAcceptableError(f"Accept admits none of {', '.join(offers)}")

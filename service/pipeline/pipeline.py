@@ -10,11 +10,12 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from typing import TypeVar
 
 import numpy as np
 
-from model_core.arrays import Batch, Image, Logits
+from model_core.arrays import Batch, Logits
 from model_core.backends.cores import usable_cores
 from model_core.predictor import Predictor, Prepared
 from model_core.registry.registry import LoadedVersion
@@ -93,12 +94,22 @@ class Pipeline:
             EngineFailedError: the network failed.
         """
         seconds, predictor = no_seconds(), version.predictor
+        alone = self._batcher.size(predictor) == 1  # a batch would be no faster
         with self._admission.working():
-            with self._batcher.expecting(predictor):
+            with nullcontext() if alone else self._batcher.expecting(predictor):
                 prepared = await self._timed(
                     seconds, "decode", self._io, self._prepare, predictor, data
                 )
-            logits = await self._infer(seconds, predictor, prepared.pixels)
+            if alone:
+                run, batch = self._run_network, prepared.pixels[None]
+                logits = (
+                    await self._timed(seconds, "infer", self._inference, run, predictor, batch)
+                )[0]
+            else:
+                answer = await self._batcher.run(predictor, prepared.pixels)
+                seconds["queue"] += answer.queue_s
+                seconds["infer"] += answer.infer_s
+                logits = answer.logits
         return Segmented(version, data, query, prepared, logits, index, seconds)
 
     async def encode(
@@ -147,19 +158,6 @@ class Pipeline:
             self.decoders.close()
         for pool in (self._io, self._inference, self._scoring):
             pool.shutdown(wait=wait, cancel_futures=True)
-
-    async def _infer(
-        self, seconds: dict[str, float], predictor: Predictor, pixels: Image
-    ) -> Logits:
-        if self._batcher.size(predictor) == 1:
-            run, batch = self._run_network, pixels[None]
-            logits = await self._timed(seconds, "infer", self._inference, run, predictor, batch)
-            alone: Logits = logits[0]
-            return alone
-        answer = await self._batcher.run(predictor, pixels)
-        seconds["queue"] += answer.queue_s
-        seconds["infer"] += answer.infer_s
-        return answer.logits
 
     def _run_network(self, predictor: Predictor, batch: Batch) -> Logits:
         self._telemetry.batch_size.observe(len(batch))

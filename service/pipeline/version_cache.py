@@ -90,7 +90,7 @@ class VersionCache:
         """
         entry.users += 1
         try:
-            yield await entry.loaded()
+            yield entry.version or await entry.loaded()
         finally:
             self._release(entry)
 
