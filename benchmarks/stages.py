@@ -26,7 +26,7 @@ from model_core.processing.preprocess import fit_image
 from model_core.registry.registry import LoadedVersion
 from service.answers.formats import encode_answer
 from service.answers.segmented import Segmented
-from service.api.uploads import read_photograph
+from service.api.uploads import read_image
 from service.contract.queries import SegmentQuery
 
 
@@ -111,7 +111,7 @@ def _read(body: bytes) -> bytes:
         return {"type": "http.request", "body": body, "more_body": False}
 
     request = Request({"type": "http", "method": "POST", "headers": headers}, receive)
-    reading = read_photograph(request)
+    reading = read_image(request)
     try:  # It never has to wait here, and an event loop's start would be measured with it.
         reading.send(None)
     except StopIteration as done:

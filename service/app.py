@@ -34,7 +34,7 @@ API_VERSION = "1.0.0"
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The service as an ASGI application; its lifespan loads the production version and follows it.
+    """Make the service as an ASGI application, which loads the production version and follows it.
 
     Args:
         settings: Read once, by the caller; nothing inside reads the environment.
@@ -67,8 +67,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.audit = audit = AuditLog(target, parts.telemetry) if target else None
     app.add_middleware(RequestLog, telemetry=parts.telemetry, audit=audit)
     app.add_middleware(AnswerHeaders, origins=origins)  # the outermost, for answers to crashes too
-    for room in (segment, batch, evaluate, models, health, docs):
-        app.include_router(room.router)
+    for module in (segment, batch, evaluate, models, health, docs):
+        app.include_router(module.router)
     return app
 
 

@@ -1,8 +1,12 @@
-"""Who is let in: what cannot be answered in time is refused at once, and what is late is dropped.
+"""Let requests in: refuse at once what cannot be answered in time, and drop what is late.
 
-Work is counted in units: a request is one, and so is each megapixel of its photograph. How many of
-them get done in a second is measured all the time, so what stands before a request says when its
-turn would come. That is also what `Retry-After` says to those who are refused.
+    head --check--> expected --slot--> in its slot --> answered
+      |                |                   |
+      +----------------+- 503              +- 504 (late), 499 (its caller has left)
+
+Work is counted in units: a request is one, and so is each megapixel of its image. How many of them
+get done in a second is measured all the time, so the units before a request say when its turn would
+come. `Retry-After` says the same to a caller who is refused.
 """
 
 import asyncio
@@ -29,19 +33,19 @@ _WATCH_AFTER_S = 0.05
 """A request that takes longer is worth a look whether its caller is still there."""
 _UNIT_PX = 1_000_000
 _COMING_S = 1.0
-"""A body that takes longer is its caller's: others are let in before it."""
+"""A body that takes longer no longer counts as expected: others are let in before it."""
 _HOPS = 6
 """Times that a request waits for the event loop until its answer is written."""
 _USUAL = 0.1
 """Weight of the latest request in what one usually costs."""
 _BATCH_SHARE = 0.5
-"""Part of the pixels in flight that batches may have; they wait, where others are refused."""
+"""Part of the pixels in flight that batches may have; they wait where others are refused."""
 _BATCHES = 4
-"""One place in so many may be a batch's, whose caller decides how long it lasts."""
+"""One slot in so many may be a batch's, whose caller decides how long it lasts."""
 
 
 class Pace:
-    """How much work gets done: units a second while there is any, of late.
+    """Measure how much work gets done: units a second while there is any, the latest most.
 
     Example:
         >>> pace = Pace(now=0.0)
@@ -69,7 +73,7 @@ class Pace:
         self._units += units
 
     def units_per_s(self) -> float | None:
-        """None as long as too little was seen to say."""
+        """Get the current rate; None as long as too little was seen to say."""
         return self._units / self._busy_s if self._busy_s >= _TRUST_S else None
 
 
@@ -102,7 +106,7 @@ class Admission:
 
     @property
     def in_flight_px(self) -> int:
-        """Pixels of the photographs being worked on or waiting."""
+        """Pixels of the images being worked on or waiting."""
         return round((self._units - len(self._slots)) * _UNIT_PX) + self._batch_px
 
     def check(self) -> None:
@@ -146,14 +150,14 @@ class Admission:
             return  # alone, a request is always tried
         if depth >= limits.max_queue:
             self._telemetry.refusals.labels("queue").inc()
-            found = f"{depth} requests are being worked on, the limit is {limits.max_queue}"
-            raise QueueFullError(found, retry_after_s=self._until_idle_s())
+            detail = f"{depth} requests are being worked on, the limit is {limits.max_queue}"
+            raise QueueFullError(detail, retry_after_s=self._until_idle_s())
         in_flight = (self.in_flight_px + pixels) / _UNIT_PX
         if in_flight * _UNIT_PX > limits.max_pixels_in_flight:
             self._telemetry.refusals.labels("pixels").inc()
-            found = f"{in_flight:.1f} megapixels would be in flight, the limit is "
-            found += f"{limits.max_pixels_in_flight / _UNIT_PX:g}"
-            raise QueueFullError(found, retry_after_s=self._until_idle_s())
+            detail = f"{in_flight:.1f} megapixels would be in flight, the limit is "
+            detail += f"{limits.max_pixels_in_flight / _UNIT_PX:g}"
+            raise QueueFullError(detail, retry_after_s=self._until_idle_s())
         wait_s = waited_s + _HOPS * self._lag_s + self._wait_s(self._ahead() + units)
         if wait_s > _SAFETY * limits.deadline_seconds:
             self._telemetry.refusals.labels("deadline").inc()
@@ -164,7 +168,7 @@ class Admission:
             )
 
     def _ahead(self) -> float:
-        """Units that whoever comes now has to wait for."""
+        """Sum the units that a request which comes now has to wait for."""
         coming = sum(ticket.units for ticket in self._coming)
         return self._units + self._batch_px / _UNIT_PX + coming
 
@@ -222,8 +226,8 @@ class Admission:
         limit = max(1, self._settings.max_queue // _BATCHES)
         if self._batches >= limit:
             self._telemetry.refusals.labels("queue").inc()
-            found = f"{self._batches} batches are being worked on, the limit is {limit}"
-            raise QueueFullError(found, retry_after_s=self._until_idle_s())
+            detail = f"{self._batches} batches are being worked on, the limit is {limit}"
+            raise QueueFullError(detail, retry_after_s=self._until_idle_s())
         self._enter(ticket, 1)
         self._batches += 1
         try:
@@ -234,7 +238,7 @@ class Admission:
 
     @asynccontextmanager
     async def room(self, pixels: int) -> AsyncIterator[None]:
-        """Count a photograph of a batch among the pixels in flight, once there is room for it.
+        """Count an image of a batch among the pixels in flight, once there is room for it.
 
         It waits rather than being refused: its batch is read no faster than it is worked on.
         """
@@ -253,7 +257,7 @@ class Admission:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Count the time with a photograph in work, for the pace; masks are compared apart."""
+        """Count the time with an image in work, for the pace; masks are compared apart."""
         self._advance()
         self._working += 1
         try:
@@ -263,7 +267,7 @@ class Admission:
             self._working -= 1
 
     def done(self, pixels: int = 0) -> None:
-        """Count a photograph as done, for the pace."""
+        """Count an image as done, for the pace."""
         self._advance().done(1 + pixels / _UNIT_PX)
 
     def _enter(self, ticket: Ticket, units: float) -> None:
@@ -287,14 +291,14 @@ class Admission:
         return self._pace
 
     def _wait_s(self, units: float) -> float:
-        """How long so much takes by the pace of late; 0 where that is not known."""
+        """Estimate how long so many units take at the current rate; 0 where that is not known."""
         rate = self._advance().units_per_s()
         if rate is None:
             return 0.0
         return units / rate if rate else math.inf
 
     def _until_idle_s(self) -> int:
-        """When all that is there now will be done, in whole seconds."""
+        """Estimate when all that is there now will be done, in whole seconds."""
         return math.ceil(min(max(self._wait_s(self._ahead()), 1), _LONGEST_RETRY_S))
 
 

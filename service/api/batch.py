@@ -1,4 +1,4 @@
-"""`POST /segment/batch`: many photographs in, one answer each, in the order sent."""
+"""`POST /segment/batch`: many images in, one answer for each, in the order sent."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from service.access.auth import needs
 from service.access.body_limits import BatchBytes
 from service.answers.formats import files_of, line_of, version_headers
 from service.api.batch_response import MEDIA_TYPES, PROBLEM, BatchFormat, BatchResponse
-from service.api.batch_work import Batch, Files, photographs
+from service.api.batch_work import Batch, Files, images_of
 from service.api.dependencies import Parts, PartsOf
 from service.api.part_stream import Content, PartStream
 from service.api.zip_stream import ZipStream
@@ -96,7 +96,7 @@ async def segment_batch(
         images = _Images(request, query, version, format, parts)
         share = BatchBytes(parts.body_bytes)
         held.callback(share.close)
-        arriving = photographs(
+        arriving = images_of(
             request,
             reader,
             limit=settings.max_batch_images,

@@ -1,4 +1,4 @@
-"""The answer to a batch, sent while it is made: lines of JSON, or the entries of a ZIP."""
+"""Send the answer to a batch while it is made: lines of JSON, or the entries of a ZIP."""
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -22,7 +22,7 @@ PROBLEM = "problem.json"
 
 
 class BatchResponse(Response):
-    """Sends each answer as soon as it and all before it are there.
+    """Send each answer as soon as it and all before it are there.
 
     Args:
         request: What is answered.

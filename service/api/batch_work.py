@@ -1,4 +1,4 @@
-"""Many photographs of one request: segmented as they arrive, answered in the order sent.
+"""Work on the images of one batch as they arrive, and answer them in the order sent.
 
 A few are worked on at a time, and the body is read no faster than that; so memory stays the same
 however many come. Answers wait for a caller who sends all before reading any, up to a limit.
@@ -15,16 +15,16 @@ from service.api.zip_stream import ZipStream
 from service.contract.errors import BodyTooSlowError, Fault, InvalidRequestError
 
 WINDOW = 8
-"""Photographs in work at a time: enough for every core, or for one batch of a GPU."""
+"""Images in work at a time: enough for every core, or for one batch of a GPU."""
 HELD_BYTES = 16_000_000
 """Of answers that the caller has not taken yet; beyond it no more is read of the body."""
 
 Files = dict[str, bytes]
-"""The answer for one photograph: a file or several, by name."""
+"""Answer for one image: a file or several, by name."""
 Work = Callable[[int, Content], Awaitable[Files]]
 
 
-async def photographs(
+async def images_of(
     request: Request,
     reader: PartStream | ZipStream,
     *,
@@ -32,14 +32,14 @@ async def photographs(
     seconds: float,
     share: BatchBytes,
 ) -> AsyncIterator[Content]:
-    """The photographs of a body, each as soon as it is whole.
+    """Cut the images out of a body, each as soon as it is whole.
 
     Args:
         request: Its body is read.
         reader: Cuts it up.
-        limit: Photographs at most.
-        seconds: For which at most each may be waited for; else a trickle would hold its place, and
-            the version that it asked for, for hours.
+        limit: Images at most.
+        seconds: Longest wait for one image; else a trickle would hold its slot, and the version
+            that it asked for, for hours.
         share: Where its bytes in memory are counted.
 
     Raises:
@@ -71,11 +71,11 @@ async def photographs(
 
 
 class Batch:
-    """The work on one request.
+    """Run the work on one batch: a few images at a time, answers in order.
 
     Args:
         request: Its body is what `arriving` reads; then it is watched for its caller to leave.
-        arriving: The photographs.
+        arriving: The images.
         work: Makes the answer for one, whatever it is; called with its position from 0.
         share: Where the bytes of those in work are counted.
     """
@@ -93,7 +93,7 @@ class Batch:
         self._begun: asyncio.Queue[asyncio.Task[Files] | None] = asyncio.Queue()
 
     async def answers(self) -> AsyncGenerator[Files, None]:
-        """The answers in order; when this ends, by whatever reason, all work on it ends.
+        """Yield the answers in order; when this ends, for whatever reason, all work ends.
 
         Raises:
             InputError: what `arriving` raises, after the answers for all that came before.
@@ -112,9 +112,9 @@ class Batch:
                 await self._make_room(-_size(files))
             await reading
         finally:
-            for each in (reading, watching, task, *self._left()):
-                if each is not None:
-                    each.cancel()
+            for running in (reading, watching, task, *self._left()):
+                if running is not None:
+                    running.cancel()
 
     async def _read(self) -> None:
         try:

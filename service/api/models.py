@@ -1,4 +1,4 @@
-"""`GET /models`: what the registry holds, and the card of each version."""
+"""`GET /models`: what the registry holds, and the card of a version."""
 
 import json
 from dataclasses import asdict

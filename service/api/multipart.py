@@ -32,7 +32,7 @@ _PARAMETER = re.compile(
 
 
 def parse_form(body: bytes, content_type: str, *, max_parts: int) -> Form:
-    r"""The parts of a multipart body, by field name.
+    r"""Split a multipart body into its parts, by field name.
 
     Args:
         body: All of it.
@@ -81,10 +81,10 @@ def _after_first(body: bytes, delimiter: bytes) -> int:
     """Where the first delimiter ends; what stands before it is no part (RFC 2046's preamble)."""
     if body.startswith(delimiter[2:]):
         return len(delimiter) - 2
-    found = body.find(delimiter)
-    if found < 0:
+    position = body.find(delimiter)
+    if position < 0:
         raise MalformedBodyError("the multipart body does not have the boundary that it names")
-    return found + len(delimiter)
+    return position + len(delimiter)
 
 
 def part_head(body: bytes, position: int) -> tuple[int, str]:
@@ -92,8 +92,8 @@ def part_head(body: bytes, position: int) -> tuple[int, str]:
     end = body.find(b"\r\n\r\n", position, position + MAX_PART_HEADER_BYTES)
     if end < 0:
         if len(body) - position > MAX_PART_HEADER_BYTES:
-            found = f"the head of a part has more than {MAX_PART_HEADER_BYTES} bytes, the limit"
-            raise MalformedBodyError(found)
+            detail = f"the head of a part has more than {MAX_PART_HEADER_BYTES} bytes, the limit"
+            raise MalformedBodyError(detail)
         raise MalformedBodyError("the multipart body ends within the head of a part")
     head = body[position:end].replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ")  # folded lines
     padding, *lines = head.split(b"\r\n", _MAX_PART_HEADERS + 1)
@@ -111,7 +111,7 @@ def part_head(body: bytes, position: int) -> tuple[int, str]:
 
 
 def _parameter(value: bytes, name: bytes) -> bytes | None:
-    r"""The first parameter of that name of a header's value, without quotes; None without one.
+    r"""Get the first parameter of a name from a header's value, unquoted; None without one.
 
     Example:
         >>> _parameter(rb'form-data; filename="a\"; name=b"; name="image"', b"name")
@@ -119,10 +119,10 @@ def _parameter(value: bytes, name: bytes) -> bytes | None:
     """
     position = value.find(b";")
     for _ in range(_MAX_PARAMETERS):
-        if position < 0 or not (found := _PARAMETER.match(value, position)):
+        if position < 0 or not (match := _PARAMETER.match(value, position)):
             break
-        key, quoted, plain = found.groups()
+        key, quoted, plain = match.groups()
         if key is not None and key.lower() == name:
             return re.sub(rb"\\(.)", rb"\1", quoted) if quoted is not None else plain.strip()
-        position = found.end()
+        position = match.end()
     return None

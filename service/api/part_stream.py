@@ -17,7 +17,7 @@ _MAX_PREAMBLE_BYTES = 1_024
 
 
 class PartStream:
-    """The parts of a multipart body, each as soon as it is whole.
+    """Cut a multipart body into its parts, each as soon as it is whole.
 
     Args:
         content_type: The header, which names the boundary.
@@ -35,7 +35,7 @@ class PartStream:
         self._too_large = False
 
     def feed(self, data: bytes) -> Iterator[Content]:
-        """The parts that are whole with these bytes.
+        """Take more bytes; gives the parts that are whole now.
 
         Raises:
             MalformedBodyError: this is no such form.
@@ -56,7 +56,7 @@ class PartStream:
         return len(self._buffer)
 
     def close(self) -> None:
-        """See that the body has come to its end.
+        """Check that the body has come to its end.
 
         Raises:
             MalformedBodyError: it has not.
@@ -65,9 +65,9 @@ class PartStream:
             raise MalformedBodyError("the multipart body ends before its closing boundary")
 
     def _preamble(self) -> None:
-        found = self._find_delimiter()
-        if found >= 0:
-            self._cut(found + len(self._delimiter))
+        position = self._find_delimiter()
+        if position >= 0:
+            self._cut(position + len(self._delimiter))
             self._step = self._head
         elif len(self._buffer) > _MAX_PREAMBLE_BYTES + len(self._delimiter):
             raise MalformedBodyError("the multipart body does not have the boundary that it names")
@@ -87,23 +87,23 @@ class PartStream:
         self._step = self._content
 
     def _content(self) -> Content | None:
-        found = self._find_delimiter()
-        size = found if found >= 0 else len(self._buffer) - len(self._delimiter)
+        position = self._find_delimiter()
+        size = position if position >= 0 else len(self._buffer) - len(self._delimiter)
         if self._too_large or size > self._max_bytes:
             self._too_large = True
-            if found < 0:  # only what may be the beginning of the delimiter is kept
+            if position < 0:  # only what may be the beginning of the delimiter is kept
                 self._cut(max(0, size))
                 return None
-        if found < 0:
+        if position < 0:
             return None
         with memoryview(self._buffer) as view:
-            content: Content = bytes(view[:found])
+            content: Content = bytes(view[:position])
         if self._too_large:
             content = BodyTooLargeError(
                 f"the photograph has more than {self._max_bytes} bytes, the limit"
             )
         self._too_large = False
-        self._cut(found + len(self._delimiter))
+        self._cut(position + len(self._delimiter))
         self._step = self._head
         return content
 
@@ -111,9 +111,9 @@ class PartStream:
         self._buffer.clear()  # what stands after the form is no part of it
 
     def _find_delimiter(self) -> int:
-        found = self._buffer.find(self._delimiter, self._searched)
+        position = self._buffer.find(self._delimiter, self._searched)
         self._searched = max(0, len(self._buffer) - len(self._delimiter))
-        return found
+        return position
 
     def _cut(self, length: int) -> None:
         del self._buffer[:length]

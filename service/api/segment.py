@@ -15,7 +15,7 @@ from model_core.images.announced_size import announced_pixels
 from service.access.auth import needs
 from service.answers.formats import encode_answer, media_type_of, model_headers
 from service.api.dependencies import Parts, PartsOf
-from service.api.uploads import read_photograph
+from service.api.uploads import read_image
 from service.contract.errors import InvalidRequestError
 from service.contract.negotiation import negotiate
 from service.contract.openapi import (
@@ -137,7 +137,7 @@ async def _answer(
     if faults := misplaced(query, format):
         raise InvalidRequestError(*faults)
     ticket = ticket_of(request.scope)
-    data = await read_photograph(request)
+    data = await read_image(request)
     slot = parts.admission.slot(request, ticket, pixels=announced_pixels(data))
     async with slot, parts.versions.use(query.model) as version:
         image = await parts.pipeline.predict(version, data, query)

@@ -18,8 +18,8 @@ _SPARE_PARTS = 8
 """Parts read beyond those a route can use, so that a superfluous one is named in the error."""
 
 
-async def read_photograph(request: Request) -> bytes:
-    """The bytes of the one photograph of a request: the whole body, or the form field `image`.
+async def read_image(request: Request) -> bytes:
+    """Read the one image of a request: the whole body, or the form field `image`.
 
     Args:
         request: Its Content-Type says which: an image type, `application/dicom`,
@@ -46,7 +46,7 @@ async def read_photograph(request: Request) -> bytes:
 
 
 async def read_form(request: Request, *, fields: Collection[str], max_parts: int) -> Form:
-    """The parts of a multipart body, by field name.
+    """Read a multipart body and split it into its parts, by field name.
 
     Args:
         request: Its body is read to the end.

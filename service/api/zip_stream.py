@@ -30,7 +30,7 @@ _HOW_TO_PACK = "pack the photographs anew into a file, not into a pipe, or compr
 
 
 class ZipStream:
-    """The files of a ZIP archive, each as soon as it is whole.
+    """Read the files of a ZIP archive, each as soon as it is whole.
 
     Folders are passed over, and so is what systems leave (`model_core.images.file_names`).
 
@@ -46,7 +46,7 @@ class ZipStream:
         self._passed_over = 0
 
     def feed(self, data: bytes) -> Iterator[Content]:
-        """The files that are whole with these bytes.
+        """Take more bytes; gives the files that are whole now.
 
         Raises:
             MalformedBodyError: this is no ZIP, or one that cannot be read from front to back.
@@ -66,7 +66,7 @@ class ZipStream:
         return len(self._buffer) + self._entry.held_bytes
 
     def close(self) -> None:
-        """See that the archive has come to its end.
+        """Check that the archive has come to its end.
 
         Raises:
             MalformedBodyError: it has not.

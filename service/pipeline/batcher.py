@@ -1,7 +1,7 @@
-"""Photographs that come together share a batch of the network, on a backend where that pays.
+"""Gather images that come together into one batch of the network, where a backend profits from it.
 
-Nobody waits for company that will not come: a photograph is held back only while all streams of the
-backend are busy, or, for `wait_s` at most, while others are known to be on their way.
+No image waits for others that will not come: it is held back only while all streams of the backend
+are busy, or, for `wait_s` at most, while others are known to be on their way.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from model_core.predictor import Predictor
 
 @dataclass(frozen=True)
 class Answer:
-    """What the network made of one photograph.
+    """Logits of one image, and how long they took.
 
     Attributes:
         logits: float32 (S, S).
@@ -42,13 +42,13 @@ class _Waiting:
 
 
 class Batcher:
-    """Gathers batches; all of it runs on the event loop, but for the network.
+    """Gather batches on the event loop, and run the network on them in its pool.
 
     Args:
         pool: Runs the network.
-        size: Photographs in a batch at most; 0 leaves it to the backend.
+        size: Images in a batch at most; 0 leaves it to the backend.
         wait_s: Longest wait for others that are on their way.
-        infer: Gives the logits (N, S, S) of photographs, uint8 (N, S, S, 3); runs in the pool.
+        infer: Gives the logits (N, S, S) of images, uint8 (N, S, S, 3); runs in the pool.
     """
 
     def __init__(
@@ -67,13 +67,13 @@ class Batcher:
         self._running: set[asyncio.Task[None]] = set()
 
     def size(self, predictor: Predictor) -> int:
-        """Photographs in a batch at most; 1 where batching does not pay."""
+        """Get the most images of a batch; 1 where a larger one would be no faster."""
         pays = predictor.backend.batch
         return min(pays, self._size) if self._size else pays
 
     @contextmanager
     def expecting(self, predictor: Predictor) -> Iterator[None]:
-        """Tell that a photograph is being decoded: others may wait for it a little."""
+        """Announce an image that is being decoded: others may wait for it a little."""
         self._coming[predictor] += 1
         try:
             yield
@@ -85,36 +85,35 @@ class Batcher:
             asyncio.get_running_loop().call_soon(self._start)
 
     async def run(self, predictor: Predictor, pixels: Image) -> Answer:
-        """The network's answer for one photograph, uint8 (S, S, 3).
+        """Run the network on one image, uint8 (S, S, 3), beside others where there are some.
 
-        Raises whatever the network raises for this photograph when it is alone.
+        Raises whatever the network raises for this image when it is alone.
         """
-        answer = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(predictor, pixels, time.perf_counter(), answer))
         self._start()
-        found: Answer = await answer
-        return found
+        return await answer
 
     def _start(self) -> None:
-        """Send batches off as long as there is one to send and a stream for it."""
-        # Whose caller has gone, or whose deadline is over, reaches no network.
-        self._waiting = [each for each in self._waiting if not each.answer.done()]
+        """Start batches as long as there is one to start and a stream for it."""
+        # An image whose caller has left, or whose deadline is over, reaches no network.
+        self._waiting = [image for image in self._waiting if not image.answer.done()]
         while self._waiting:
             first = self._waiting[0]
             if len(self._running) >= first.predictor.backend.streams:
                 return  # the end of one begins the next
-            batch = [each for each in self._waiting if each.predictor is first.predictor]
+            batch = [image for image in self._waiting if image.predictor is first.predictor]
             batch = batch[: self.size(first.predictor)]
-            if (left_s := self._patience(batch)) > 0:
+            if (left_s := self._wait_left_s(batch)) > 0:
                 asyncio.get_running_loop().call_later(left_s, self._start)
                 return
-            self._waiting = [each for each in self._waiting if each not in batch]
+            self._waiting = [image for image in self._waiting if image not in batch]
             task = asyncio.create_task(self._answer(batch))
             self._running.add(task)
             task.add_done_callback(self._ended)
 
-    def _patience(self, batch: list[_Waiting]) -> float:
-        """Seconds that a batch may still wait for more."""
+    def _wait_left_s(self, batch: list[_Waiting]) -> float:
+        """Get the seconds that a batch may still wait for more images."""
         predictor, asked = batch[0].predictor, batch[0].asked
         if len(batch) == self.size(predictor) or not self._coming[predictor]:
             return 0
@@ -125,18 +124,18 @@ class Batcher:
         self._start()
 
     async def _answer(self, batch: list[_Waiting]) -> None:
-        """Answer every photograph of a batch; where it fails as one, each for itself."""
+        """Answer every image of a batch; where it fails as one, run each on its own."""
         try:
             await self._run(batch)
         except Exception:
-            for each in batch:
+            for image in batch:
                 try:
-                    await self._run([each])
+                    await self._run([image])
                 except Exception as exc:
-                    _fail(each, exc)
+                    _fail(image, exc)
         finally:
-            for each in batch:  # none is left, unless the threads have been stopped
-                each.answer.cancel()
+            for image in batch:  # none is left, unless the threads have been stopped
+                image.answer.cancel()
 
     async def _run(self, batch: list[_Waiting]) -> None:
         started = time.perf_counter()
@@ -144,17 +143,17 @@ class Batcher:
         def infer() -> Logits:
             nonlocal started
             started = time.perf_counter()
-            pixels = np.stack([each.pixels for each in batch])
-            found = self._infer(batch[0].predictor, pixels)
-            if len(found) != len(batch):
-                raise RuntimeError(f"the network gave {len(found)} answers to {len(batch)}")
-            return found
+            pixels = np.stack([image.pixels for image in batch])
+            logits = self._infer(batch[0].predictor, pixels)
+            if len(logits) != len(batch):
+                raise RuntimeError(f"the network gave {len(logits)} answers to {len(batch)}")
+            return logits
 
         logits = await asyncio.get_running_loop().run_in_executor(self._pool, infer)
         took = time.perf_counter() - started
-        for each, own in zip(batch, logits, strict=True):
-            if not each.answer.done():
-                each.answer.set_result(Answer(own, started - each.asked, took))
+        for image, own in zip(batch, logits, strict=True):
+            if not image.answer.done():
+                image.answer.set_result(Answer(own, started - image.asked, took))
 
 
 def _fail(waiting: _Waiting, exc: Exception) -> None:

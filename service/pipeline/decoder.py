@@ -1,8 +1,8 @@
-"""A process that decodes photographs and nothing else: what a hostile file breaks is this process.
+"""Decode images in this process and do nothing else, so that a hostile file breaks this process.
 
-It holds no key, no model and no other caller's photograph, cannot write a file, and the system ends
-it where it takes too much memory or time. `decoders` starts it and talks to it; neither
-side reads a pickle of the other.
+It holds no key, no model and no other caller's image, cannot write a file, and the system ends it
+where it takes too much memory or time. `decoders` starts it and talks to it; neither side reads a
+pickle of the other.
 """
 
 import json
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def answer(asked: bytes, max_pixels: int, memory: int) -> bytes:
-    """The answer to one message.
+    """Decode the image of one message.
 
     Args:
         asked: A line of JSON, `size` and `fit` of the input; then the file.

@@ -1,4 +1,4 @@
-"""Decodes photographs in processes of their own, each of which a hostile file may break."""
+"""Decode images in processes of their own, any of which a hostile file may break."""
 
 import json
 import logging
@@ -35,14 +35,14 @@ logger = logging.getLogger("service.decoders")
 
 
 class Decoders:
-    """Some processes, each of which decodes one photograph at a time.
+    """Hand images to processes that decode one at a time.
 
     Args:
         count: Processes.
-        max_pixels: Limit on a photograph.
-        seconds: Processor time that a photograph may take.
+        max_pixels: Limit on an image.
+        seconds: Processor time that an image may take.
         telemetry: Where ends are counted.
-        memory: Bytes that a photograph may take; by default what the largest needs.
+        memory: Bytes that an image may take; by default what the largest needs.
 
     Raises:
         ConfigError: not all of them could be started.
@@ -67,15 +67,15 @@ class Decoders:
             start.start()
         for start in starts:
             start.join()
-        if (found := self._idle.qsize()) < count:
+        if (started := self._idle.qsize()) < count:
             self.close()
-            raise ConfigError(f"of {count} processes that decode only {found} could be started")
+            raise ConfigError(f"of {count} processes that decode only {started} could be started")
 
     def prepare(self, predictor: Predictor, data: bytes) -> Prepared:
-        """As `Predictor.prepare`, in another process; for any number of threads at once.
+        """Decode and resize an image in another process; for any number of threads at once.
 
         Raises:
-            InputError: the photograph cannot be used, or broke its process.
+            InputError: the image cannot be used, or broke its process.
             DecoderFailedError: its process was ended from outside, or there is none.
         """
         config = predictor.preprocess_config
@@ -190,14 +190,14 @@ class _Decoder:
 
 def _prepared(answer: bytes, size: int) -> Prepared:
     head, _, pixels = answer.partition(b"\n")
-    found = json.loads(head)
-    if "error" in found:
-        kind = getattr(errors, found["error"])
+    reply = json.loads(head)
+    if "error" in reply:
+        kind = getattr(errors, reply["error"])
         if not issubclass(kind, InputError):
             raise TypeError(f"{kind} is no InputError")
-        raise kind(found["detail"])
-    if found["spacing_mm"] is not None:
-        found["spacing_mm"] = tuple(found["spacing_mm"])
+        raise kind(reply["detail"])
+    if reply["spacing_mm"] is not None:
+        reply["spacing_mm"] = tuple(reply["spacing_mm"])
     # A copy, because PyTorch warns of memory that it may not write.
     image = np.frombuffer(pixels, np.uint8).reshape(size, size, 3).copy()
-    return Prepared(image, Geometry(**found))
+    return Prepared(image, Geometry(**reply))

@@ -1,4 +1,4 @@
-"""Pairs of masks, or of photographs and masks, and their scores."""
+"""Score pairs of masks, or of images and masks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class Pair:
     Attributes:
         index: Position in the request, from 0.
         truth: The expert's mask.
-        other: The photograph to segment, or the mask to compare.
+        other: The image to segment, or the mask to compare.
     """
 
     index: int
@@ -52,12 +52,12 @@ class Pair:
 
     @property
     def pixels(self) -> int:
-        """Height times width that both announce, together."""
+        """Sum of height times width that both announce."""
         return announced_pixels(self.truth) + announced_pixels(self.other)
 
 
 def pairs_of(form: Form, *, max_pairs: int) -> list[Pair]:
-    """The pairs of a form: its first `truth` with its first `image` or `pred`, and so on.
+    """Make the pairs of a form: its first `truth` with its first `image` or `pred`, and so on.
 
     Raises:
         InvalidRequestError: a field is missing, both `image` and `pred` are there, their numbers
@@ -70,15 +70,15 @@ def pairs_of(form: Form, *, max_pairs: int) -> list[Pair]:
     if not others:
         raise InvalidRequestError(Fault("image", "missing, and so is pred: expected one of them"))
     if len(truths) != len(others):
-        found = f"found {len(truths)} beside {len(others)} {name}, expected as many"
-        raise InvalidRequestError(Fault("truth", found))
+        detail = f"found {len(truths)} beside {len(others)} {name}, expected as many"
+        raise InvalidRequestError(Fault("truth", detail))
     if len(truths) > max_pairs:
         raise InvalidRequestError(Fault("truth", f"found {len(truths)}, the limit is {max_pairs}"))
     return [Pair(i, *both) for i, both in enumerate(zip(truths, others, strict=True))]
 
 
 def without_unchosen(form: Form) -> Form:
-    """A form without `image` or `pred` where that is empty and the other is not.
+    """Drop `image` or `pred` from a form where that is empty and the other is not.
 
     A browser sends an empty part for each field in which no file was chosen.
 
@@ -96,14 +96,15 @@ def check_pixels(pairs: Sequence[Pair], *, max_pixels: int, max_image_pixels: in
     """Refuse pairs whose comparison would take too long, before the first is worked on.
 
     Raises:
-        ImageTooLargeError: a photograph or mask announces more than `max_image_pixels`.
+        ImageTooLargeError: an image or mask announces more than `max_image_pixels`.
         TooManyPixelsError: all of them together announce more than `max_pixels`.
     """
     for pair in pairs:
         for name, data in (("truth", pair.truth), ("its partner", pair.other)):
             if (size := announced_pixels(data)) > max_image_pixels:
-                found = f"pair {pair.index}: {name} has {size} pixels"
-                raise ImageTooLargeError(f"{found}, the limit is {max_image_pixels}")
+                raise ImageTooLargeError(
+                    f"pair {pair.index}: {name} has {size} pixels, the limit is {max_image_pixels}"
+                )
     pixels = sum(pair.pixels for pair in pairs)
     if pixels > max_pixels:
         raise TooManyPixelsError(
@@ -113,7 +114,7 @@ def check_pixels(pairs: Sequence[Pair], *, max_pixels: int, max_image_pixels: in
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Compares pairs, one after the other, so that memory holds only one of them decoded.
+    """Compare pairs, one after the other, so that memory holds only one of them decoded.
 
     Attributes:
         pipeline: Runs the network, and all else that blocks.
@@ -209,7 +210,7 @@ class Evaluator:
 
 
 def decode_sent_mask(data: bytes, *, max_pixels: int, shape: tuple[int, int] | None = None) -> Mask:
-    """The mask of a form field: PNG, or COCO JSON with run lengths or polygons.
+    """Decode the mask of a form field: PNG, or COCO JSON with run lengths or polygons.
 
     Args:
         data: The field's content, file or text.

@@ -30,7 +30,7 @@ logger = logging.getLogger("service.health")
 
 
 class HealthState:
-    """What load balancer and orchestrator act on, and the runs of the networks that decide it.
+    """Hold the state that load balancer and orchestrator act on, and watch runs of the network.
 
     Args:
         stuck_s: A run that takes longer never comes back.
@@ -124,7 +124,7 @@ class HealthState:
     def _look(self, is_live: Callable[[Backend], bool], drop: Callable[[Backend], None]) -> None:
         with self._lock:
             oldest = min(self._began.values(), default=None)
-            failing = [each for each, count in self._failures.items() if count >= FAILURES]
+            failing = [backend for backend, count in self._failures.items() if count >= FAILURES]
         if oldest is not None and time.monotonic() - oldest > self._stuck_s:
             self.fault = "stuck"
         for backend in failing:

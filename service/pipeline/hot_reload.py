@@ -1,4 +1,4 @@
-"""Follows the alias of production: what it points to goes live, or the reason why not is told."""
+"""Follow the alias of production: switch to what it points to, or tell the reason why not."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ from service.pipeline.versions import Versions
 from service.telemetry.prometheus import Telemetry
 
 MAX_PAUSE = 3
-"""Looks at most that pass between two loads of what failed: a folder may be half copied still."""
+"""Polls at most between two loads of what failed: a folder may be half copied still."""
 
 logger = logging.getLogger("service.hot_reload")
 
@@ -35,20 +35,20 @@ class Failure:
 
 
 class _Target(NamedTuple):
-    """A version, and the hash of its card: a registry made anew may have others of that number."""
+    """A version, and the hash of its card, which differs where the registry was made again."""
 
     version: str
     sha256: str
 
 
 class Reloader:
-    """Looks at the alias time and again, and switches the version in production where it has moved.
+    """Poll the alias, and switch the version in production where it has moved.
 
     Args:
         versions: Whose production version follows the alias.
         telemetry: Where attempts are counted.
         name: Model whose alias it is.
-        reference: The alias; or a version, whose card may be made anew.
+        reference: The alias; or a version, whose card may be replaced.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Reloader:
 
     @asynccontextmanager
     async def following(self, interval_s: float) -> AsyncIterator[None]:
-        """Look every `interval_s` seconds; never, where it is 0."""
+        """Poll every `interval_s` seconds; never, where it is 0."""
         watch = asyncio.create_task(self._watch(interval_s)) if interval_s else None
         try:
             yield
@@ -76,8 +76,8 @@ class Reloader:
                 with suppress(asyncio.CancelledError):
                     await watch
 
-    async def look(self) -> None:
-        """Look once; whatever goes wrong, the version that serves goes on serving."""
+    async def poll(self) -> None:
+        """Look at the alias once; whatever goes wrong, the version that serves goes on serving."""
         target = None
         try:
             # In a thread: the registry may be far away.
@@ -96,7 +96,7 @@ class Reloader:
     async def _watch(self, interval_s: float) -> None:
         while True:
             await asyncio.sleep(interval_s)
-            await self.look()
+            await self.poll()
 
     def _read(self) -> _Target:
         registry = self._versions.registry
@@ -106,12 +106,12 @@ class Reloader:
         return _Target(version, registry.card(self._name, version)[1])
 
     def _serving(self) -> _Target | None:
-        # Not the version itself: whoever holds that keeps it in memory.
+        # Not the version itself: a reference to that keeps it in memory.
         version = self._versions.production
         return _Target(version.card.version, version.sha256) if version else None
 
     def _pauses(self, target: _Target) -> bool:
-        """Whether what failed before is left alone for now: loading costs, looking does not."""
+        """Say whether what failed before is left alone for now: loading costs, polling does not."""
         if target != self._failed:
             self._failed, self._tries, self._pause = None, 0, 0
         self._pause -= 1
@@ -129,7 +129,7 @@ class Reloader:
             self._pause = min(2 ** (self._tries - 1) - 1, MAX_PAUSE)
         error = _explain(exc)
         if self.failure and (self.failure.wanted, self.failure.error) == (self._wanted, error):
-            return  # one line a reason, not one a look
+            return  # one line a reason, not one a poll
         self.failure = Failure(self._wanted, error, datetime.now(UTC))
         former = self._serving()
         logger.error(
@@ -141,7 +141,7 @@ class Reloader:
 
 
 def _explain(exc: Exception) -> str:
-    """What `GET /models` may tell everyone; an error that is not ours may quote paths or keys."""
+    """Say what `GET /models` may tell everyone; an error not of ours may quote paths or keys."""
     if isinstance(exc, SegmentationError):
         return _one_line(exc)
     return f"{type(exc).__name__} while reading or loading it; the service's log says more"

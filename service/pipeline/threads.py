@@ -1,4 +1,4 @@
-"""Threads that compute, less urgent than the one of the event loop.
+"""Make pools of threads that are less urgent than the one of the event loop.
 
 The event loop needs little of a core, but at once under load: every refusal, probe and answer waits
 for it. The system weighs threads of one container or session against each other first, so this

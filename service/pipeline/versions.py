@@ -53,7 +53,7 @@ class Versions:
 
     @property
     def production(self) -> LoadedVersion | None:
-        """The version that answers where a request names none; None until it is loaded.
+        """Version that answers where a request names none; None until it is loaded.
 
         It is the one that the alias `production` points to, where no setting names another.
         """
@@ -66,8 +66,9 @@ class Versions:
 
     @property
     def resident(self) -> Resident:
-        """The loaded versions."""
-        return {(each.card.name, each.card.version): each for each in self._cache.loaded()}
+        """Loaded versions by name and number."""
+        loaded = self._cache.loaded()
+        return {(version.card.name, version.card.version): version for version in loaded}
 
     def load_production(self) -> LoadedVersion:
         """Load the production version, where it is not loaded yet; blocks for a second or two.

@@ -184,7 +184,7 @@ def test_a_request_ends_with_the_version_it_began_with_which_is_then_freed(root:
         async with parts.versions.use(None) as version:
             backend = weakref.ref(version.predictor.backend)
             Registry(root).promote(NAME, NEW)
-            await reloader.look()
+            await reloader.poll()
             assert live(parts) == NEW
             assert (await mask_of(parts, version)).any()
             assert version.card.version == OLD
@@ -205,11 +205,11 @@ def test_swapping_needs_memory_for_one_version_more_than_are_kept(root: Path) ->
     async def scenario(parts: Parts, reloader: Reloader, registry: WatchedRegistry) -> None:
         async with parts.versions.use(NEWER), parts.versions.use(None):
             registry.promote(NAME, NEW)
-            await reloader.look()
+            await reloader.poll()
             assert live(parts) == NEW
             # The first one still works, and so there is no place for a third change yet.
             registry.promote(NAME, OLD)
-            third = asyncio.create_task(reloader.look())
+            third = asyncio.create_task(reloader.poll())
             await asyncio.sleep(0.05)
             assert live(parts) == NEW
         await third
@@ -226,7 +226,7 @@ def test_a_version_that_is_in_memory_already_is_not_loaded_again_and_the_former_
     async def scenario(parts: Parts, reloader: Reloader, registry: WatchedRegistry) -> None:
         async with parts.versions.use(NEW) as asked:
             registry.promote(NAME, NEW)
-            await reloader.look()
+            await reloader.poll()
             assert parts.versions.production is asked
         assert registry.loads == [OLD, NEW]
         assert set(parts.versions.resident) == {(NAME, NEW)}
@@ -245,7 +245,7 @@ def test_a_version_in_memory_that_was_made_anew_since_is_loaded_again(root: Path
             pass
         edit_card(root / NAME / NEW, lambda card: card["limits"].append("Made anew."))
         registry.promote(NAME, NEW)
-        await reloader.look()
+        await reloader.poll()
         assert parts.versions.production is not None
         assert parts.versions.production.card.limits[-1] == "Made anew."
         assert registry.loads == [OLD, NEW, NEW]

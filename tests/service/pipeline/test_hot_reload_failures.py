@@ -131,15 +131,15 @@ def test_what_failed_is_tried_again_ever_more_seldom_but_no_later_than_at_the_fo
         registry.promote(NAME, NEW)
         loads = []
         for _ in range(16):
-            await reloader.look()
+            await reloader.poll()
             loads.append(len(registry.loads) - 1)
         assert loads == [1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 6]
         registry.promote(NAME, NEWER)  # another one is tried at once
-        await reloader.look()
+        await reloader.poll()
         assert live(parts) == NEWER
         shutil.copytree(intact / NAME / NEW, root / NAME / NEW, dirs_exist_ok=True)
         registry.promote(NAME, NEW)
-        await reloader.look()
+        await reloader.poll()
         assert live(parts) == NEW
 
     with started(root) as (parts, reloader, registry):
