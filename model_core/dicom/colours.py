@@ -30,7 +30,7 @@ def to_picture(samples: Samples, header: Header, file: DicomFile) -> Pillow.Imag
     whole = header.stored == header.allocated == 8 and not header.signed
     if header.samples == 3:
         if not whole:
-            samples = _linear_table(header)[samples >> shift & mask]
+            samples = _bytes_of(_stretched(_values(header)))[samples >> shift & mask]
         mode = "YCbCr" if header.photometric in ("YBR_FULL", "YBR_FULL_422") else "RGB"
         packed = np.ascontiguousarray(samples, np.uint8)
         picture = Pillow.frombytes(mode, (header.columns, header.rows), packed.tobytes())
@@ -56,11 +56,7 @@ def grey_table(header: Header) -> Table:
             f"the DICOM file rescales by {header.slope:g} and {header.intercept:g}, which leaves "
             "the range of numbers"
         )
-    if header.window is None:
-        low, high = float(values.min()), float(values.max())
-        grey = (values - low) / max(high - low, 1e-12)
-    else:
-        grey = _through(values, header.window)
+    grey = _stretched(values) if header.window is None else _through(values, header.window)
     if header.photometric == "MONOCHROME1":
         grey = 1 - grey
     return _bytes_of(grey)
@@ -85,24 +81,24 @@ def _through(values: npt.NDArray[np.float64], window: Window) -> npt.NDArray[np.
     return np.clip((values - (window.centre - 0.5)) / (window.width - 1) + 0.5, 0, 1)
 
 
-def _linear_table(header: Header) -> Table:
-    values = _values(header)
-    return _bytes_of((values - values.min()) / max(float(np.ptp(values)), 1))
+def _stretched(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Compute brightness 0 to 1, of the least value to the largest."""
+    return (values - float(values.min())) / max(float(np.ptp(values)), 1e-12)
 
 
 def _palette(header: Header, file: DicomFile) -> Table:
     """Make a table of colours, uint8 (2 ** stored, 3); values outside get the first or last one."""
-    order = ">" if file.big_endian else "<"
+    numbers = np.dtype(f"{file.order}u2")
     channels = []
     for descriptor_tag, data_tag in zip(PALETTE_DESCRIPTORS, PALETTE_DATA, strict=True):
-        descriptor = np.frombuffer(_value(file, descriptor_tag, 6), order + "u2").astype(int)
+        descriptor = np.frombuffer(_value(file, descriptor_tag, 6), numbers).astype(int)
         entries, first, bits = descriptor.tolist()
         entries = entries or 65_536
         if header.signed and first >= 1 << 15:
             first -= 1 << 16
         data = _value(file, data_tag)
         if len(data) == 2 * entries:
-            colours = np.frombuffer(data, order + "u2")
+            colours = np.frombuffer(data, numbers)
             # An entry of 8 bits may be written as a number of 16, or wrongly called one of 16.
             deep = bits == 16 and colours.max() > 255
             colours = (colours >> 8 if deep else colours & 255).astype(np.uint8)

@@ -67,9 +67,9 @@ class DicomFile:
     in_words: bool
 
     @property
-    def big_endian(self) -> bool:
-        """Whether numbers have their high byte first."""
-        return self.transfer_syntax == EXPLICIT_BIG
+    def order(self) -> str:
+        """Byte order of numbers, as `struct` and NumPy write it."""
+        return ">" if self.transfer_syntax == EXPLICIT_BIG else "<"
 
 
 def read_elements(

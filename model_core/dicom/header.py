@@ -231,7 +231,7 @@ class _Fields:
 
     def __init__(self, file: DicomFile) -> None:
         self._values = file.values
-        self._order = ">" if file.big_endian else "<"
+        self._order = file.order
 
     def number(self, tag: int, *, default: int = 0) -> int:
         """Read an unsigned number of 16 bits."""

@@ -42,12 +42,11 @@ def decode_samples(header: Header, file: DicomFile, *, max_pixels: int) -> tuple
     if file.transfer_syntax == RLE:
         return _run_lengths(header, file.pixels), header
     pixels = file.pixels
-    if file.big_endian and file.in_words and header.allocated == 8 and len(pixels) % 2 == 0:
+    if file.order == ">" and file.in_words and header.allocated == 8 and len(pixels) % 2 == 0:
         pixels = memoryview(np.frombuffer(pixels, np.uint16).byteswap().tobytes())
     if header.photometric == "YBR_FULL_422":
         return _subsampled(header, pixels), header
-    order = ">" if file.big_endian else "<"
-    dtype = np.dtype(f"{order}u{header.allocated // 8}")
+    dtype = np.dtype(f"{file.order}u{header.allocated // 8}")
     shape = (header.rows, header.columns, header.samples)
     samples = np.frombuffer(_exactly(pixels, math.prod(shape) * dtype.itemsize), dtype)
     if header.planar:
