@@ -91,10 +91,8 @@ def bootstrap(table: npt.NDArray[np.float64]) -> list[Interval]:
     """
     means = np.concatenate([table[rows].mean(axis=1) for rows in _resamples(len(table))])
     low, high = np.percentile(means, [2.5, 97.5], axis=0)
-    return [
-        Interval(mean=float(mean), low=float(under), high=float(over))
-        for mean, under, over in zip(table.mean(axis=0), low, high, strict=True)
-    ]
+    columns = zip(table.mean(axis=0).tolist(), low.tolist(), high.tolist(), strict=True)
+    return [Interval(mean=mean, low=under, high=over) for mean, under, over in columns]
 
 
 def _resamples(count: int) -> Iterator[npt.NDArray[np.int64]]:
@@ -115,9 +113,9 @@ def _pooled_intervals(
     pooled_counts = np.concatenate([counts[rows].sum(axis=1) for rows in _resamples(len(items))])
     values = [list(Confusion(*row).values().values()) for row in pooled_counts.tolist()]
     low, high = np.percentile(values, [2.5, 97.5], axis=0)
+    columns = zip(pooled.items(), low.tolist(), high.tolist(), strict=True)
     return {
-        name: Interval(mean=mean, low=float(under), high=float(over))
-        for (name, mean), under, over in zip(pooled.items(), low, high, strict=True)
+        name: Interval(mean=mean, low=under, high=over) for (name, mean), under, over in columns
     }
 
 

@@ -31,6 +31,7 @@ _MOST = 20_000
 _INSIDE = {b"meta": 4, b"iprp": 0, b"ipco": 0}
 """Boxes that hold boxes, and how many bytes stand before these."""
 _SEQUENCES = (b"msf1", b"hevc", b"hevx", b"avis")
+"""Major brands of files that are, in the first place, a sequence of images."""
 _HEVC_ZEROS = bytes(8)
 """HEVC never has three bytes of zero within a unit, nor as many as this between two."""
 
@@ -53,7 +54,7 @@ def decode_heif(data: bytes, kind: str, max_pixels: int) -> Pillow.Image:
             f"found a {kind} file, for which this installation has no decoder; "
             f"export it as JPEG or PNG{hint}"
         )
-    if is_sequence(data):
+    if data[8:12] in _SEQUENCES:
         raise MultiFrameImageError(f"the {kind} file is a sequence, expected one image")
     if kind == "HEIC" and lost_sectors(data):
         raise damaged_file(kind, "zeros stand in place of some of its pixels")
@@ -78,16 +79,12 @@ def kind_of(data: bytes) -> str | None:
     """Tell HEIC or AVIF by the brands of the file; None where it is neither."""
     if data[4:8] != b"ftyp":
         return None
-    brands = _brands(data)
+    end = min(int.from_bytes(data[:4], "big"), len(data), 400)
+    brands = {data[8:12], *(data[at : at + 4] for at in range(16, end, 4))}
     if brands & {b"avif", b"avis"}:
         return "AVIF"
     general = data[8:12] in (b"mif1", b"msf1")
     return "HEIC" if general or any(brand[:3] in (b"hei", b"hev") for brand in brands) else None
-
-
-def is_sequence(data: bytes) -> bool:
-    """Tell whether the file is, in the first place, a sequence of images."""
-    return data[8:12] in _SEQUENCES
 
 
 def announced_size(data: bytes) -> tuple[int, int]:
@@ -118,11 +115,6 @@ def lost_sectors(data: bytes) -> bool:
             if data.find(_HEVC_ZEROS, start, start + length) >= 0:
                 return True
     return False
-
-
-def _brands(data: bytes) -> set[bytes]:
-    end = min(int.from_bytes(data[:4], "big"), len(data), 400)
-    return {data[8:12], *(data[at : at + 4] for at in range(16, end, 4))}
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
