@@ -116,9 +116,6 @@ class Admission:
             QueueFullError: as many requests or pixels as allowed are there.
             OverloadedError: at the current pace its turn would come too late.
         """
-        late = _now() - _COMING_S
-        while self._coming and ((first := next(iter(self._coming))).expected_at or 0.0) < late:
-            del self._coming[first]
         self._check(self._usual_units, 0.0)
 
     def expect(self, ticket: Ticket) -> None:
@@ -145,6 +142,9 @@ class Admission:
         self._telemetry.loop_lag_seconds.set(seconds)
 
     def _check(self, units: float, waited_s: float, pixels: int = 0) -> None:
+        late = _now() - _COMING_S
+        while self._coming and ((first := next(iter(self._coming))).expected_at or 0.0) < late:
+            del self._coming[first]
         depth, limits = len(self._slots) + len(self._coming), self._settings
         if not depth:
             return  # alone, a request is always tried
@@ -194,9 +194,9 @@ class Admission:
         self._check(units, ticket.waited_s, pixels)
         self._usual_units += _USUAL * (units - self._usual_units)
         self._enter(ticket, units)
-        deadline_s = deadline_s or self._settings.deadline_seconds
+        ticket.deadline_s = deadline_s or self._settings.deadline_seconds
         try:
-            async with _in_time(request, deadline_s, ticket.waited_s):
+            async with _in_time(request, ticket):
                 yield
         except DeadlineError:
             self._telemetry.dropped.labels("expired").inc()
@@ -303,20 +303,20 @@ class Admission:
 
 
 @asynccontextmanager
-async def _in_time(request: Request, deadline_s: float, waited_s: float) -> AsyncIterator[None]:
+async def _in_time(request: Request, ticket: Ticket) -> AsyncIterator[None]:
     """Cancel the work once its time is over or its caller has left.
 
     What waits for a thread is taken back; what a thread has begun comes to its end unheard.
 
     Args:
         request: It is watched for its caller to leave.
-        deadline_s: Its time.
-        waited_s: How much of that is over.
+        ticket: Its deadline, and how much of that time it has waited.
 
     Raises:
         DeadlineError: it was late.
         ClientDisconnect: nobody waits for it any more.
     """
+    deadline_s = ticket.deadline_s
     loop = asyncio.get_running_loop()
     watching: asyncio.Task[None] | None = None
     gone = False
@@ -334,7 +334,7 @@ async def _in_time(request: Request, deadline_s: float, waited_s: float) -> Asyn
 
     starting = loop.call_later(_WATCH_AFTER_S, start_to_watch)
     try:
-        async with asyncio.timeout(deadline_s - waited_s) as timeout:
+        async with asyncio.timeout(deadline_s - ticket.waited_s) as timeout:
             yield
     except TimeoutError as exc:
         if not timeout.expired():

@@ -39,6 +39,7 @@ class Ticket:
             s; None as long as it was not asked.
         waited_s: How long its bytes lay in their socket, all together.
         units: What others wait for because of it, see `service.access.admission`.
+        deadline_s: Time from its last byte to its answer; 0 as long as it has no slot.
         broken: What is wrong with the bytes of its body; None where nothing is.
         answer_headers: What its answer carries whatever it is.
         problem: Slug of the problem that it was answered with.
@@ -55,6 +56,7 @@ class Ticket:
     expected_at: float | None = None
     waited_s: float = 0.0
     units: float = 1.0
+    deadline_s: float = 0.0
     broken: Exception | None = None
     answer_headers: Mapping[str, str] = field(default_factory=dict)
     problem: str | None = None
