@@ -1,7 +1,6 @@
 """An image that has passed the network, together with what its caller asked for."""
 
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from service.contract.queries import AnswerQuery
 from service.telemetry.ticket import no_seconds
 
 
-@dataclass(frozen=True)
+@dataclass
 class Segmented:
     """Everything that an answer about one image is made of.
 
@@ -34,20 +33,24 @@ class Segmented:
     logits: Logits
     index: int = 0
     seconds: dict[str, float] = field(default_factory=no_seconds)
+    _prediction: Prediction | None = field(default=None, init=False)
 
-    @cached_property
+    @property
     def prediction(self) -> Prediction:
         """The mask and how it came about.
 
         It is made at the first use, which is in the thread that encodes it: one switch of threads
         fewer for each request.
         """
-        return self.version.predictor.finish(
-            self.logits,
-            self.prepared.geometry,
-            threshold=self.query.threshold,
-            pixels=self.prepared.pixels,
-        )
+        # No `cached_property`: before Python 3.12 all images would wait for one lock.
+        if self._prediction is None:
+            self._prediction = self.version.predictor.finish(
+                self.logits,
+                self.prepared.geometry,
+                threshold=self.query.threshold,
+                pixels=self.prepared.pixels,
+            )
+        return self._prediction
 
     def photograph(self) -> Image:
         """Decode the upright image at its full size, uint8 (H, W, 3)."""
