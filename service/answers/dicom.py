@@ -30,7 +30,7 @@ def capture_of(answer: Segmented) -> bytes:
     """
     _refuse_others(answer, "dicom-sc")
     limit, mask = answer.version.predictor.max_pixels, answer.prediction.mask
-    picture = draw_outline(answer.photograph(), mask)
+    picture = draw_outline(answer.full_image(), mask)
     return write_secondary_capture(answer.data, picture, _author(answer), max_pixels=limit)
 
 

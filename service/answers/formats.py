@@ -50,7 +50,7 @@ def _mask(answer: Segmented, *, bits: Literal[1, 8] = 8) -> bytes:
 
 
 def _outlined(answer: Segmented, *, encode: Callable[[Image], bytes] = encode_picture) -> bytes:
-    return encode(draw_outline(answer.photograph(), answer.prediction.mask))
+    return encode(draw_outline(answer.full_image(), answer.prediction.mask))
 
 
 def _probability(answer: Segmented) -> bytes:

@@ -52,7 +52,7 @@ class Segmented:
             )
         return self._prediction
 
-    def photograph(self) -> Image:
+    def full_image(self) -> Image:
         """Decode the upright image at its full size, uint8 (H, W, 3)."""
         limit = self.version.predictor.max_pixels
         return np.asarray(decode_image(self.data, max_pixels=limit).picture)
