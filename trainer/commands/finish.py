@@ -92,19 +92,17 @@ def export(options: Namespace) -> None:
 )
 def quality(options: Namespace) -> None:
     """Choose when a mask needs no review, and count what then fails."""
-    from trainer.data.leaks import scorable
     from trainer.data.samples import read_samples
-    from trainer.evaluation.evaluate import held_out
     from trainer.evaluation.subjects import open_subject
     from trainer.release import accept_score
 
     subject = open_subject(options.target, options.registry, options.name, backend=options.backend)
     everything, predictor = read_samples(options.data), subject.predictor
+    # Of both parts, before the first is scored.
     parts = {
-        part: held_out(everything, part, datasets=subject.datasets) for part in ("val", "test")
+        part: subject.samples_to_score(everything, part, skip_bad=options.skip_bad)
+        for part in ("val", "test")
     }
-    for part, samples in parts.items():  # of both, before the first is scored
-        parts[part] = scorable(samples, subject.seen or [], skip_bad=options.skip_bad)
     judged = {part: accept_score.judge(predictor, samples) for part, samples in parts.items()}
     # What a version accepts is frozen: then only what that lets through is counted.
     chosen = subject.accept_score
@@ -134,15 +132,13 @@ def quality(options: Namespace) -> None:
 )
 def robustness(options: Namespace) -> None:
     """Score worse photographs, and pictures without a lesion."""
-    from trainer.data.leaks import scorable
     from trainer.data.samples import read_samples
-    from trainer.evaluation.evaluate import held_out
     from trainer.evaluation.subjects import open_subject
     from trainer.studies import robustness
 
     subject = open_subject(options.target, options.registry, options.name)
-    samples = held_out(read_samples(options.data), options.part, datasets=subject.datasets)
-    samples = scorable(samples, subject.seen or [], skip_bad=options.skip_bad)
+    everything = read_samples(options.data)
+    samples = subject.samples_to_score(everything, options.part, skip_bad=options.skip_bad)
     chosen = robustness.sampled(samples, options.limit, seed=options.seed)
     predictor, out = subject.predictor, options.out or subject.home
     report = robustness.measure(predictor, chosen, seed=options.seed)

@@ -3,7 +3,7 @@
 import sys
 from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from model_core.decimals import parse_spacing
 from model_core.errors import ConfigError
@@ -196,25 +196,16 @@ def _write_scores(
     out: Path,
     part: str,
     *,
-    data_sha256: str,
-    leak_checked: bool,
-    left_out: int = 0,
     spacing_mm: tuple[float, float] | None = None,
+    **noted: Any,
 ) -> None:
+    """Score samples and write the report; `noted` goes to `write_scores`."""
     from trainer.evaluation.evaluate import score
     from trainer.evaluation.scores import format_table, write_scores
     from trainer.studies.run_report import write_report
 
     scored = score(subject.predictor, samples, spacing_mm=spacing_mm, sweep=True)
-    records = write_scores(
-        scored,
-        subject,
-        out,
-        part=part,
-        data_sha256=data_sha256,
-        leak_checked=leak_checked,
-        left_out=left_out,
-    )
+    records = write_scores(scored, subject, out, part=part, **noted)
     print(format_table(records))
     print(f"written to {out}: scores_{part}.json, scores_{part}.csv, triptychs_{part}.png")
     print(f"report: {write_report(out)}")

@@ -110,12 +110,7 @@ def write_drawn(
 ) -> None:
     """Write drawn photographs (JPEG), their masks (PNG) and a `MANIFEST.csv` into a folder.
 
-    Args:
-        folder: Made where absent.
-        count: How many; lesion number i is drawn from seed + i.
-        seed: Seed of the first.
-        height: As `draw_lesion`.
-        width: As `draw_lesion`.
+    Lesion number i is drawn from seed + i; height and width are as for `draw_lesion`.
     """
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)

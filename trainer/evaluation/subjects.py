@@ -1,6 +1,7 @@
 """What is evaluated: a run folder, or a version, alias or name@version of a registry."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,7 +24,9 @@ from model_core.processing.calibration import Calibration
 from model_core.processing.postprocess import PostprocessConfig
 from model_core.registry.local_store import file_sha256
 from model_core.registry.registry import Registry, split_reference
-from trainer.data.leaks import Fingerprint, read_trained
+from trainer.data.leaks import Fingerprint, read_trained, scorable
+from trainer.data.samples import Sample
+from trainer.evaluation.evaluate import held_out
 from trainer.training.run import (
     CALIBRATION,
     CONFIG,
@@ -91,6 +94,13 @@ class OpenedSubject(EvaluationSubject):
     trained_with: str
     datasets: tuple[str, ...] = ()
     accept_score: float | None = None
+
+    def samples_to_score(
+        self, everything: Sequence[Sample], part: str, *, skip_bad: bool
+    ) -> list[Sample]:
+        """Select the samples of a part that it may be scored on; raises as `leaks.scorable`."""
+        samples = held_out(everything, part, datasets=self.datasets)
+        return scorable(samples, self.seen or [], skip_bad=skip_bad)
 
 
 @dataclass(frozen=True)

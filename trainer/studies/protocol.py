@@ -129,10 +129,7 @@ def homes(targets: Sequence[OpenedSubject], out: Path | None) -> list[Path]:
 def fit_for(subject: OpenedSubject, data: HeldOut, *, skip_bad: bool = False) -> HeldOut:
     """Select what a target is scored on.
 
-    Args:
-        subject: The target.
-        data: What the protocol holds out.
-        skip_bad: Leave out what it has seen, as an older version may have of a newer split.
+    With `skip_bad`, leave out what it has seen, as an older version may have of a newer split.
 
     Raises:
         DatasetError: it is not known what it has seen; or it has seen some of the photographs and
@@ -169,10 +166,7 @@ def together(fit: Sequence[HeldOut]) -> HeldOut:
 def evaluate_of_record(subject: OpenedSubject, data: HeldOut, out: Path) -> tuple[Result, bool]:
     """Score one target, or read its scores from `out` where they are there already.
 
-    Args:
-        subject: The target.
-        data: What it is scored on, from `fit_for`.
-        out: Its folder; scores_test.json and the rest that `write_scores` writes are left there.
+    `data` is of `fit_for`; what `write_scores` writes is left in `out`, the target's own folder.
 
     Returns:
         The scores, and whether they were read: the test part is looked at once.

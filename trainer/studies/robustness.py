@@ -50,10 +50,7 @@ def sampled(samples: Sequence[Sample], limit: int, *, seed: int = 0) -> list[Sam
 def measure(predictor: Predictor, samples: Sequence[Sample], *, seed: int = 0) -> dict[str, Any]:
     """Score a model under every perturbation, and count lesions that it invents.
 
-    Args:
-        predictor: As the service would have it.
-        samples: Images with masks.
-        seed: Of drawn hair and noise.
+    `seed` is of drawn hair and noise.
 
     Returns:
         `n`, `perturbed` (one entry each: `dice` with interval, `lost_dice` and `kept_dice` against

@@ -31,9 +31,8 @@ _CURVES = {"loss": "training loss", "val_dice": "validation Dice", "lr": "learni
 def write_report(run: Path) -> Path:
     """Write `report.html` into a run folder, from the files that are there.
 
-    Args:
-        run: The run folder, or another that `evaluate` wrote scores to; what is missing is named
-            in the page with the command that makes it.
+    The folder may be another that `evaluate` wrote scores to. What is missing is named in the page,
+    with the command that makes it.
 
     Returns:
         The page's path.

@@ -29,11 +29,7 @@ def write_worst(
 ) -> tuple[Path, Path]:
     """Write the sheet and the page of the `COUNT` images with the lowest Dice.
 
-    Args:
-        scored: What `trainer.evaluation.evaluate.score` gave.
-        predictor: What it was scored with.
-        out: The run folder, and nowhere else: these are photographs of patients.
-        part: Goes into the files' names.
+    `out` is the run folder, and nothing else: these are photographs of patients.
 
     Returns:
         Paths of worst_PART.png and worst_PART.html.
