@@ -41,6 +41,8 @@ class Prediction:
         logits: float32 (S, S), calibrated where the version is, before tidying.
         geometry: The way from its square to the original frame.
         score: Jaccard to expect of the mask, 0 to 1; None where the version is not calibrated.
+        score_interval: `Calibration.interval` of the score; None where the version has none, and
+            of an empty mask.
         small_mask: bool (rows, columns): the mask in the part of the square that shows the image,
             before it was brought back.
         pixels: uint8 (S, S, 3), what the network saw; None where `finish` was not given it.
@@ -53,6 +55,7 @@ class Prediction:
     score: float | None
     small_mask: Mask
     pixels: Image | None = None
+    score_interval: tuple[float, float] | None = None
 
     def probability(self) -> np.ndarray:
         """Compute the probability of lesion, float32 (H, W) in [0, 1], before it is tidied.
@@ -162,15 +165,16 @@ class Predictor:
         shown = logits[geometry.inside]
         tidied = tidy(shown, config)
         small = tidied > cut
-        score = None
+        score, interval = None, None
         if self.calibration is not None:
             score = self.calibration.score(shown, small)
             if self._certainty(shown, small, score, config) < self.calibration.least_score:
                 # Mirrored at the cut: background everywhere.
                 tidied = np.minimum(tidied, 2 * np.float32(cut) - tidied)
                 small, score = np.zeros_like(small), 0.0
+            interval = self.calibration.interval(score)
         mask = geometry.restore_mask(tidied, cut)
-        return Prediction(mask, config.threshold, logits, geometry, score, small, pixels)
+        return Prediction(mask, config.threshold, logits, geometry, score, small, pixels, interval)
 
     def _certainty(
         self, shown: Logits, small: Mask, score: float, used: PostprocessConfig

@@ -2,9 +2,10 @@
 
 import math
 from dataclasses import asdict, dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 from scipy.special import expit, logit
 
@@ -18,6 +19,7 @@ Farther away it is another lesion, or something else, and says nothing of this o
 COVERAGE = 0.9
 """Share of photographs whose true Jaccard lies within `Calibration.interval`, where they are like
 those that it was fitted on."""
+Score = TypeVar("Score", float, npt.NDArray[np.float64])
 _SMALLEST = 1e-3
 """Of what is expected, and off 1: the logit of 0 or 1 is infinite."""
 _LEAST_SPREAD = 0.05
@@ -87,7 +89,7 @@ class Calibration:
         return max(0.0, score - half), min(1.0, score + half)
 
 
-def score_error_unit(score: float) -> float:
+def score_error_unit(score: Score) -> Score:
     """What errors of a predicted Jaccard are measured in: low predictions miss by more.
 
     Example:

@@ -21,6 +21,7 @@ from trainer.commands.declare import (
 @command(
     option("run", type=Path, help="run folder"),
     DATA,
+    option("--readers", type=Path, help="table of each mask's reader and tool: calibrates margins"),
 )
 def calibrate(options: Namespace) -> None:
     """Choose threshold, component rules and calibration for a run's weights."""
@@ -28,15 +29,24 @@ def calibrate(options: Namespace) -> None:
     from trainer.data.samples import read_samples
     from trainer.evaluation.calibrate import calibrate
     from trainer.evaluation.evaluate import held_out
+    from trainer.evaluation.margins import read_tools
     from trainer.evaluation.subjects import run_subject
     from trainer.training.run import CALIBRATION, load_run, trained_on
 
     run: Path = options.run
     subject = run_subject(run, calibrated=False)
-    samples = held_out(read_samples(options.data), "val", datasets=load_run(run).datasets)
+    everything, datasets = read_samples(options.data), load_run(run).datasets
+    samples = held_out(everything, "val", datasets=datasets)
     require_unseen(samples, trained_on(run))
-    report = calibrate(subject.predictor, samples, run, weights_sha256=subject.weights_sha256)
-    for part in ("calibration", "postprocess", "fit"):
+    report = calibrate(
+        subject.predictor,
+        samples,
+        run,
+        weights_sha256=subject.weights_sha256,
+        trained=held_out(everything, "train", datasets=datasets) if options.readers else (),
+        tools=read_tools(options.readers) if options.readers else None,
+    )
+    for part in ("calibration", "postprocess", "fit", "margins"):
         print(f"{part}: " + ", ".join(f"{key} {value}" for key, value in report[part].items()))
     print(f"written to {run / CALIBRATION}")
 

@@ -1,4 +1,4 @@
-"""The commands on published versions: publish, promote, rollback, list, show, verify, reproduce."""
+"""The commands on published versions: publish, reopen, promote, list, show, verify ..."""
 
 import sys
 from argparse import Namespace
@@ -39,6 +39,23 @@ def publish(options: Namespace) -> None:
     print(f"published {loaded.label}, card SHA-256 {loaded.sha256}")
     if options.alias:
         _point(registry, loaded.card.name, options.alias, loaded.card.version)
+
+
+@command(
+    option("version", help="version, alias, or name@version"),
+    option("--out", type=Path, required=True, help="run folder to make"),
+    option("--data", type=Path, default=Path("data/skin"), help="prepared folder (data/skin)"),
+    *REGISTRY_AND_NAME,
+)
+def reopen(options: Namespace) -> None:
+    """Make a run folder of a version, to calibrate, export or score it again."""
+    from trainer.release.reopen import reopen
+
+    registry = _existing(options)
+    name, version = split_reference(options.version, options.name)
+    loaded = registry.load(name, registry.resolve(name, version), device="cpu")
+    reopen(loaded, options.out, options.data)
+    print(f"{options.out} holds the weights of {loaded.label}")
 
 
 @command(

@@ -1,12 +1,14 @@
-"""What is chosen once a run's weights are final, all on the validation part.
+"""Choose what follows a run's weights once they are final, on the validation part.
 
-    python -m trainer calibrate runs/first --data data/skin
+    python -m trainer calibrate runs/first --data data/skin --readers READERS.csv
 
-fits the probability of a pixel and the Jaccard to expect of a mask, chooses threshold and component
-rules, and writes `calibration.json` into the run; `evaluate`, `export` and `publish` follow it.
+fits the probability of a pixel and the Jaccard to expect of a mask, chooses threshold, component
+rules and, with a table of readers, the margins' thresholds, and writes `calibration.json` into the
+run; `evaluate`, `export` and `publish` follow it.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -21,11 +23,17 @@ from tqdm import tqdm
 from model_core.arrays import Logits, Mask
 from model_core.errors import DatasetError
 from model_core.predictor import Predictor
-from model_core.processing.calibration import Calibration, expected_jaccard
+from model_core.processing.calibration import (
+    COVERAGE,
+    Calibration,
+    expected_jaccard,
+    score_error_unit,
+)
 from model_core.processing.postprocess import PostprocessConfig, logit, tidy
 from model_core.processing.preprocess import Geometry, fit_mask
-from model_core.scores.metrics import Confusion
+from model_core.scores.metrics import CUTOFF, Confusion
 from trainer.data.samples import Sample, map_images, read_photo, read_truth
+from trainer.evaluation.margins import choose_margins
 from trainer.evaluation.reliability import calibration_error, count_pixels, rank_correlation
 from trainer.plots.pictures import draw_reliability
 from trainer.training.run import CALIBRATION, write_json
@@ -33,6 +41,8 @@ from trainer.training.run import CALIBRATION, write_json
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(5, 16))
 """Cuts that are tried, of the calibrated probability."""
 FOLDS = 5
+MOST_LEAST_SCORE = 0.5
+"""No mask that is more likely right than wrong is dropped, however few images it is chosen on."""
 _EVERY = 3
 """Every third row and column of the validation maps: neighbours tell a fit nothing new."""
 
@@ -51,11 +61,23 @@ class _Case:
 
 
 def calibrate(
-    predictor: Predictor, samples: Sequence[Sample], run: Path, *, weights_sha256: str
+    predictor: Predictor,
+    samples: Sequence[Sample],
+    run: Path,
+    *,
+    weights_sha256: str,
+    trained: Sequence[Sample] = (),
+    tools: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Fit, choose, and write `calibration.json` and `reliability_val.png` into the run.
 
-    The predictor is the run's, not calibrated.
+    Args:
+        predictor: Of the run, not calibrated.
+        samples: Its validation samples.
+        run: The run folder.
+        weights_sha256: Of the predictor's weights.
+        trained: Its training samples: `tools` are known of more of them.
+        tools: As `trainer.evaluation.margins.read_tools` gives them; None chooses no margins.
 
     Returns:
         What the file then holds: the decisions, what was tried, and how good the fit is, by
@@ -77,9 +99,21 @@ def calibrate(
     )
     jaccards = np.array([Confusion.of(case.truth, _mask(case, rules)).jaccard for case in lesions])
     score_scale, score_bias = fit_score(expected, jaccards)
+    unseen = _scores_of_unseen(lesions, expected, jaccards)
     calibration = Calibration(
-        scale=scale, bias=bias, score_scale=score_scale, score_bias=score_bias
+        scale=scale,
+        bias=bias,
+        score_scale=score_scale,
+        score_bias=score_bias,
+        least_score=choose_least_score(
+            expit(score_scale * _logit(expected) + score_bias), jaccards
+        ),
+        score_spread=fit_spread(unseen, jaccards),
     )
+    margins: dict[str, Any] = {}
+    if tools is not None:
+        calibrated = Predictor(predictor.backend, predictor.preprocess_config, rules, calibration)
+        rules, margins = choose_margins(calibrated, [*samples, *trained], tools)
     table, error = _table(scaled), calibration_error(_table(scaled))
     draw_reliability(table, error, run / "reliability_val.png", title="validation, calibrated")
     report = {
@@ -91,8 +125,10 @@ def calibrate(
             "calibration_error_before": calibration_error(_table(cases)),
             "calibration_error_after": error,
             **_cross_validated_pixels(cases),
-            **_cross_validated_scores(lesions, expected, jaccards),
+            "spearman_cross_validated": rank_correlation(unseen.tolist(), jaccards.tolist()),
+            "mean_error_cross_validated": float(np.abs(unseen - jaccards).mean()),
         },
+        "margins": margins,
         "tried": tried,
     }
     write_json(run / CALIBRATION, report)
@@ -126,6 +162,37 @@ def fit_score(expected: Floats, jaccards: Floats) -> tuple[float, float]:
     bounds = ([1e-3, -50], [1e3, 50])
     fit = optimize.least_squares(residual, [1.0, 0.0], bounds=bounds)
     return float(fit.x[0]), float(fit.x[1])
+
+
+def choose_least_score(predicted: Floats, jaccards: Floats) -> float:
+    """Choose the predicted Jaccard below which a region is no lesion, in steps of 0.05.
+
+    The highest, up to `MOST_LEAST_SCORE`, that drops no mask of a Jaccard of `CUTOFF` or more.
+
+    Example:
+        >>> choose_least_score(np.array([0.3, 0.47, 0.9]), np.array([0.2, 0.7, 0.95]))
+        0.45
+    """
+    right = predicted[jaccards >= CUTOFF]
+    least = min(float(right.min()), MOST_LEAST_SCORE) if right.size else 0.0
+    return math.floor(least * 20) / 20
+
+
+def fit_spread(predicted: Floats, jaccards: Floats) -> float | None:
+    """Fit `Calibration.score_spread` so that `COVERAGE` of all errors are within the interval.
+
+    Split conformal prediction (Lei et al. 2018, arXiv:1604.04173, algorithm 2).
+
+    Args:
+        predicted: Of images that the fit had not seen.
+        jaccards: Their true Jaccards.
+
+    Returns:
+        None where there are too few images for this coverage.
+    """
+    errors = np.sort(np.abs(predicted - jaccards) / score_error_unit(predicted))
+    place = math.ceil((len(errors) + 1) * COVERAGE)
+    return float(errors[place - 1]) if place <= len(errors) else None
 
 
 def _cases(predictor: Predictor, samples: Sequence[Sample]) -> list[_Case]:
@@ -191,18 +258,14 @@ def _cross_validated_pixels(cases: Sequence[_Case]) -> dict[str, float]:
     return {"calibration_error_cross_validated": calibration_error(np.sum(tables, axis=0))}
 
 
-def _cross_validated_scores(
-    cases: Sequence[_Case], expected: Floats, jaccards: Floats
-) -> dict[str, float | None]:
+def _scores_of_unseen(cases: Sequence[_Case], expected: Floats, jaccards: Floats) -> Floats:
+    """Predict each case's Jaccard by a fit on the folds that it is not in."""
     folds, predicted = _folds(cases), np.empty_like(expected)
     for fold in np.unique(folds):
         own = folds == fold
         scale, bias = fit_score(expected[~own], jaccards[~own])
         predicted[own] = expit(scale * _logit(expected[own]) + bias)
-    return {
-        "spearman_cross_validated": rank_correlation(predicted.tolist(), jaccards.tolist()),
-        "mean_error_cross_validated": float(np.abs(predicted - jaccards).mean()),
-    }
+    return predicted
 
 
 def _folds(cases: Sequence[_Case]) -> npt.NDArray[np.int64]:

@@ -98,7 +98,7 @@ def score(
             sample,
             score_image(truth, pred.mask, spacing_mm=spacing_mm),
             float(truth.mean()),
-            Certainty(pixels, pred.score),
+            Certainty(pixels, pred.score, pred.score_interval),
             tuple((count.dice, count.jaccard) for count in counts),
         )
 

@@ -14,6 +14,7 @@ from scipy import stats
 from scipy.special import expit
 
 from model_core.arrays import Logits, Mask
+from model_core.processing.calibration import COVERAGE
 
 BINS = 15
 """Of equal width in probability, as is customary since Guo et al. 2017, arXiv:1706.04599."""
@@ -25,10 +26,17 @@ Table = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Certainty:
-    """How sure a model was of one photograph; `predicted` is the Jaccard that it expected."""
+    """How sure a model was of one photograph.
+
+    Attributes:
+        pixels: The photograph's table of pixels.
+        predicted: Jaccard that it expected of its mask; None where it is not calibrated.
+        interval: Where it expected the Jaccard to lie; None where it has no such interval.
+    """
 
     pixels: Table
     predicted: float | None
+    interval: tuple[float, float] | None = None
 
 
 def count_pixels(logits: Logits, truth: Mask) -> Table:
@@ -81,8 +89,9 @@ def summarise_certainty(
 
     Returns:
         `calibration_error`; with predictions also `spearman`, `predicted_jaccard` (their mean),
-        `mean_error` (mean of |predicted - true|), and `coverage`: mean Jaccard and Dice of the
-        images that it was surest of.
+        `mean_error` (mean of |predicted - true|), `coverage`: mean Jaccard and Dice of the images
+        that it was surest of, and, where it has intervals, `interval`: the share of true Jaccards
+        that they were made for, the share that they hold, and their mean width.
     """
     table = sum((certainty.pixels for certainty in certainties), np.zeros((3, BINS)))
     summary: dict[str, Any] = {"calibration_error": calibration_error(table)}
@@ -90,6 +99,18 @@ def summarise_certainty(
     if len(predicted) < len(certainties):
         return summary
     curve = risk_coverage(predicted, np.stack([jaccards, dices], axis=1))
+    spans = [
+        (*certainty.interval, jaccard)
+        for certainty, jaccard in zip(certainties, jaccards, strict=True)
+        if certainty.interval is not None
+    ]
+    if spans:
+        low, high, true = np.array(spans).T
+        summary["interval"] = {
+            "aim": COVERAGE,
+            "held": float(((low <= true) & (true <= high)).mean()),
+            "width": float((high - low).mean()),
+        }
     return summary | {
         "spearman": rank_correlation(predicted, jaccards),
         "predicted_jaccard": float(np.mean(predicted)),

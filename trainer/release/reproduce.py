@@ -94,7 +94,9 @@ def differences(
 
 
 def dump_toml(table: Mapping[str, Any]) -> str:
-    """Write plain values as TOML, such that `tomllib.loads` gives them back; it has no null.
+    """Write plain values as TOML, such that `tomllib.loads` gives them back.
+
+    TOML has no null: in a table within, a key without a value is left out, which is its default.
 
     Example:
         >>> print(dump_toml({"seed": 0, "optim": {"lr": 1e-05}, "stages": [{"size": 128}]}))
@@ -108,7 +110,8 @@ def dump_toml(table: Mapping[str, Any]) -> str:
     lines = [f"{key} = {_toml(value)}" for key, value in plain.items()]
     for key, value in table.items():
         if isinstance(value, Mapping):
-            lines += ["", f"[{key}]", *(f"{inner} = {_toml(of)}" for inner, of in value.items())]
+            lines += ["", f"[{key}]"]
+            lines += [f"{inner} = {_toml(of)}" for inner, of in value.items() if of is not None]
     return "\n".join(lines)
 
 
@@ -140,7 +143,9 @@ def _commands(card: Card, commits: str, place: str) -> Iterator[str]:
     begin = " --initial RUN" if "data_sha256" in initial else ""
     yield f"python -m trainer train again.toml --data data/skin --out runs/again{begin}"
     if card.calibration:
-        yield "python -m trainer calibrate runs/again --data data/skin"
+        margins = card.postprocess.tight_threshold or card.postprocess.loose_threshold
+        readers = " --readers READERS.csv" if margins else ""
+        yield f"python -m trainer calibrate runs/again --data data/skin{readers}"
     if card.accept_score is not None:
         yield "python -m trainer quality runs/again --data data/skin"
     if card.engines:

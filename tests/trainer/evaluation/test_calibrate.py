@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from model_core.errors import ConfigError, GateError
+from model_core.processing.calibration import Calibration
 from model_core.registry.registry import Registry
 from trainer.data.samples import read_photo, read_samples
+from trainer.evaluation.calibrate import MOST_LEAST_SCORE, choose_least_score, fit_spread
 from trainer.evaluation.subjects import read_calibrated, run_subject
 from trainer.release.publish import publish
 from trainer.training.run import CALIBRATION
@@ -101,3 +103,26 @@ def test_a_damaged_calibration_is_named(tmp_path: Path) -> None:
 
 def test_without_a_calibration_there_is_none(tmp_path: Path) -> None:
     assert read_calibrated(tmp_path, "x") is None
+
+
+def test_no_mask_worth_counting_is_dropped_for_a_low_score() -> None:
+    predicted, jaccards = np.array([0.2, 0.38, 0.44, 0.9]), np.array([0.1, 0.3, 0.66, 0.9])
+    assert choose_least_score(predicted, jaccards) == 0.4
+    assert choose_least_score(predicted[3:], jaccards[3:]) == MOST_LEAST_SCORE
+    assert choose_least_score(predicted[:2], jaccards[:2]) == 0.0
+
+
+def test_an_interval_holds_its_share_of_other_images() -> None:
+    rng = np.random.default_rng(0)
+    predicted = rng.uniform(0.4, 0.95, 4000)
+    jaccards = np.clip(predicted + rng.normal(0, 0.3, 4000) * (1 - predicted), 0, 1)
+    spread = fit_spread(predicted[:2000], jaccards[:2000])
+    fitted = Calibration(scale=1, bias=0, score_scale=1, score_bias=0, score_spread=spread)
+    spans = [fitted.interval(float(score)) or (1.0, 0.0) for score in predicted[2000:]]
+    held = [low <= true <= high for (low, high), true in zip(spans, jaccards[2000:], strict=True)]
+    assert 0.88 <= np.mean(held) <= 0.92
+
+
+def test_too_few_images_fit_no_interval() -> None:
+    assert fit_spread(np.full(8, 0.8), np.full(8, 0.7)) is None
+    assert fit_spread(np.full(9, 0.8), np.full(9, 0.7)) == pytest.approx(0.1 / 0.25)

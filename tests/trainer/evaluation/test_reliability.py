@@ -87,3 +87,14 @@ def test_both_pictures_are_drawn(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         with Image.open(tmp_path / name) as picture:
             assert min(picture.size) > 200
+
+
+def test_intervals_are_judged_by_what_they_hold() -> None:
+    pixels = np.zeros((3, BINS))
+    pixels[:, -1] = (10.0, 9.5, 9.5)
+    spans = [(0.7, 0.9), (0.7, 0.9), (0.5, 1.0), None]
+    certainties = [Certainty(pixels, 0.8 if span else 0.0, span) for span in spans]
+    summary = summarise_certainty(certainties, [0.8, 0.6, 0.9, 0.3], [0.9, 0.7, 0.9, 0.4])
+    assert summary["interval"] == {
+        "aim": 0.9, "held": pytest.approx(2 / 3), "width": pytest.approx(0.3),
+    }  # fmt: skip

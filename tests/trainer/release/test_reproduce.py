@@ -70,7 +70,6 @@ def test_the_card_says_what_made_it_and_how_to_make_it_again(
     assert "seed: 5" in said
     config = tomllib.loads(said.partition("data's place:\n")[2].partition("to make it again")[0])
     trained = {k: v for k, v in card["training"].items() if k not in ("initial", "starts")}
-    assert config == trained
     assert parse_config({**config, "data": "d"}, "printed") == parse_config(
         {**trained, "data": "d"}, "card"
     )

@@ -1,0 +1,49 @@
+"""Make a run folder of a published version again, so that what follows training can be repeated.
+
+    python -m trainer reopen 1.1.1 --out runs/again
+
+Its weights and config are the version's own; calibration, scores and exports are to be made again,
+and `publish` gives them a version of their own: nothing within a version ever changes.
+"""
+
+import shutil
+from pathlib import Path
+
+from model_core.errors import ConfigError
+from model_core.registry.registry import LoadedVersion
+from trainer.config import dump_config, parse_config
+from trainer.data.leaks import TRAINED_CSV
+from trainer.training.run import CONFIG, RUN, WEIGHTS, write_json
+
+
+def reopen(loaded: LoadedVersion, run: Path, data: Path) -> None:
+    """Write a version's weights, config and record as a run folder.
+
+    Args:
+        loaded: The version.
+        run: The folder, which must not exist.
+        data: Prepared folder that the config names from now on.
+
+    Raises:
+        ConfigError: the folder exists, or the version does not list what it was trained on.
+    """
+    card = loaded.card
+    if run.exists():
+        raise ConfigError(f"{run} exists already: choose another --out")
+    if TRAINED_CSV not in card.files:
+        raise ConfigError(
+            f"{loaded.label} does not list the photographs it was trained on, so that no score of "
+            "it could be told from a leak"
+        )
+    table = {key: value for key, value in card.training.items() if key not in ("initial", "starts")}
+    config = parse_config({**table, "data": str(data)}, loaded.label)
+    record = {
+        "data": {"sha256": card.data.sha256, "samples": card.data.samples},
+        "initial": card.training.get("initial"),
+        "starts": card.training.get("starts", []),
+    }
+    run.mkdir(parents=True)
+    for name in (WEIGHTS, TRAINED_CSV):
+        shutil.copyfile(loaded.folder / name, run / name)
+    write_json(run / RUN, record)
+    write_json(run / CONFIG, dump_config(config))  # last: where it is, the run is whole
