@@ -1,10 +1,6 @@
 import asyncio
-import os
 import shutil
-import sys
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,14 +11,13 @@ from model_core.errors import ConfigError, CorruptVersionError, VersionNotFoundE
 from model_core.registry.registry import LoadedVersion
 from service.app import create_app
 from service.contract.errors import NotReadyError
-from service.pipeline.threads import background_pool
 from service.pipeline.versions import Versions
 from service.settings import Settings
 from service.telemetry.prometheus import Telemetry
 from tests.fixtures.models import NAME
 from tests.fixtures.pictures import encode, lesion
 from tests.fixtures.service.problems import assert_problem
-from tests.fixtures.service.slow_backend import TIMEOUT_S, HeldBackend
+from tests.fixtures.service.slow_backend import TIMEOUT_S
 from tests.fixtures.service.watched_registry import WatchedRegistry
 
 PNG = encode(lesion(48, 64))
@@ -161,40 +156,3 @@ def test_until_the_model_is_loaded_the_service_is_alive_but_not_ready(app: FastA
     assert_problem(client.post("/segment", files={"image": PNG}), 503, "not-ready")
     with TestClient(app) as started:
         assert started.get("/readyz").json() == {"status": "ok"}
-
-
-def test_other_requests_are_answered_while_the_network_runs(app: FastAPI) -> None:
-    held = HeldBackend(app.state.parts.versions)
-    with TestClient(app) as client, ThreadPoolExecutor(1) as caller:
-        slow = caller.submit(client.post, "/segment", files={"image": PNG})
-        assert held.running.wait(TIMEOUT_S)
-        assert client.get("/healthz").status_code == 200
-        assert client.get("/models").status_code == 200
-        assert not slow.done()
-        held.released.set()
-        assert slow.result().status_code == 200
-
-
-def test_beyond_the_queue_requests_are_refused_at_once(settings: Settings) -> None:
-    app = create_app(settings.model_copy(update={"max_queue": 2}))
-    held = HeldBackend(app.state.parts.versions)
-    with TestClient(app) as client, ThreadPoolExecutor(2) as callers:
-        waiting = [callers.submit(client.post, "/segment", files={"image": PNG}) for _ in "ab"]
-        while "lesion_queue_depth 2.0" not in client.get("/metrics").text:
-            assert held.running.wait(TIMEOUT_S)
-        response = client.post("/segment", files={"image": PNG})
-        assert_problem(response, 503, "queue-full")
-        assert response.headers["retry-after"] == "1"
-        held.released.set()
-        assert [request.result().status_code for request in waiting] == [200, 200]
-        assert client.post("/segment", files={"image": PNG}).status_code == 200
-        assert "lesion_queue_depth 0.0" in client.get("/metrics").text
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="a thread has no priority of its own")
-def test_threads_that_compute_yield_to_the_event_loop() -> None:
-    def urgency() -> int:
-        return -os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-
-    with background_pool(1, "computing") as pool:
-        assert pool.submit(urgency).result() < urgency()
