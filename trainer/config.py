@@ -202,7 +202,7 @@ _ADAPTER = TypeAdapter(TrainConfig)
 
 
 def load_config(path: Path, **overrides: Any) -> TrainConfig:
-    """Training config of a TOML file.
+    """Read the training config of a TOML file.
 
     Args:
         path: The file; its tables are named as the dataclasses' fields.
@@ -222,7 +222,7 @@ def load_config(path: Path, **overrides: Any) -> TrainConfig:
 
 
 def parse_config(table: dict[str, Any], source: str) -> TrainConfig:
-    """Training config of a parsed table; `source` names it in errors."""
+    """Validate the training config of a parsed table; `source` names it in errors."""
     try:
         return _ADAPTER.validate_python(table)
     except ValidationError as exc:
@@ -240,6 +240,6 @@ def parse_config(table: dict[str, Any], source: str) -> TrainConfig:
 
 
 def dump_config(config: TrainConfig) -> dict[str, Any]:
-    """The config as plain JSON values, such that `parse_config` gives it back."""
+    """Dump the config as plain JSON values, such that `parse_config` gives it back."""
     dumped: dict[str, Any] = _ADAPTER.dump_python(config, mode="json")
     return dumped

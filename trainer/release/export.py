@@ -1,4 +1,4 @@
-"""Other engines' forms of a run's network, and how much each costs in quality.
+"""A run's network for other engines, and how much each costs in quality.
 
     python -m trainer export runs/first --data data/skin
     python -m trainer export 1.0.0 --data data/skin --publish 1.0.1

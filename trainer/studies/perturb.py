@@ -24,7 +24,7 @@ class Perturbation:
         photograph: What it does to the photograph, mode RGB.
         truth: What it does to the mask, mode L, 0 and 255; None leaves it. It must draw no random
             number that the photograph's change draws.
-        form: File that the photograph is then saved as.
+        format: Type of file that the photograph is then saved as.
         quality: Of a JPEG.
     """
 
@@ -32,7 +32,7 @@ class Perturbation:
     what: str
     photograph: Change
     truth: Callable[[Picture], Picture] | None = None
-    form: Literal["BMP", "JPEG"] = "BMP"
+    format: Literal["BMP", "JPEG"] = "BMP"
     quality: int = 95
 
     def apply(self, photograph: Picture, truth: np.ndarray, seed: int) -> tuple[bytes, np.ndarray]:
@@ -42,7 +42,7 @@ class Perturbation:
         """
         changed = self.photograph(photograph, np.random.default_rng(seed))
         out = io.BytesIO()
-        changed.save(out, format=self.form, quality=self.quality)
+        changed.save(out, format=self.format, quality=self.quality)
         return out.getvalue(), self.move(truth)
 
     def move(self, mask: np.ndarray) -> np.ndarray:
@@ -182,7 +182,7 @@ PERTURBATIONS = (
     _geometric("scaled 400 %", "to four times its sides", _scaled(4)),
     Perturbation("blurred", "Gaussian, sigma 0.5 % of the long side", _blurred(0.005)),
     Perturbation("blurred much", "Gaussian, sigma 1.5 % of the long side", _blurred(0.015)),
-    Perturbation("JPEG 20", "saved as JPEG of quality 20", _same, form="JPEG", quality=20),
+    Perturbation("JPEG 20", "saved as JPEG of quality 20", _same, format="JPEG", quality=20),
     Perturbation("noise", "Gaussian noise, sigma 12 of 255", _noisy),
     Perturbation("darker", "all values by 0.6", _enhanced(ImageEnhance.Brightness, 0.6)),
     Perturbation("brighter", "all values by 1.3, clipped", _enhanced(ImageEnhance.Brightness, 1.3)),

@@ -28,7 +28,7 @@ class Artefacts:
         self._config = config
 
     def __call__(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """The batch with artefacts.
+        """Draw artefacts over a batch.
 
         Args:
             images: float32 (N, 3, S, S), 0 to 1.
@@ -51,7 +51,7 @@ class Artefacts:
 
 
 def _overdraw(images: Tensor, layers: Tensor, probability: float, *, brightest: float) -> Tensor:
-    """Some images under a random layer, in a random colour of 0 to `brightest`."""
+    """Draw a random layer over some images, in a random colour of 0 to `brightest`."""
     count, device = len(images), images.device
     chosen = torch.rand(count, 1, 1, 1, device=device) < probability
     alpha = layers.to(device)[torch.randint(len(layers), (count,), device=device)]
@@ -91,7 +91,7 @@ def _vignette(images: Tensor, probability: float) -> Tensor:
 
 
 def _away(images: Tensor, centre: Tensor) -> Tensor:
-    """(N, S, S): distance of every pixel from (row, column) (N, 2), in sides of the image."""
+    """Measure every pixel's distance from (row, column) (N, 2), in sides: (N, S, S)."""
     place = torch.linspace(0, 1, images.shape[-1], device=images.device)
     rows = place[None, :, None] - centre[:, 0, None, None]
     columns = place[None, None, :] - centre[:, 1, None, None]
@@ -100,14 +100,14 @@ def _away(images: Tensor, centre: Tensor) -> Tensor:
 
 @lru_cache(maxsize=4)
 def _hairs(size: int) -> Tensor:
-    """float32 (layers, 1, size, size), 0 to 1: 3 to 25 curved hairs on each."""
+    """Draw layers of 3 to 25 curved hairs: float32 (layers, 1, size, size), 0 to 1."""
     rng = np.random.default_rng(0)
     return torch.stack([_layer(size, rng, _draw_hairs) for _ in range(_LAYERS)])
 
 
 @lru_cache(maxsize=4)
 def _marks(size: int) -> Tensor:
-    """float32 (layers, 1, size, size), 0 to 1: a ruler or a pen stroke on each."""
+    """Draw layers of a ruler or a pen stroke: float32 (layers, 1, size, size), 0 to 1."""
     rng = np.random.default_rng(0)
     drawers = (_draw_ruler, _draw_pen)
     return torch.stack([_layer(size, rng, drawers[i % 2]) for i in range(_LAYERS)])

@@ -40,7 +40,7 @@ class Augment:
         )  # fmt: skip
 
     def __call__(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """One augmented batch.
+        """Augment a batch.
 
         Args:
             images: float32 (N, 3, S, S), 0 to 1.
@@ -87,7 +87,7 @@ def _move(images: Tensor, masks: Tensor, config: AugmentConfig) -> tuple[Tensor,
 
 
 def _affine(images: Tensor, config: AugmentConfig) -> Tensor:
-    """(N, 2, 3): where in the photograph each place of the augmented one comes from."""
+    """Compute where in the photograph each augmented pixel comes from: (N, 2, 3)."""
     count, device = len(images), images.device
     turn = math.radians(config.rotate_deg) * _symmetric(count, device)
     zeros, ones = torch.zeros_like(turn), torch.ones_like(turn)
@@ -106,7 +106,7 @@ def _affine(images: Tensor, config: AugmentConfig) -> Tensor:
 
 
 def _recolour(images: Tensor, config: AugmentConfig) -> Tensor:
-    """Brightness, contrast, saturation, hue and tint: all are linear, so one matrix does them."""
+    """Change brightness, contrast, saturation, hue and tint: linear all, so by one matrix."""
     count, device = len(images), images.device
     luma = torch.tensor(_LUMA, device=device)
     bright = 1 + config.brightness * _symmetric(count, device)
@@ -125,7 +125,7 @@ def _recolour(images: Tensor, config: AugmentConfig) -> Tensor:
 
 
 def _hue_turns(turns: Tensor) -> Tensor:
-    """(N, 3, 3): rotations of RGB about its grey axis, by shares of the full circle (N,).
+    """Rotate RGB about its grey axis, by shares of the full circle (N,): (N, 3, 3).
 
     Source: Rodrigues' formula for the axis (1, 1, 1) / sqrt(3).
     """
@@ -137,7 +137,7 @@ def _hue_turns(turns: Tensor) -> Tensor:
 
 
 def _coarsen(images: Tensor, probability: float) -> Tensor:
-    """Some images as if they had been saved at a quarter to half of their size."""
+    """Reduce some images as if they had been saved at a quarter to half of their size."""
     share = 0.25 + 0.25 * float(torch.rand(()))
     small = functional.interpolate(images, scale_factor=share, mode="bilinear", antialias=True)
     back = functional.interpolate(small, list(images.shape[-2:]), mode="bilinear")
@@ -146,7 +146,7 @@ def _coarsen(images: Tensor, probability: float) -> Tensor:
 
 
 def _blur(images: Tensor, probability: float) -> Tensor:
-    """Some images through Gaussians of 0.3 to 1.5 px."""
+    """Blur some images with Gaussians of 0.3 to 1.5 px."""
     count, device = len(images), images.device
     sigma = 0.3 + 1.2 * torch.rand(count, 1, device=device)
     away = torch.arange(_BLUR_PX, device=device) - _BLUR_PX // 2
@@ -159,15 +159,15 @@ def _blur(images: Tensor, probability: float) -> Tensor:
 
 
 def _chosen(count: int, probability: float, device: torch.device) -> Tensor:
-    """Which images a step is for, bool (N, 1, 1, 1)."""
+    """Choose the images that a step changes, bool (N, 1, 1, 1)."""
     return torch.rand(count, 1, 1, 1, device=device) < probability
 
 
 def _symmetric(count: int, device: torch.device) -> Tensor:
-    """(N,), uniform in [-1, 1)."""
+    """Draw (N,), uniform in [-1, 1)."""
     return 2 * torch.rand(count, device=device) - 1
 
 
 def _matrices(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
-    """(N, 2, 2) with rows a b and c d."""
+    """Stack matrices (N, 2, 2) with rows a b and c d."""
     return torch.stack([a, b, c, d], dim=1).view(-1, 2, 2)

@@ -10,14 +10,14 @@ from trainer.data.cache import Cache
 
 
 def steps(stage: Stage, samples: int) -> int:
-    """Steps of an epoch: whole batches, at least one."""
+    """Count the steps of an epoch: whole batches, at least one."""
     return max(1, samples // stage.batch)
 
 
 def batches(
     cache: Cache, stage: Stage, config: TrainConfig, epoch: int, done: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of images (N, 3, S, S) and masks (N, 1, S, S), both float32 0 to 1, after `done`.
+    """Yield images (N, 3, S, S) and masks (N, 1, S, S), float32 0 to 1, after `done` steps.
 
     The order depends on seed and epoch alone, so that a resumed epoch goes on where it stopped.
     """
@@ -33,7 +33,7 @@ def batches(
 def epoch_order(
     datasets: list[str], shares: dict[str, float], generator: torch.Generator
 ) -> Tensor:
-    """Rows of an epoch, shuffled: each once without `shares`, else as these divide them.
+    """Shuffle the rows of an epoch: each once without `shares`, else as these divide them.
 
     A dataset larger than its share shows a random part of itself; a smaller one is repeated.
 

@@ -62,7 +62,7 @@ class Team:
         return kind if self.world_size == 1 else f"{kind} x {self.world_size}"
 
     def shard(self, total: int) -> slice:
-        """This process's rows of `total`: in rank order they are all rows, each once."""
+        """Select this process's rows of `total`: in rank order they are all rows, each once."""
         return slice(
             total * self.rank // self.world_size, total * (self.rank + 1) // self.world_size
         )
@@ -75,7 +75,7 @@ class Team:
         return len(range(total)[self.shard(total)]) * self.world_size / total
 
     def network(self, model: UNet) -> Network:
-        """The model's `forward_all`; its gradients become the team's mean."""
+        """Wrap the model's `forward_all`, so that its gradients become the team's mean."""
         if self.world_size == 1:
             return model.forward_all
         _share_statistics(model, self.device)
@@ -84,7 +84,7 @@ class Team:
         return DistributedDataParallel(_Heads(model), device_ids=ids, broadcast_buffers=False)
 
     def mean(self, value: Tensor) -> float:
-        """Mean of a scalar over the processes; it has no gradient."""
+        """Average a scalar over the processes, without gradient."""
         if self.world_size == 1:
             return float(value.item())
         total = value.detach().clone()
@@ -92,7 +92,7 @@ class Team:
         return float(total.item()) / self.world_size
 
     def gather(self, part: list[T]) -> list[T]:
-        """The lists of all processes, one after the other in rank order."""
+        """Join the lists of all processes in rank order."""
         if self.world_size == 1:
             return part
         parts: list[list[T]] = [[]] * self.world_size
@@ -107,7 +107,7 @@ class Team:
         return wanted and all(self.gather([computes_in_bf16(on_gpu=self.device.type == "cuda")]))
 
     def wait(self) -> None:
-        """Go on when every process has come here."""
+        """Wait until every process has come here."""
         if self.world_size > 1:
             distributed.barrier()
 
@@ -118,7 +118,7 @@ SINGLE_PROCESS = Team()
 
 @contextmanager
 def joined() -> Iterator[Team]:
-    """The team that `torchrun` started this process in, or `SINGLE_PROCESS`.
+    """Join the team that `torchrun` started this process in, or `SINGLE_PROCESS`.
 
     Raises:
         ConfigError: there are more processes on this machine than GPUs.
@@ -160,7 +160,7 @@ class TeamBatchNorm(nn.BatchNorm2d):
     """
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features float (N, C, H, W), normalised; N may differ between processes."""
+        """Normalise features float (N, C, H, W); N may differ between processes."""
         if not self.training:
             return super().forward(features)
         exact = features.float()

@@ -143,7 +143,7 @@ def _require_same(progress: Progress, run: Path, team: Team) -> None:
 
 
 def new_state(config: TrainConfig, device: torch.device, *, initial: bool) -> TrainState:
-    """A run before its first step.
+    """Set up a run before its first step.
 
     Args:
         config: Of the run; torch's global generator draws its weights.

@@ -9,7 +9,7 @@ from trainer.config import OptimConfig
 
 
 def new_optimiser(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
-    """Adam or AdamW over a model's weights, in groups by rate and decay.
+    """Make Adam or AdamW over a model's weights, in groups by rate and decay.
 
     Biases and normalisation are not decayed. An encoder with `encoder_lr` learns at its own rate.
     """

@@ -26,7 +26,7 @@ class RareCases:
         self._config = config
 
     def __call__(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """The batch, some lesions faded and some images replaced by skin without one.
+        """Fade some lesions of a batch, and replace some images by skin without one.
 
         Args:
             images: float32 (N, 3, S, S), 0 to 1.
@@ -49,7 +49,7 @@ class RareCases:
 
 
 def _faded(images: Tensor, masks: Tensor) -> Tensor:
-    """Lesions nearer to the mean colour of what is around them; the outline stays where it was."""
+    """Fade lesions towards the mean colour around them; the outline stays where it was."""
     smallest, largest = _FADE
     amount = smallest + (largest - smallest) * torch.rand(
         len(images), 1, 1, 1, device=images.device
@@ -66,7 +66,7 @@ def _faded(images: Tensor, masks: Tensor) -> Tensor:
 
 
 def _bare_skin(image: Tensor, mask: Tensor) -> Tensor | None:
-    """A random piece without lesion, enlarged to the whole frame; None where there is none."""
+    """Cut a random piece without lesion, enlarged to the frame; None where there is none."""
     side = image.shape[-1]
     lesion = functional.adaptive_max_pool2d(mask[None], _GRID)
     for cells in _SIDES:

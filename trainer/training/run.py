@@ -109,7 +109,7 @@ def open_run(
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """A folder that one process at a time may write to; a kill frees it.
+    """Hold a folder that one process at a time may write to; a kill frees it.
 
     Raises:
         ConfigError: another process is at work in it.
@@ -124,7 +124,7 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def load_run(run: Path) -> TrainConfig:
-    """The config of a run folder.
+    """Read the config of a run folder.
 
     Raises:
         DatasetError: the folder holds no finished epoch.
@@ -138,12 +138,12 @@ def load_run(run: Path) -> TrainConfig:
 
 
 def load_record(run: Path) -> dict[str, Any]:
-    """The `run.json` of a run folder."""
+    """Read the `run.json` of a run folder."""
     return read_json(run / RUN)
 
 
 def starts(record: dict[str, Any]) -> list[dict[str, str]]:
-    """Every start of a run, first to last; the first runs noted only theirs, without its time."""
+    """List every start of a run; the first runs noted only one, without its time."""
     if "starts" in record:
         noted: list[dict[str, str]] = record["starts"]
         return noted
@@ -151,7 +151,7 @@ def starts(record: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def trained_on(run: Path) -> list[Fingerprint]:
-    """Fingerprints of the photographs that steered a run.
+    """Read the fingerprints of the photographs that steered a run.
 
     Raises:
         DatasetError: an old run did not note them, and its data is no longer as it was.
@@ -170,7 +170,7 @@ def trained_on(run: Path) -> list[Fingerprint]:
 
 
 def training_samples(config: TrainConfig) -> list[Sample]:
-    """The samples of the config's data for a run: train, val and test, never the external sets.
+    """Read the samples of a config's data for a run: train, val and test, never external.
 
     Raises:
         DatasetError: the folder is not prepared, lacks a named dataset, or has no train or val.
@@ -183,7 +183,7 @@ def training_samples(config: TrainConfig) -> list[Sample]:
 
 
 def own_samples(config: TrainConfig) -> list[Sample]:
-    """The samples of the config's data and datasets, of all parts but the external sets.
+    """Read the samples of a config's data and datasets, of all parts but the external sets.
 
     Raises:
         DatasetError: the folder is not prepared, or lacks a named dataset.
@@ -201,7 +201,7 @@ def own_samples(config: TrainConfig) -> list[Sample]:
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
-    """The entries of `log.jsonl`, one an epoch; none where no epoch has ended."""
+    """Read the entries of `log.jsonl`, one an epoch; none where no epoch has ended."""
     path = run / LOG
     if not path.is_file():
         return []
@@ -218,7 +218,7 @@ def append_log(run: Path, entry: dict[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object that a JSON file holds.
+    """Read the object that a JSON file holds.
 
     Raises:
         ConfigError: it cannot be read, is no JSON, or holds something else.
@@ -271,7 +271,7 @@ def _initial_record(config: TrainConfig) -> dict[str, Any] | None:
 
 
 def _git_commit() -> str:
-    """The commit this code is at, with `-dirty` where files differ from it.
+    """Find the commit this code is at, with `-dirty` where files differ from it.
 
     Outside git, as in a container, what the environment says; empty where it says nothing.
     """

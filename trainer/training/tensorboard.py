@@ -45,7 +45,7 @@ class TensorBoard:
             self._writer.close()
 
     def add_epoch(self, entry: dict[str, Any], validation: Validation) -> None:
-        """Add an epoch.
+        """Add an epoch's scalars, histogram and pictures.
 
         Args:
             entry: As in `log.jsonl`.
@@ -63,6 +63,6 @@ class TensorBoard:
 
 
 def _rows(shown: Validation) -> np.ndarray:
-    """uint8 (K, S, 3 S, 3): each image beside its truth and its prediction."""
+    """Lay each image beside its truth and its prediction: uint8 (K, S, 3 S, 3)."""
     masks = [np.repeat(m[..., None] * np.uint8(255), 3, -1) for m in (shown.truths, shown.masks)]
     return np.concatenate([shown.images, *masks], axis=2)

@@ -38,7 +38,7 @@ class Validation:
 
     @property
     def dice(self) -> float:
-        """Mean over images."""
+        """Mean Dice over images."""
         return sum(self.dices) / len(self.dices)
 
 
