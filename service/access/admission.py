@@ -116,7 +116,7 @@ class Admission:
             QueueFullError: as many requests or pixels as allowed are there.
             OverloadedError: at the current pace its turn would come too late.
         """
-        self._check(self._usual_units, 0.0)
+        self._check(self._usual_units)
 
     def expect(self, ticket: Ticket) -> None:
         """Let a request's body come, and count it among those that others wait for.
@@ -128,7 +128,7 @@ class Admission:
             UnavailableError: as `check`.
         """
         if ticket.expected_at is None:
-            self._check(self._usual_units, ticket.waited_s)
+            self._check(self._usual_units)
             ticket.expected_at, ticket.units = _now(), self._usual_units
             self._coming[ticket] = None
 
@@ -141,7 +141,7 @@ class Admission:
         self._lag_s = max(seconds, 0.7 * self._lag_s)
         self._telemetry.loop_lag_seconds.set(seconds)
 
-    def _check(self, units: float, waited_s: float, pixels: int = 0) -> None:
+    def _check(self, units: float, pixels: int = 0) -> None:
         late = _now() - _COMING_S
         while self._coming and ((first := next(iter(self._coming))).expected_at or 0.0) < late:
             del self._coming[first]
@@ -158,7 +158,7 @@ class Admission:
             detail = f"{in_flight:.1f} megapixels would be in flight, the limit is "
             detail += f"{limits.max_pixels_in_flight / _UNIT_PX:g}"
             raise QueueFullError(detail, retry_after_s=self._until_idle_s())
-        wait_s = waited_s + _HOPS * self._lag_s + self._wait_s(self._ahead() + units)
+        wait_s = _HOPS * self._lag_s + self._wait_s(self._ahead() + units)
         if wait_s > _SAFETY * limits.deadline_seconds:
             self._telemetry.refusals.labels("deadline").inc()
             raise OverloadedError(
@@ -180,7 +180,7 @@ class Admission:
 
         Args:
             request: It is watched for its caller to leave.
-            ticket: The request's. What it has waited in its socket counts.
+            ticket: The request's.
             pixels: Of its image.
             deadline_s: Instead of the setting's.
 
@@ -191,7 +191,7 @@ class Admission:
         """
         self.forget(ticket)
         units = 1 + pixels / _UNIT_PX
-        self._check(units, ticket.waited_s, pixels)
+        self._check(units, pixels)
         self._usual_units += _USUAL * (units - self._usual_units)
         self._enter(ticket, units)
         ticket.deadline_s = deadline_s or self._settings.deadline_seconds
@@ -222,7 +222,7 @@ class Admission:
             UnavailableError: as `check`, or because of other batches.
         """
         self.forget(ticket)
-        self._check(1, ticket.waited_s)
+        self._check(1)
         limit = max(1, self._settings.max_queue // _BATCHES)
         if self._batches >= limit:
             self._telemetry.refusals.labels("queue").inc()
@@ -310,7 +310,7 @@ async def _in_time(request: Request, ticket: Ticket) -> AsyncIterator[None]:
 
     Args:
         request: It is watched for its caller to leave.
-        ticket: Its deadline, and how much of that time it has waited.
+        ticket: Where its deadline is noted.
 
     Raises:
         DeadlineError: it was late.
@@ -334,7 +334,7 @@ async def _in_time(request: Request, ticket: Ticket) -> AsyncIterator[None]:
 
     starting = loop.call_later(_WATCH_AFTER_S, start_to_watch)
     try:
-        async with asyncio.timeout(deadline_s - ticket.waited_s) as timeout:
+        async with asyncio.timeout(deadline_s) as timeout:
             yield
     except TimeoutError as exc:
         if not timeout.expired():

@@ -13,8 +13,6 @@ Lingering (`early_errors`): nothing more is parsed, so nothing more can become a
 """
 
 import asyncio
-import socket
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,7 +36,7 @@ from service.server.early_errors import LINGER_S, EarlyErrors, LingeringClose
 from service.server.framing import answer_http_1_0, check_head, head_without_upgrade
 from service.settings import Settings
 from service.telemetry.prometheus import Telemetry
-from service.telemetry.ticket import Ticket, ticket_of
+from service.telemetry.ticket import ticket_of
 
 _MAX_HEADERS = 100
 _HEAD_END = b"\r\n\r\n"
@@ -80,7 +78,6 @@ class Connection(HttpToolsProtocol):
         self._write_timer: asyncio.TimerHandle | None = None
         self._in_head = True
         self._begun = self._advanced = self._crowded = self._given_up = False
-        self._ticket: Ticket | None = None  # of the request that is let in last
         self._chunks_bytes = self._head_bytes = self._headers = 0
         self._refusal: InputError | None = None
 
@@ -109,8 +106,6 @@ class Connection(HttpToolsProtocol):
         if self._given_up:
             self._rules.lingering.received(self.transport)
             return
-        if self._ticket and not self._in_head:
-            self._ticket.waited_s += _waited_s(self.transport)
         if self._in_head and self._timer is None:
             self._start_timer(self._rules.settings.header_seconds, self._too_slow)
         self._advanced = False
@@ -157,7 +152,7 @@ class Connection(HttpToolsProtocol):
         self._stop_timer()
         if method == b"POST" and not self._is_answering():
             try:
-                self._ticket = self._let_in()
+                self._let_in()
             except UnavailableError as exc:
                 # A twentieth of what it costs to ask the application: under ten times its load, a
                 # server does little else.
@@ -289,17 +284,14 @@ class Connection(HttpToolsProtocol):
             return False
         return self.parser.get_http_version() == "1.1" and self.parser.should_keep_alive()
 
-    def _let_in(self) -> Ticket:
+    def _let_in(self) -> None:
         """Let the request's body come; raises an `UnavailableError` where the load forbids it."""
         rules = self._rules
         if self._crowded:
             rules.telemetry.refusals.labels("connections").inc()
             raise QueueFullError("as many other connections are open as may be")
-        rules.admission.check()  # first: what follows costs as much again
-        ticket = ticket_of(self.scope)
-        ticket.waited_s = _waited_s(self.transport)
-        rules.admission.expect(ticket)
-        return ticket
+        rules.admission.check()  # first: it costs less than a ticket
+        rules.admission.expect(ticket_of(self.scope))
 
     def _give_up(self, error: SegmentationError) -> None:
         """Answer with a problem, and throw away whatever comes after it."""
@@ -334,20 +326,3 @@ class Connection(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def _waited_s(transport: asyncio.BaseTransport) -> float:
-    """Get how long ago came what was just read, s; 0 where the system does not tell.
-
-    A busy loop reads late, and what waits in the kernel is in no queue of ours: unless that time is
-    counted, a request is promised an answer within a deadline that has half passed.
-    """
-    if sys.platform != "linux":
-        return 0.0
-    connection: Any = transport.get_extra_info("socket")
-    try:
-        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 56)
-    except OSError:
-        return 0.0
-    # `tcpi_last_data_recv` of Linux's `struct tcp_info`: ms since the last segment with data came.
-    return int.from_bytes(info[52:56], sys.byteorder) / 1000

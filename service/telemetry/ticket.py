@@ -37,7 +37,6 @@ class Ticket:
         caller: Name of the caller's API key; None without one.
         expected_at: When `service.access.admission` let its body come, by the event loop's clock,
             s; None as long as it was not asked.
-        waited_s: How long its bytes lay in their socket, all together.
         units: What others wait for because of it, see `service.access.admission`.
         deadline_s: Time from its last byte to its answer; 0 as long as it has no slot.
         broken: What is wrong with the bytes of its body; None where nothing is.
@@ -54,7 +53,6 @@ class Ticket:
     trace_id: str | None = None
     caller: str | None = None
     expected_at: float | None = None
-    waited_s: float = 0.0
     units: float = 1.0
     deadline_s: float = 0.0
     broken: Exception | None = None

@@ -123,23 +123,6 @@ def test_of_many_who_come_at_once_no_more_bodies_are_read_than_there_are_places(
         wait_until(lambda: post(url).status_code == 200)
 
 
-def test_what_a_request_waited_in_its_socket_counts(make: Serve) -> None:
-    app = make(deadline_seconds=1)
-
-    @app.get("/busy")
-    async def busy() -> None:
-        time.sleep(1.5)  # noqa: ASYNC251
-
-    with served(app, plain=False) as url, raw(url) as other, raw(url) as caller:
-        assert post(url).status_code == 200
-        other.send(b"GET /busy HTTP/1.1\r\nHost: x\r\n\r\n")
-        time.sleep(0.1)
-        caller.head("/segment", f"Content-Length: {len(PNG)}")
-        caller.send(PNG)
-        assert caller.problem() == (504, "deadline-passed")
-        assert post(url).status_code == 200
-
-
 def test_so_many_pixels_at_once_and_no_more(make: Serve) -> None:
     app = make(max_pixels_in_flight=3 * 48 * 64 + 1_000)
     with served(app) as url:
