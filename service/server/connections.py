@@ -1,15 +1,20 @@
-"""One connection of the HTTP server: how long and how much it may take until a request is there.
+"""Bound the time and bytes of an HTTP connection where uvicorn does not.
 
-uvicorn bounds none of that: not how slowly the head of a request may come, nor how long it may be,
-nor how long a caller may take to read its answer, nor how much it may still send after it.
+uvicorn bounds neither how slowly nor how long the head of a request may come, nor how long a caller
+may take to read its answer, nor how much it may still send after it. States of a connection:
 
-    head ---> body ---> head of the next request ---> ...
-      |         |                |
-      |         |                +-- broken: the answers under way first, then 400, then lingering
-      |         +-- broken: the application answers 400 (`body_limits` raises it), then lingering
-      +-- broken, too slow, too large or too much load: an answer from here, then lingering
+    connected --> in a head --> in a body --> answering --> answered --> in a head (the next one)
+                     |              |             |             |
+                     |              |             |             +- nothing comes: closed
+                     |              |             +- the caller does not read: aborted
+                     |              +- broken: the application answers 400 --+
+                     +- broken, too slow, too large, too much load: early error
+                                                                  |          |
+                                                            lingering <------+  --> closed
 
-Lingering (`early_errors`): nothing more is parsed, so nothing more can become a request.
+A next head that is broken is answered once the answers before it have been sent. While a connection
+lingers (`early_errors`) nothing more is parsed, so nothing more can become a request. Bodies are
+bounded by `service.access.body_limits`.
 """
 
 import asyncio
@@ -48,7 +53,7 @@ _LAST_CALL_S = 0.5
 
 @dataclass
 class Rules:
-    """What holds for all connections of a server."""
+    """The limits, and the objects that all connections of a server share."""
 
     settings: Settings
     telemetry: Telemetry
@@ -58,13 +63,13 @@ class Rules:
     lingering: LingeringClose = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make what all connections share."""
+        """Make the objects that all connections share."""
         self.early_errors = EarlyErrors(self.settings, self.telemetry)
         self.lingering = LingeringClose(self.settings.max_connections)
 
 
 class Connection(HttpToolsProtocol):
-    """A connection whose callers have to keep to `Rules`.
+    """A connection that holds its caller to `Rules`.
 
     Args:
         rules: The limits.
@@ -95,14 +100,14 @@ class Connection(HttpToolsProtocol):
         self._start_timer(self._rules.settings.header_seconds, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Stop the timers of a connection that has ended."""
         self._stop_timer()
         self.resume_writing()
         self._rules.lingering.forget(self.transport)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what comes before a request is there."""
+        """Pass bytes to the parser, and count those that make no request yet."""
         if self._given_up:
             self._rules.lingering.received(self.transport)
             return
@@ -121,13 +126,13 @@ class Connection(HttpToolsProtocol):
                 self.transport.abort()
 
     def on_message_begin(self) -> None:
-        """Begin with the next request."""
+        """Begin to count the next request's head."""
         super().on_message_begin()
         self._in_head = self._begun = True
         self._head_bytes = self._headers = 0
 
     def on_url(self, url: bytes) -> None:
-        """Take a piece of the path."""
+        """Count a piece of the path."""
         super().on_url(url)
         self._head_bytes += len(url)
 
@@ -181,7 +186,7 @@ class Connection(HttpToolsProtocol):
             self.cycle.keep_alive = self._stays_open()
 
     def on_message_complete(self) -> None:
-        """The body is whole: what comes next is another request."""
+        """Expect another request after a body that is whole."""
         if self._given_up or self.parser.should_upgrade():
             return
         super().on_message_complete()
@@ -222,27 +227,27 @@ class Connection(HttpToolsProtocol):
             self.cycle.message_event.set()
 
     def pause_writing(self) -> None:
-        """The caller does not read its answer: give it some time."""
+        """Give a caller who does not read its answer some time."""
         super().pause_writing()
         seconds = self._rules.settings.send_seconds
         self._write_timer = self.loop.call_later(seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """It does."""
+        """Stop the timer of `pause_writing`: the caller reads its answer."""
         if self._write_timer is not None:
             self._write_timer.cancel()
             self._write_timer = None
         super().resume_writing()
 
     def shutdown(self) -> None:
-        """The server stops: end with the request under way, or the one that may be on its way."""
+        """End after the request under way, or the one that may be on its way: the server stops."""
         if self._is_answering():
             super().shutdown()
         else:
             self._start_timer(_LAST_CALL_S, self._too_slow)
 
     def _feed(self, data: bytes) -> None:
-        """Let the parser have it: a head by itself, so that no refused body is ever copied."""
+        """Feed the parser a head by itself, so that no refused body is ever copied."""
         rest: bytes | memoryview = data
         if self._in_head and (end := data.find(_HEAD_END)) >= 0:
             self._parse(data[: end + len(_HEAD_END)])
