@@ -46,7 +46,7 @@ class Agreement:
 
     @property
     def first_percentile(self) -> float:
-        """Of less than 100 photographs, the least."""
+        """Take the first percentile; of less than 100 photographs, the least."""
         return percentile(self.values, 1)
 
     @property

@@ -84,7 +84,7 @@ class Record:
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
     def close(self) -> Seen:
-        """What was seen since `open`."""
+        """Sum up what was seen since `open`."""
         seconds = time.perf_counter() - self._wall
         p50, p95, p99 = (1000 * percentile(self.latencies_s, each) for each in (50, 95, 99))
         return Seen(
@@ -206,7 +206,7 @@ def main() -> int:
 
 
 def run(work: Coroutine[None, None, T]) -> T:
-    """What `asyncio.run` gives, on the fastest loop that the system has."""
+    """Run as `asyncio.run` does, on the fastest loop that the system has."""
     if os.name == "posix":
         import uvloop
 

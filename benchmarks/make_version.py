@@ -119,7 +119,7 @@ def _offset(block: nn.Module, value: float) -> None:
 
 
 def _measured(engine: Backend, fp32: Predictor, photographs: list[bytes]) -> EngineRecord:
-    """How far int8 agrees with fp32, which stands in for the truth that random weights lack."""
+    """Score int8 against fp32, which stands in for the truth that random weights lack."""
     int8 = Predictor(engine, fp32.preprocess_config, fp32.postprocess_config)
     same = [Confusion.of(fp32.predict(each).mask, int8.predict(each).mask) for each in photographs]
     count = len(same)

@@ -55,7 +55,7 @@ class Memory:
 
 
 def summed_up(samples: Sequence[tuple[int, float]]) -> Memory:
-    """Of the number of requests done, and MB held then."""
+    """Fit a line to pairs of requests done and MB held then."""
     done, held = np.array(samples, float).T
     late = done >= _WARM_UP * done[-1]
     (slope, _), covariance = np.polyfit(done[late] / 1000, held[late], 1, cov=True)

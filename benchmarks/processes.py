@@ -111,7 +111,7 @@ class Server:
         self.start_s = time.perf_counter() - started
 
     def weigh(self) -> Weight:
-        """What it and all its children have used so far."""
+        """Add up what the process and all its children have used so far."""
         cpu_s = resident = 0.0
         tree = self._tree()
         for process in tree:

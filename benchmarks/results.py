@@ -40,7 +40,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def odd(rows: Sequence[Row]) -> list[str]:
-    """What makes the table unfair or unsound, one line each; nothing where all is well."""
+    """Tell what makes the table unfair or unsound, one line each; nothing where all is well."""
     found = []
     for row in rows:
         alone = [each for each in rows if each.engine == row.engine and each.server == ALONE]

@@ -57,16 +57,16 @@ class Row:
     skipped: str = ""
 
     def median(self, figure: str) -> float:
-        """Of the rounds; NaN where none has that figure."""
+        """Take the median of the rounds; NaN where none has that figure."""
         return middle([float(each[figure]) for each in self.rounds if figure in each])
 
     def spread(self, figure: str) -> float:
-        """Of the rounds, see `latency.spread`."""
+        """Measure how far the rounds lie apart, see `latency.spread`."""
         return spread([float(each[figure]) for each in self.rounds if figure in each])
 
     @property
     def errors(self) -> dict[str, int]:
-        """Of all rounds."""
+        """Add up the errors of all rounds."""
         total: dict[str, int] = {}
         for each in self.rounds:
             for name, count in each.get("errors", {}).items():
@@ -120,7 +120,7 @@ class Bench:
         self._rows: dict[tuple[str, str, str], Row] = {}
 
     def run(self) -> list[Row]:
-        """All rounds; the rows come grouped by engine."""
+        """Run all rounds; the rows come grouped by engine."""
         for number in range(self._plan.rounds):
             for engine in self._plan.engines:
                 if engine != NULL:

@@ -34,6 +34,10 @@ FLOORS = {
     4: {"registry"},
 }
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "base", "core", "manager", "misc"}
+# A docstring that begins so says nothing where an editor shows it without its file. A class or a
+# module may be called what something is; a function does something.
+RIDDLES = ("It ", "Its ", "All of ", "They ")
+RIDDLES_OF_FUNCTIONS = (*RIDDLES, "All ", "What ", "Who ", "Whoever ", "How ", "Of ")
 UNSAFE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
 
@@ -115,6 +119,18 @@ def bars_everywhere(path: Path) -> set[str]:
     }  # fmt: skip
 
 
+def riddles(path: Path) -> set[str]:
+    """First lines of docstrings that mean nothing by themselves."""
+    found = set()
+    for node in nodes(path):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            text = ast.get_docstring(node) or ""
+            does = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+            if text.startswith(RIDDLES_OF_FUNCTIONS if does else RIDDLES):
+                found.add(text.partition("\n")[0])
+    return found
+
+
 def offenders(rule: Callable[[Path], set[str]], *folders: str) -> dict[str, set[str]]:
     """Every file that breaks a rule, with what it does against it."""
     found = {str(path.relative_to(ROOT)): rule(path) for path in sources(*folders)}
@@ -184,6 +200,10 @@ def test_no_file_or_folder_has_a_name_that_says_nothing() -> None:
         part.removesuffix(".py").removeprefix("test_") for path in paths for part in path.parts
     }
     assert names & FORBIDDEN_NAMES == set()
+
+
+def test_a_docstring_means_something_by_itself() -> None:
+    assert offenders(riddles, *ALLOWED) == {}
 
 
 def test_nothing_is_ever_unpickled() -> None:

@@ -46,7 +46,7 @@ class PeerOptions:
         return cls(**json.loads(os.environ[VARIABLE]))
 
     def environment(self) -> dict[str, str]:
-        """What gives them to another process."""
+        """Write the options as the environment of another process."""
         return {VARIABLE: json.dumps(asdict(self))}
 
     @property

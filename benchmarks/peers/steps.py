@@ -93,6 +93,6 @@ def open_steps(options: PeerOptions) -> Steps:
 
 
 def segment(steps: Steps, data: bytes) -> bytes:
-    """All three in a row, for one photograph."""
+    """Run the three steps in a row, for one photograph."""
     pixels, known = steps.before(data)
     return steps.after(steps.network(pixels[None])[0], known)

@@ -90,7 +90,7 @@ class Calibration:
 
 
 def score_error_unit(score: Score) -> Score:
-    """What errors of a predicted Jaccard are measured in: low predictions miss by more.
+    """Get the unit of a predicted Jaccard's errors: low predictions miss by more.
 
     Example:
         >>> score_error_unit(0.95), score_error_unit(0.45)

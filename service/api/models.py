@@ -61,7 +61,7 @@ async def list_versions(parts: PartsOf) -> VersionList:
     ),
 )
 async def read_version(version: Reference, parts: PartsOf) -> VersionDetail:
-    """What the version is, what made it, how good it is, and what it is for."""
+    """Read what a version is, what made it, how good it is, and what it is for."""
     name, reference = split_reference(version, parts.settings.model_name)
     versions = parts.versions
     return await versions.look_up(_detail, versions.registry, versions.resident, name, reference)
