@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -30,7 +30,7 @@ from service.contract.quoting import unknown_name
 from service.telemetry.ticket import ticket_of
 
 # The texts of these quote what was asked for.
-_DETAILS: dict[type[SegmentationError], str] = {
+_DETAILS: dict[type[Exception], str] = {
     ConfigError: "model: expected a version, an alias or name@version",
     VersionNotFoundError: "no such version or alias; GET /models lists all there are",
 }
@@ -49,7 +49,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 def internal_error(request: Request) -> Response:
-    """The answer to what nobody foresaw: no detail, which might hold what it should not."""
+    """Answer what nobody foresaw: without a detail, which might hold what it should not."""
     return _respond(request, INTERNAL)
 
 
@@ -60,9 +60,7 @@ async def _on_error(request: Request, exc: SegmentationError) -> Response:
     if isinstance(exc, CorruptVersionError):
         ticket = ticket_of(request.scope)
         logger.error("request_id=%s %s", ticket.id, exc, extra={"ticket": ticket})
-    faults = exc.faults if isinstance(exc, InvalidRequestError) else ()
-    detail = _DETAILS.get(type(exc)) or str(exc)
-    response = _respond(request, problem, detail=detail, faults=faults)
+    response = _respond(request, problem, exc)
     response.headers.update(getattr(exc, "headers", {}))
     return response
 
@@ -86,25 +84,21 @@ async def _on_http_error(request: Request, exc: HTTPException) -> Response:
 
 async def _on_invalid(request: Request, exc: RequestValidationError) -> Response:
     faults = [
-        Fault(
-            str(error["loc"][-1]),
-            _detail(request, error),
-            place=str(error["loc"][0]),
-        )
+        Fault(str(error["loc"][-1]), _detail(request, error), place=str(error["loc"][0]))
         for error in exc.errors()
     ]
     return await _on_error(request, InvalidRequestError(*faults))
 
 
 def _detail(request: Request, error: Mapping[str, Any]) -> str:
-    """Text of one validation error; of an unknown parameter, which one was probably meant."""
+    """Word one validation error; of an unknown parameter, name the one that was probably meant."""
     if error["type"] == "extra_forbidden":
         return unknown_name(str(error["loc"][-1]), _parameters(request.scope["route"]))
     return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _parameters(route: APIRoute) -> list[str]:
-    """Names of a route's query parameters; each of ours takes them as the fields of one model."""
+    """List a route's query parameters; each of ours takes them as the fields of one model."""
     models = [field.field_info.annotation for field in route.dependant.query_params]
     return [name for model in models for name in getattr(model, "model_fields", {})]
 
@@ -114,48 +108,37 @@ async def _on_client_gone(request: Request, exc: ClientDisconnect) -> Response:
 
 
 def error_body(request: Request, exc: Exception) -> dict[str, Any]:
-    """The problem of an error that is part of a longer answer, as JSON; nothing is raised.
+    """Build the JSON of an error that is part of a longer answer; nothing is raised.
 
     What nobody foresaw is logged, and has no detail, as everywhere.
     """
-    problem, detail, ticket = INTERNAL, "", ticket_of(request.scope)
-    if isinstance(exc, SegmentationError):
-        problem = problem_of(exc)
-    if problem is not INTERNAL:
-        detail = _DETAILS.get(type(exc)) or str(exc)  # type: ignore[arg-type]
-    else:
-        found = (type(exc), exc, exc.__traceback__)
-        extra = {"ticket": ticket}
-        logger.error("request_id=%s failed", ticket.id, exc_info=found, extra=extra)
-    return problem_body(
-        problem,
-        detail=detail,
-        instance=_instance(request),
-        request_id=ticket.id,
-        faults=exc.faults if isinstance(exc, InvalidRequestError) else (),
-    )
+    problem = problem_of(exc) if isinstance(exc, SegmentationError) else INTERNAL
+    if problem is INTERNAL:
+        ticket = ticket_of(request.scope)
+        logger.error("request_id=%s failed", ticket.id, exc_info=exc, extra={"ticket": ticket})
+    return _body(request, problem, exc)
 
 
-def _instance(request: Request) -> str:
-    """The request's path where it is a route of ours; the rest of a path is the caller's text."""
-    path: str = getattr(request.scope.get("route"), "path", "")
-    return path.partition("/{")[0]
-
-
-def _respond(
-    request: Request, problem: Problem, *, detail: str = "", faults: Sequence[Fault] = ()
-) -> Response:
-    ticket = ticket_of(request.scope)
-    ticket.problem = problem.slug
-    body = problem_body(
-        problem,
-        detail=detail,
-        instance=_instance(request),
-        request_id=ticket.id,
-        faults=faults,
-    )
+def _respond(request: Request, problem: Problem, exc: Exception | None = None) -> Response:
+    ticket_of(request.scope).problem = problem.slug
     # json.dumps escapes to ASCII: a detail may quote half a surrogate pair from a caller's JSON.
-    response = Response(json.dumps(body), problem.status, media_type=PROBLEM_JSON)
+    text = json.dumps(_body(request, problem, exc))
+    response = Response(text, problem.status, media_type=PROBLEM_JSON)
     if problem.retry_after_s is not None:
         response.headers["Retry-After"] = str(problem.retry_after_s)
     return response
+
+
+def _body(request: Request, problem: Problem, exc: Exception | None) -> dict[str, Any]:
+    detail = ""
+    if exc is not None and problem is not INTERNAL:
+        detail = _DETAILS.get(type(exc)) or str(exc)
+    # The path where it is a route of ours, up to its parameters: these are the caller's text.
+    path: str = getattr(request.scope.get("route"), "path", "")
+    return problem_body(
+        problem,
+        detail=detail,
+        instance=path.partition("/{")[0],
+        request_id=ticket_of(request.scope).id,
+        faults=exc.faults if isinstance(exc, InvalidRequestError) else (),
+    )
