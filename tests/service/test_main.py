@@ -1,11 +1,8 @@
 """The process as an operator sees it: how it starts, refuses to start, and stops."""
 
 import logging
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -16,7 +13,7 @@ import pytest
 
 from service.__main__ import main
 from tests.fixtures.pictures import encode, lesion
-from tests.fixtures.service.process import LIGHT, REPOSITORY, START_S, free_port, service
+from tests.fixtures.service.process import START_S, free_port, service
 
 PNG = encode(lesion(48, 64))
 
@@ -132,31 +129,3 @@ def test_a_model_that_is_not_there_stops_the_start_with_one_line(
 def test_other_arguments_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--port", "80"]) == 2
     assert "the first argument is '--port', expected none" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_a_process_that_gave_itself_up_ends_with_a_code_that_says_so(
-    registry_root: Path, port: int
-) -> None:
-    script = """
-import signal, sys
-from service.pipeline import watchdog
-from service.__main__ import main
-signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as for the first process of a container
-watchdog.ATTEMPTS, watchdog.LAST_S = 0, 0.1
-sys.exit(main())
-"""
-    environment = (
-        os.environ
-        | LIGHT
-        | {
-            "LESION_PORT": str(port),
-            "LESION_MODEL_REGISTRY": str(registry_root),
-            "LESION_DRAIN_SECONDS": "0",
-        }
-    )
-    command = [sys.executable, "-c", script]
-    ended = subprocess.run(
-        command, cwd=REPOSITORY, env=environment, capture_output=True, timeout=START_S, check=False
-    )
-    assert ended.returncode == 3
