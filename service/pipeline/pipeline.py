@@ -190,7 +190,11 @@ class Pipeline:
 
 
 def _trim_heap() -> None:
-    """Give free memory back to the system; takes some milliseconds. Without glibc, do nothing."""
+    """Give free memory back to the system; takes some milliseconds. Without glibc, do nothing.
+
+    Without it, hundreds of MB of a large image stay (`tests/service/server/test_memory.py`).
+    Settings of the allocator would do too, but only where the environment has them at the start.
+    """
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
