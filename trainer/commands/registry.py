@@ -3,13 +3,16 @@
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from model_core.card import Card, check_name, dump_card
 from model_core.errors import ConfigError, CorruptVersionError, ModelError
-from model_core.registry.registry import PRODUCTION, Registry, split_reference
 from trainer.commands.declare import REGISTRY, REGISTRY_AND_NAME, command, option
 
-_ALIAS = option("--alias", default=PRODUCTION, help=f"({PRODUCTION})")
+if TYPE_CHECKING:  # the registry reads cards, and those bring SciPy, a second of every --help
+    from model_core.card import Card
+    from model_core.registry.registry import Registry
+
+_ALIAS = option("--alias", default="production", help="(production)")
 
 
 @command(
@@ -24,6 +27,8 @@ _ALIAS = option("--alias", default=PRODUCTION, help=f"({PRODUCTION})")
 )
 def publish(options: Namespace) -> None:
     """Freeze a scored run as a version."""
+    from model_core.card import check_name
+    from model_core.registry.registry import Registry
     from trainer.release.publish import publish
 
     if options.alias:
@@ -52,8 +57,7 @@ def reopen(options: Namespace) -> None:
     from trainer.release.reopen import reopen
 
     registry = _existing(options)
-    name, version = split_reference(options.version, options.name)
-    loaded = registry.load(name, registry.resolve(name, version), device="cpu")
+    loaded = registry.load(*_resolved(registry, options), device="cpu")
     reopen(loaded, options.out, options.data)
     print(f"{options.out} holds the weights of {loaded.label}")
 
@@ -65,11 +69,13 @@ def reopen(options: Namespace) -> None:
 )
 def promote(options: Namespace) -> None:
     """Let an alias point to a version."""
+    from model_core.registry.registry import split_reference
+
     name, version = split_reference(options.version, options.name)
     _point(_existing(options), name, options.alias, version)
 
 
-def _point(registry: Registry, name: str, alias: str, version: str) -> None:
+def _point(registry: "Registry", name: str, alias: str, version: str) -> None:
     registry.promote(name, version, alias=alias)
     print(f"{name}: {alias} is now {version}")
 
@@ -93,7 +99,7 @@ def list_(options: Namespace) -> None:
     print("\n".join(lines) or f"{options.registry} holds no version")
 
 
-def _line(registry: Registry, name: str, version: str) -> str:
+def _line(registry: "Registry", name: str, version: str) -> str:
     aliases = registry.aliases(name)
     pointing = ", ".join(sorted(alias for alias, to in aliases.items() if to == version))
     created = ""
@@ -105,7 +111,7 @@ def _line(registry: Registry, name: str, version: str) -> str:
     return f"{name:<16}{version:<12}{pointing:<22}{created:<12}{scores}".rstrip()
 
 
-def _scores(card: Card) -> str:
+def _scores(card: "Card") -> str:
     return ", ".join(
         f"{record.dataset} {record.part} Dice {record.summary['per_image']['dice']['mean']:.4f}"
         for record in card.scores
@@ -118,9 +124,10 @@ def _scores(card: Card) -> str:
 )
 def show(options: Namespace) -> None:
     """Print a version's card."""
+    from model_core.card import dump_card
+
     registry = _existing(options)
-    name, reference = split_reference(options.version, options.name)
-    card, sha256 = registry.card(name, registry.resolve(name, reference))
+    card, sha256 = registry.card(*_resolved(registry, options))
     print(dump_card(card).decode(), end="")
     print(f"card SHA-256 {sha256}", file=sys.stderr)
 
@@ -133,8 +140,7 @@ def verify(options: Namespace) -> int:
     """Check a version, or the whole registry."""
     registry = _existing(options)
     if options.version:
-        name, reference = split_reference(options.version, options.name)
-        version = registry.resolve(name, reference)
+        name, version = _resolved(registry, options)
         try:
             registry.verify(name, version)
         except (ModelError, OSError) as exc:
@@ -161,13 +167,11 @@ def reproduce(options: Namespace) -> int:
     from trainer.data.prepare import samples_of
     from trainer.release.reproduce import describe, differences
 
-    reference = options.version
-    parts: list[str] = reference.rstrip("/").rsplit("/", 2)
+    parts: list[str] = options.version.rstrip("/").rsplit("/", 2)
     if len(parts) == 3:  # a path or URL, as models/lesion-unet/1.0.0
-        options.registry, options.name, reference = parts
+        options.registry, options.name, options.version = parts
     registry = _existing(options)
-    name, reference = split_reference(reference, options.name)
-    version = registry.resolve(name, reference)
+    name, version = _resolved(registry, options)
     print(describe(*registry.card(name, version), f"{options.registry}/{name}/{version}"))
     if not options.data:
         return 0
@@ -181,7 +185,17 @@ def reproduce(options: Namespace) -> int:
     return 1 if lines else 0
 
 
-def _existing(options: Namespace) -> Registry:
+def _resolved(registry: "Registry", options: Namespace) -> tuple[str, str]:
+    """Resolve the version that is meant, or the alias, to a name and a version."""
+    from model_core.registry.registry import split_reference
+
+    name, reference = split_reference(options.version, options.name)
+    return name, registry.resolve(name, reference)
+
+
+def _existing(options: Namespace) -> "Registry":
+    from model_core.registry.registry import Registry
+
     registry = Registry(options.registry)
     try:
         registry.check()

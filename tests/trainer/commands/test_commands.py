@@ -209,6 +209,7 @@ import contextlib, sys
 sys.modules |= dict.fromkeys(["torch", "matplotlib", "tqdm", "httpx"])
 from trainer.commands.main import main
 for arguments in ["--help"], ["prepare", "--help"], ["train", "--help"], ["list"]:
+    assert arguments == ["list"] or "scipy" not in sys.modules
     with contextlib.suppress(SystemExit):
         main(arguments)
 """
