@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, contextmanager
 from starlette.requests import ClientDisconnect, Request
 
 from model_core.errors import InputError
-from service.contract.errors import DeadlineError, OverloadedError, QueueFullError
+from service.contract.errors import DeadlineError, OverloadedError, QueueFullError, UnavailableError
 from service.settings import Settings
 from service.telemetry.prometheus import Telemetry
 from service.telemetry.ticket import Ticket
@@ -109,14 +109,38 @@ class Admission:
         """Pixels of the images being worked on or waiting."""
         return round((self._units - len(self._slots)) * _UNIT_PX) + self._batch_px
 
-    def check(self) -> None:
-        """Refuse a request of which only the head is there, if it would not be answered in time.
+    def check(self, units: float | None = None, pixels: int = 0) -> None:
+        """Refuse a request that would not be answered in time.
+
+        Args:
+            units: Its cost; by default the usual one, where only its head is there.
+            pixels: Of its image.
 
         Raises:
             QueueFullError: as many requests or pixels as allowed are there.
             OverloadedError: at the current pace its turn would come too late.
         """
-        self._check(self._usual_units)
+        late = _now() - _COMING_S
+        while self._coming and ((first := next(iter(self._coming))).expected_at or 0.0) < late:
+            del self._coming[first]
+        depth, limits = len(self._slots) + len(self._coming), self._settings
+        if not depth:
+            return  # alone, a request is always tried
+        if depth >= limits.max_queue:
+            detail = f"{depth} requests are being worked on, the limit is {limits.max_queue}"
+            raise self._refusal("queue", QueueFullError, detail)
+        in_flight_px = self.in_flight_px + pixels
+        if in_flight_px > limits.max_pixels_in_flight:
+            detail = f"{in_flight_px / _UNIT_PX:.1f} megapixels would be in flight, the limit is "
+            detail += f"{limits.max_pixels_in_flight / _UNIT_PX:g}"
+            raise self._refusal("pixels", QueueFullError, detail)
+        ahead = self._ahead() + (self._usual_units if units is None else units)
+        # A late event loop is a queue too: each hop of a request waits in it.
+        wait_s = _HOPS * self._lag_s + self._wait_s(ahead)
+        if wait_s > _SAFETY * limits.deadline_seconds:
+            detail = f"an answer would take about {wait_s:.1f} s, the limit is "
+            detail += f"{limits.deadline_seconds:g} s"
+            raise self._refusal("deadline", OverloadedError, detail)
 
     def expect(self, ticket: Ticket) -> None:
         """Let a request's body come, and count it among those that others wait for.
@@ -128,7 +152,7 @@ class Admission:
             UnavailableError: as `check`.
         """
         if ticket.expected_at is None:
-            self._check(self._usual_units)
+            self.check()
             ticket.expected_at, ticket.units = _now(), self._usual_units
             self._coming[ticket] = None
 
@@ -141,31 +165,11 @@ class Admission:
         self._lag_s = max(seconds, 0.7 * self._lag_s)
         self._telemetry.loop_lag_seconds.set(seconds)
 
-    def _check(self, units: float, pixels: int = 0) -> None:
-        late = _now() - _COMING_S
-        while self._coming and ((first := next(iter(self._coming))).expected_at or 0.0) < late:
-            del self._coming[first]
-        depth, limits = len(self._slots) + len(self._coming), self._settings
-        if not depth:
-            return  # alone, a request is always tried
-        if depth >= limits.max_queue:
-            self._telemetry.refusals.labels("queue").inc()
-            detail = f"{depth} requests are being worked on, the limit is {limits.max_queue}"
-            raise QueueFullError(detail, retry_after_s=self._until_idle_s())
-        in_flight = (self.in_flight_px + pixels) / _UNIT_PX
-        if in_flight * _UNIT_PX > limits.max_pixels_in_flight:
-            self._telemetry.refusals.labels("pixels").inc()
-            detail = f"{in_flight:.1f} megapixels would be in flight, the limit is "
-            detail += f"{limits.max_pixels_in_flight / _UNIT_PX:g}"
-            raise QueueFullError(detail, retry_after_s=self._until_idle_s())
-        wait_s = _HOPS * self._lag_s + self._wait_s(self._ahead() + units)
-        if wait_s > _SAFETY * limits.deadline_seconds:
-            self._telemetry.refusals.labels("deadline").inc()
-            raise OverloadedError(
-                f"an answer would take about {wait_s:.1f} s, the limit is "
-                f"{limits.deadline_seconds:g} s",
-                retry_after_s=self._until_idle_s(),
-            )
+    def _refusal(
+        self, reason: str, kind: type[QueueFullError | OverloadedError], detail: str
+    ) -> UnavailableError:
+        self._telemetry.refusals.labels(reason).inc()
+        return kind(detail, retry_after_s=self._until_idle_s())
 
     def _ahead(self) -> float:
         """Sum the units that a request which comes now has to wait for."""
@@ -191,7 +195,7 @@ class Admission:
         """
         self.forget(ticket)
         units = 1 + pixels / _UNIT_PX
-        self._check(units, pixels)
+        self.check(units, pixels)
         self._usual_units += _USUAL * (units - self._usual_units)
         self._enter(ticket, units)
         ticket.deadline_s = deadline_s or self._settings.deadline_seconds
@@ -222,12 +226,11 @@ class Admission:
             UnavailableError: as `check`, or because of other batches.
         """
         self.forget(ticket)
-        self._check(1)
+        self.check(units=1)
         limit = max(1, self._settings.max_queue // _BATCHES)
         if self._batches >= limit:
-            self._telemetry.refusals.labels("queue").inc()
             detail = f"{self._batches} batches are being worked on, the limit is {limit}"
-            raise QueueFullError(detail, retry_after_s=self._until_idle_s())
+            raise self._refusal("queue", QueueFullError, detail)
         self._enter(ticket, 1)
         self._batches += 1
         try:
@@ -318,21 +321,17 @@ async def _in_time(request: Request, ticket: Ticket) -> AsyncIterator[None]:
     """
     deadline_s = ticket.deadline_s
     loop = asyncio.get_running_loop()
-    watching: asyncio.Task[None] | None = None
     gone = False
 
     async def watch() -> None:
         nonlocal gone
+        await asyncio.sleep(_WATCH_AFTER_S)
         while (await request.receive())["type"] != "http.disconnect":
             pass
         gone = True
         timeout.reschedule(loop.time())
 
-    def start_to_watch() -> None:
-        nonlocal watching
-        watching = loop.create_task(watch())
-
-    starting = loop.call_later(_WATCH_AFTER_S, start_to_watch)
+    watching = loop.create_task(watch())
     try:
         async with asyncio.timeout(deadline_s) as timeout:
             yield
@@ -343,9 +342,7 @@ async def _in_time(request: Request, ticket: Ticket) -> AsyncIterator[None]:
             raise ClientDisconnect from exc
         raise DeadlineError(f"no answer within {deadline_s:g} s, the limit") from exc
     finally:
-        starting.cancel()
-        if watching is not None:
-            watching.cancel()
+        watching.cancel()
 
 
 def _now() -> float:
