@@ -1,9 +1,9 @@
-"""Who may ask, and how often: the dependency that guards a router or a route.
+"""Check a caller's key and rate: the dependency that guards a router or a route.
 
     router = APIRouter(dependencies=[needs("segment")])
 
 It runs before the body is read. The probes, the documentation and the explanations of problems have
-none: they hold nothing that is not in this repository, and what calls them has no key.
+none: they hold nothing that is not in this repository, and their callers have no key.
 """
 
 import math
@@ -145,5 +145,5 @@ async def _guard(
 
 
 def needs(scope: str) -> Any:
-    """The dependency of a router or route whose callers need a key with this scope."""
+    """Make the dependency of a router or route whose callers need a key with this scope."""
     return Security(_guard, scopes=[scope])

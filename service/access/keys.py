@@ -1,4 +1,4 @@
-"""API keys and the file that lists them; `python -m service.keys` makes and checks them.
+"""Read the file of API keys and find a key in it; `python -m service.keys` makes and checks them.
 
 A key is 256 random bits, and the file holds its SHA-256. A slow hash (bcrypt, Argon2) protects
 secrets that can be guessed; these cannot, and every request would pay for it.

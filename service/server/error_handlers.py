@@ -1,4 +1,4 @@
-"""Answers every error, the framework's own included, as RFC 9457 `application/problem+json`."""
+"""Answer every error, the framework's own included, as RFC 9457 `application/problem+json`."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Where a request and an answer end: what the parser and uvicorn leave open of RFC 9112's rules.
+"""Decide where a request and an answer end, where the parser and uvicorn leave RFC 9112 open.
 
 A server and a proxy before it that see different ends see different requests: what one takes for a
 body, the other takes for a request and executes it (request smuggling). So whatever can be read in
@@ -41,7 +41,7 @@ def check_head(method: bytes, version: str, headers: Headers) -> None:
 
 
 def head_without_upgrade(method: bytes, target: bytes, version: str, headers: Headers) -> bytes:
-    r"""A head that asks for no other protocol, and is else the same.
+    r"""Build the same head again, without asking for another protocol.
 
     Example:
         >>> head_without_upgrade(b"GET", b"/", "1.1", [(b"host", b"x"), (b"upgrade", b"h2c")])

@@ -54,7 +54,7 @@ _EXPOSED = (
 
 
 def shared_with(origin: str, origins: Sequence[str]) -> Mapping[str, str]:
-    """Headers that let a page of this origin read the answer; none where it is not among these.
+    """Get the headers that let a page of an origin read the answer; none where it may not.
 
     Example:
         >>> shared_with("https://a.example", ["https://b.example"])
@@ -72,7 +72,7 @@ def shared_with(origin: str, origins: Sequence[str]) -> Mapping[str, str]:
 
 
 def page_policy(html: str) -> str:
-    """The Content-Security-Policy of one of our pages: its own inline parts and files, no more.
+    """Write the Content-Security-Policy of a page of ours: its own inline parts and files, no more.
 
     Example:
         >>> page_policy("<script>go()</script>")
@@ -91,7 +91,7 @@ def page_policy(html: str) -> str:
 
 
 class AnswerHeaders:
-    """Adds `HEADERS` where the answer has none of that name, and those of the request's ticket.
+    """Add `HEADERS` where the answer has none of that name, and those of the request's ticket.
 
     Args:
         app: The application inside.
@@ -126,7 +126,7 @@ class AnswerHeaders:
 
 
 class HeadAsGet:
-    """Answers HEAD as GET, without the body (RFC 9110, section 9.3.2).
+    """Answer HEAD as GET, without the body (RFC 9110, section 9.3.2).
 
     Args:
         app: The application inside.
@@ -156,7 +156,7 @@ class HeadAsGet:
 
 
 class Preflights(CORSMiddleware):
-    """Tells the web pages of some origins what they may send; for others it is not there.
+    """Tell the web pages of some origins what they may send; for others it is not there.
 
     That they may read the answers is for `AnswerHeaders` to say.
 

@@ -1,4 +1,4 @@
-"""ASGI layer that sees every request end: counts, logs and audits it, and answers what crashed."""
+"""Count, log and audit every request as it ends, and answer what crashed: an ASGI layer."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""The HTTP server, and how it stops without losing a request.
+"""Run the HTTP server, and stop it without losing a request.
 
 1. SIGTERM, or a network that is stuck or failing: `/readyz` says 503 from now on, everything is
    still answered, and each answer ends its connection, so that load balancers and callers go
@@ -76,7 +76,7 @@ class Server(uvicorn.Server):
             super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: see whether it is time to stop, and how late the loop is."""
+        """See ten times a second whether it is time to stop, and how late the loop is."""
         now, before = asyncio.get_running_loop().time(), self._ticked_s
         self._ticked_s = now
         if before is not None:

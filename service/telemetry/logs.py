@@ -1,4 +1,4 @@
-"""The process's log on stderr: one line an event, as text or as JSON."""
+"""Write the process's log on stderr: one line an event, as text or as JSON."""
 
 import json
 import logging
