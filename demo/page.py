@@ -78,9 +78,17 @@ def controls(versions: VersionList) -> tuple[Wish, float]:
         format_func=lambda name: name + " · production" * (name == current),
     )  # fmt: skip
     card = asking.once(("card", model), lambda: asking.client().model(model).card)
-    own = float(card.get("postprocess", {}).get("threshold", 0.5))
+    rules = card.get("postprocess", {})
+    own, margin = float(rules.get("threshold", 0.5)), "middle"
+    if rules.get("tight_threshold") and rules.get("loose_threshold"):
+        margin = st.radio(
+            "Margin of the outline", ("tight", "middle", "loose"), 1, horizontal=True,
+            help="Experts who draw by hand stay farther outside the visible edge than tools that "
+            "fill a region.",
+        )  # fmt: skip
+    preset = own if margin == "middle" else float(rules[f"{margin}_threshold"])
     threshold = st.slider(
-        "Threshold", 0.05, 0.95, own, 0.05, key=f"threshold-{model}",
+        "Threshold", 0.05, 0.95, preset, 0.05, key=f"threshold-{model}-{margin}",
         help="Probability above which a pixel is lesion. Lower finds more.",
     )  # fmt: skip
     st.caption(f"The version's own, chosen on validation images, is {own:.2f}.")

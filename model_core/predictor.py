@@ -4,7 +4,7 @@
 `prepare` and `finish` beside each other, `infer` one batch after the other.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import expit
@@ -154,10 +154,8 @@ class Predictor:
             pixels: What `prepare` made of it, needed for `Prediction.quality` alone.
         """
         config = self.postprocess_config
-        if threshold is not None:
-            config = replace(
-                config, threshold=threshold, tight_threshold=None, loose_threshold=None
-            )
+        if threshold is not None and threshold != config.threshold:
+            config = config.with_threshold(threshold)
         cut = logit(config.threshold)
         if self.calibration is not None:
             logits = self.calibration.logits(logits)

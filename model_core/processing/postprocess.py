@@ -1,7 +1,7 @@
 """Tidy the network's answer at its own size, before it goes back to the original frame."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -66,6 +66,10 @@ class PostprocessConfig:
                 "or a threshold"
             )
         return found
+
+    def with_threshold(self, threshold: float) -> "PostprocessConfig":
+        """Copy with another middle threshold, and so without margins."""
+        return replace(self, threshold=threshold, tight_threshold=None, loose_threshold=None)
 
 
 def logit(probability: float) -> float:

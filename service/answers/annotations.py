@@ -43,6 +43,7 @@ def annotation_of(answer: Segmented, *, polygons: bool = False) -> Annotation:
         model=model_ref(answer.version),
         threshold=answer.prediction.threshold,
         score=answer.prediction.score,
+        score_interval=answer.prediction.score_interval,
         lesion_found=area > 0,
         quality=quality_of(answer),
         measurements=measurements_of(answer) if answer.query.measurements else None,

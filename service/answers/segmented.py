@@ -44,10 +44,11 @@ class Segmented:
         """
         # No `cached_property`: before Python 3.12 all images would wait for one lock.
         if self._prediction is None:
-            self._prediction = self.version.predictor.finish(
+            predictor = self.version.predictor
+            self._prediction = predictor.finish(
                 self.logits,
                 self.prepared.geometry,
-                threshold=self.query.threshold,
+                threshold=self.query.threshold_of(predictor.postprocess_config),
                 pixels=self.prepared.pixels,
             )
         return self._prediction

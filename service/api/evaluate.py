@@ -152,7 +152,8 @@ async def _answer(
     async with slot, use as version:
         spacing = parse_spacing(query.spacing_mm) if query.spacing_mm else None
         limit = settings.max_image_pixels
-        evaluator = Evaluator(parts.pipeline, ticket, version, query.threshold, limit, spacing)
+        threshold = query.threshold_of(version.predictor.postprocess_config) if version else None
+        evaluator = Evaluator(parts.pipeline, ticket, version, threshold, limit, spacing)
         png = format == "png"
         content = await (evaluator.picture(pairs[0]) if png else evaluator.scores(pairs))
         headers = model_headers(version, ticket) if version else {}
@@ -168,7 +169,7 @@ def _check_query(
         faults.append(Fault("format", f"png takes one pair, found {pairs}", place="query"))
     if format == "png" and query.spacing_mm:
         faults.append(Fault("spacing_mm", "only with scores: a picture has none", place="query"))
-    for name in ("threshold", "model"):
+    for name in ("threshold", "margin", "model"):
         if not predicts and getattr(query, name) is not None:
             faults.append(Fault(name, "only with image: the masks were sent", place="query"))
     if faults:

@@ -68,7 +68,9 @@ def evaluate(args: Namespace, client: Client) -> int:
             return Outcome(truth_file, problem=explained(exc), error=exc)
         model = None
         if args.image:
-            answer = client.segment(other, threshold=args.threshold, model=args.model)
+            answer = client.segment(
+                other, threshold=args.threshold, margin=args.margin, model=args.model
+            )
             pred, model = answer.mask, answer.model
         else:
             pred = _load_mask(other, truth.shape)

@@ -102,7 +102,10 @@ def _add_shared(command: argparse.ArgumentParser) -> None:
     add("--key", help=f"API key; better in ${_KEY}, where no other user of the machine sees it")
     add("--model", help="version or alias (default: the production version)")
     text = "probability above which a pixel is lesion, 0 to 1"
-    add("--threshold", type=decimal, help=text)
+    cut = command.add_mutually_exclusive_group()
+    cut.add_argument("--threshold", type=decimal, help=text)
+    text = "how far outside the visible edge the outline lies (default: middle)"
+    cut.add_argument("--margin", choices=("tight", "middle", "loose"), help=text)
     text = "files under way at a time (default: 4)"
     add("--jobs", type=_jobs, default=4, metavar="N", help=text)
     text = "longest wait, s (default: 30)"

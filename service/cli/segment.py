@@ -89,7 +89,11 @@ def segment(args: Namespace, client: Client) -> int:
     def save(file: Path, output: Path) -> Outcome:
         if output.exists() and not args.overwrite:
             return Outcome(file, problem=f"{shown(output)} exists already; --overwrite replaces it")
-        options = {"threshold": args.threshold, "model": args.model}
+        options = {
+            "threshold": args.threshold,
+            "margin": args.margin,
+            "model": args.model,
+        }
         write_whole(output, client.segment_as(file, args.format, **options))
         return Outcome(file, output)
 

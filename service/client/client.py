@@ -90,7 +90,7 @@ class Client:
             threshold: Probability above which a pixel is lesion, 0 < threshold < 1; by default
                 the model card's.
             model: Version, alias or `name@version`; by default the production version.
-            more: Any other query parameter of `/segment`.
+            more: Any other query parameter of `/segment`, such as `margin`.
         """
         params = {"format": "rle", "threshold": threshold, "model": model, **more}
         content = file_bytes(image)

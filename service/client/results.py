@@ -33,6 +33,8 @@ class Segmentation:
         bbox_px: (x, y, width, height) of the lesion, px; zeros where none was found.
         score: Jaccard with an expert's mask to expect, 0 to 1; None where the version is not
             calibrated.
+        score_interval: Where the true Jaccard lies for 90 % of photographs like those that the
+            version was calibrated on; None where it was not, and without a lesion.
         threshold: Probability above which a pixel is lesion.
         model: The version that answered.
         annotation: The whole answer as it came, a COCO annotation with `quality` and, where asked
@@ -44,6 +46,7 @@ class Segmentation:
     area_px: int
     bbox_px: tuple[int, int, int, int]
     score: float | None
+    score_interval: tuple[float, float] | None
     threshold: float
     model: ModelRef
     annotation: Json
@@ -81,6 +84,7 @@ def segmentation_of(body: Json) -> Segmentation:
         area_px=answer.area,
         bbox_px=answer.bbox,
         score=answer.score,
+        score_interval=answer.score_interval,
         threshold=answer.threshold,
         model=answer.model,
         annotation=body,

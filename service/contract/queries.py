@@ -8,11 +8,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationInfo,
     field_validator,
 )
 
 from model_core.decimals import decimal, parse_spacing
-from service.contract.errors import Fault
+from model_core.errors import ConfigError
+from model_core.processing.postprocess import Margin, PostprocessConfig
+from service.contract.errors import Fault, InvalidRequestError
 
 MaskFormat = Literal[
     "png",
@@ -65,6 +68,14 @@ class MaskQuery(BaseModel):
         description="Probability above which a pixel is lesion; by default the model card's.",
         examples=[0.5],
     )
+    margin: Margin | None = Field(
+        default=None,
+        description="How far outside the visible edge the outline lies: `tight` as tools that fill "
+        "a region draw it, `loose` as experts draw by hand, `middle` between them; by default "
+        "`middle`. `tight` and `loose` not with `threshold`, and only of a version that was "
+        "calibrated for them.",
+        examples=["middle"],
+    )
     model: str | None = Field(
         default=None,
         min_length=1,
@@ -73,6 +84,27 @@ class MaskQuery(BaseModel):
         examples=["production"],
         json_schema_extra={"pattern": REFERENCE},
     )
+
+    @field_validator("margin")
+    @classmethod
+    def _instead_of_threshold(cls, value: Margin | None, info: ValidationInfo) -> Margin | None:
+        if value in ("tight", "loose") and info.data.get("threshold") is not None:
+            raise ValueError("found with threshold, expected one of the two")
+        return value
+
+    def threshold_of(self, rules: PostprocessConfig) -> float:
+        """Return the probability to cut at: that of the request, or the version's for the margin.
+
+        Raises:
+            InvalidRequestError: the version was not calibrated for the margin.
+        """
+        if self.threshold is not None:
+            return self.threshold
+        try:
+            return rules.threshold_for(self.margin or "middle")
+        except ConfigError as exc:
+            reason = "this version was calibrated for middle alone: take that, or a threshold"
+            raise InvalidRequestError(Fault("margin", reason, place="query")) from exc
 
 
 class AnnotationQuery(MaskQuery):
@@ -194,7 +226,7 @@ class BatchQuery(AnswerQuery):
 
 
 class ScoresQuery(MaskQuery):
-    """Parameters of `/evaluate/scores`; `threshold` and `model` only with photographs."""
+    """Parameters of `/evaluate/scores`; how to segment, only with photographs."""
 
     spacing_mm: SpacingText | None = Field(
         default=None,

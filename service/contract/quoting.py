@@ -14,6 +14,7 @@ FIELDS = frozenset(
         "image",
         "images",
         "include",
+        "margin",
         "measurements",
         "model",
         "pred",

@@ -162,6 +162,13 @@ class Annotation(Strict):
         "is not calibrated. Below about 0.7 a person should look.",
         examples=[0.87],
     )
+    score_interval: tuple[Score, Score] | None = Field(
+        default=None,
+        description="Lowest and highest Jaccard between which the true one lies for 90 % of "
+        "photographs like those that the version was calibrated on; null where it was not "
+        "calibrated for it, and without a lesion.",
+        examples=[[0.78, 0.96]],
+    )
     image: ImageRef
     model: ModelRef
     threshold: Threshold
@@ -237,6 +244,7 @@ class FeatureCollection(Strict):
     model: ModelRef
     threshold: Threshold
     score: Score | None = Field(examples=[0.87])
+    score_interval: tuple[Score, Score] | None = Field(default=None, examples=[[0.78, 0.96]])
     lesion_found: bool = Field(examples=[True])
     quality: QualityReport
     measurements: Measurements | None = Field(default=None)

@@ -8,7 +8,7 @@ from typing import Any
 from model_core.backends.protocol import BackendName, Device
 from model_core.errors import ConfigError
 from model_core.predictor import Predictor
-from model_core.processing.postprocess import PostprocessConfig
+from model_core.processing.postprocess import Margin, PostprocessConfig
 from model_core.registry.registry import Registry
 from trainer.archive.file_store import FileStore, absolute
 from trainer.evaluation.subjects import resolve, run_subject
@@ -26,6 +26,7 @@ class Model:
         registry: Folder or URL of the registry.
         name: Model name where the reference has none.
         threshold: Instead of the model's own; None keeps that.
+        margin: Which of the model's own thresholds it is.
         backend: The engine of a version; a run folder's weights run on PyTorch.
         device: Where.
     """
@@ -36,6 +37,7 @@ class Model:
     threshold: float | None = None
     backend: BackendName = "auto"
     device: Device = "auto"
+    margin: Margin = "middle"
 
     def pinned(self) -> "Model":
         """Resolve an alias and make paths absolute: one model for all workers."""
@@ -64,7 +66,8 @@ class Model:
             card, sha256 = Registry(self.registry).card(*self._version())
             label, more = f"{card.name}@{card.version} {sha256}", {}
             preprocess, postprocess = card.preprocess, card.postprocess
-        decisive = {"model": label, **asdict(preprocess), **asdict(self._cut(postprocess))}
+        cut = {key: of for key, of in asdict(self._cut(postprocess)).items() if of is not None}
+        decisive = {"model": label, **asdict(preprocess), **cut}
         plain: dict[str, Any] = json.loads(json.dumps(decisive))  # as JSON gives tuples back: lists
         return plain | more
 
@@ -87,7 +90,10 @@ class Model:
         return resolve(Registry(self.registry), self.reference, self.name)
 
     def _cut(self, config: PostprocessConfig) -> PostprocessConfig:
-        return config if self.threshold is None else replace(config, threshold=self.threshold)
+        """Make the threshold that is asked for the only one."""
+        if self.threshold is not None:
+            return config.with_threshold(self.threshold)
+        return config.with_threshold(config.threshold_for(self.margin))
 
 
 @dataclass(frozen=True)

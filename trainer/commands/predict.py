@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 from model_core.backends.protocol import BACKEND_NAMES, Device
 from model_core.decimals import decimal
 from model_core.errors import ConfigError
-from trainer.commands.declare import REGISTRY_AND_NAME, at_least, command, option, titled
+from trainer.commands.declare import REGISTRY_AND_NAME, at_least, command, one_of, option, titled
 
 if TYPE_CHECKING:
     from trainer.archive.job import Model
@@ -23,7 +23,15 @@ _SHOWN = 20
     option("--out", required=True, help="folder or URL for the results"),
     option("--format", default="png,coco", help="png, coco, parquet; comma-separated (png,coco)"),
     option("--model", default="production", help="run folder, version or alias"),
-    option("--threshold", type=decimal, help="0 to 1 (default: the model's own)"),
+    one_of(
+        option("--threshold", type=decimal, help="0 to 1 (default: the model's own)"),
+        option(
+            "--margin",
+            choices=("tight", "middle", "loose"),
+            default="middle",
+            help="of the outline (middle)",
+        ),
+    ),
     option(
         "--backend",
         default="auto",
@@ -64,6 +72,7 @@ def predict(options: Namespace) -> int:
         options.threshold,
         options.backend,
         options.device,
+        options.margin,
     ).pinned()
     job = Job(absolute(options.out), model.rules(), formats, options.shard_size, options.batch)
     outcome = predict_archive(options.source, job, _runner(options, model))

@@ -213,11 +213,11 @@ def _choose_rules(
 ) -> tuple[PostprocessConfig, list[dict[str, Any]]]:
     """Choose rules, then threshold, by the highest mean Jaccard at the masks' own size."""
     by_rules = [
-        replace(start, threshold=0.5, largest_component=one, fill_holes=fill)
+        replace(start.with_threshold(0.5), largest_component=one, fill_holes=fill)
         for one, fill in product((True, False), repeat=2)
     ]
     best, tried = _best(cases, by_rules)
-    chosen, more = _best(cases, [replace(best, threshold=cut) for cut in THRESHOLDS])
+    chosen, more = _best(cases, [best.with_threshold(cut) for cut in THRESHOLDS])
     return chosen, tried + more
 
 

@@ -180,8 +180,8 @@ def test_a_query_that_cannot_be_served(
         ("/segment", "spacing", "did you mean spacing_mm?"),
         ("/segment/batch", "measurement", "did you mean measurements?"),
         ("/evaluate", "modell", "did you mean model?"),
-        ("/evaluate", "bits", "expected format, model, spacing_mm, threshold"),
-        ("/evaluate", "Jane-Doe-1970", "expected format, model, spacing_mm, threshold"),
+        ("/evaluate", "bits", "expected format, margin, model, spacing_mm, threshold"),
+        ("/evaluate", "Jane-Doe-1970", "expected format, margin, model, spacing_mm, threshold"),
     ],
 )
 def test_an_unknown_parameter_is_answered_with_the_nearest_of_the_route(

@@ -13,6 +13,7 @@ from pycocotools import mask as coco
 from starlette.testclient import TestClient
 
 from model_core.processing.calibration import Calibration
+from model_core.processing.postprocess import PostprocessConfig
 from model_core.scores.metrics import jaccard
 from service.app import create_app
 from service.settings import Settings
@@ -200,6 +201,48 @@ def test_a_higher_threshold_finds_less(client: TestClient) -> None:
     )
     assert low["area"] > default["area"] > high["area"] > 0
     assert (low["threshold"], high["threshold"]) == (0.01, 0.99)
+
+
+def test_a_margin_is_one_of_the_version_s_own_thresholds(tmp_path: Path) -> None:
+    rules = PostprocessConfig(threshold=0.5, tight_threshold=0.9, loose_threshold=0.1)
+    registry = tiny_registry(tmp_path, card=replace(CARD, postprocess=rules))
+    grey = encode(Image.linear_gradient("L").resize((64, 64)))
+    with TestClient(create_app(Settings(model_registry=registry.root))) as client:
+        loose, middle, tight, default = (
+            segment(client, grey, f"?format=rle{query}").json()
+            for query in ("&margin=loose", "&margin=middle", "&margin=tight", "")
+        )
+    assert loose["area"] > middle["area"] > tight["area"] > 0
+    assert [answer["threshold"] for answer in (loose, middle, tight)] == [0.1, 0.5, 0.9]
+    assert default["segmentation"] == middle["segmentation"]
+
+
+def test_a_margin_that_the_version_lacks_is_refused_with_what_it_has(client: TestClient) -> None:
+    answer = client.post("/segment?margin=tight", files={"image": ("lesion", PNG)})
+    problem = assert_problem(answer, 422, "invalid-request")
+    assert "calibrated for middle alone: take that, or a threshold" in (problem.detail or "")
+
+
+def test_a_margin_and_a_threshold_are_one_too_many(client: TestClient) -> None:
+    url = "/segment?margin=loose&threshold=0.4"
+    problem = assert_problem(
+        client.post(url, files={"image": ("lesion", PNG)}), 422, "invalid-request"
+    )
+    assert [fault.field for fault in problem.errors or []] == ["margin"]
+
+
+def test_an_interval_of_the_score_is_told_where_the_version_has_one(tmp_path: Path) -> None:
+    calibration = Calibration(
+        scale=1.0, bias=0.0, score_scale=1.0, score_bias=0.0, score_spread=0.5
+    )
+    registry = tiny_registry(tmp_path, card=replace(CARD, calibration=calibration))
+    with TestClient(create_app(Settings(model_registry=registry.root))) as client:
+        for format in ("rle", "polygon", "geojson"):
+            answer = segment(client, PNG, f"?format={format}").json()
+            low, high = answer["score_interval"]
+            assert 0 <= low < answer["score"] < high <= 1
+        blank = segment(client, encode(Image.new("RGB", (64, 48), "white")), "?format=rle").json()
+        assert blank["score_interval"] is None
 
 
 @pytest.mark.parametrize(
