@@ -73,20 +73,20 @@ class Settings(BaseSettings):
     """Largest request body, in bytes."""
     # Up to 89 Mpx Pillow's own guard against decompression bombs never has to be lifted.
     max_image_pixels: Annotated[int, Field(ge=1, le=89_000_000)] = 50_000_000
-    """Largest photograph or mask, in pixels."""
+    """Largest image or mask, in pixels."""
     max_pairs: Annotated[int, Field(ge=1, le=10_000)] = 256
     """Pairs of one evaluation at most."""
     max_batch_images: Annotated[int, Field(ge=1, le=100_000)] = 64
-    """Photographs of one batch at most."""
+    """Images of one batch at most."""
     max_batch_bytes: Annotated[int, Field(ge=1_000, le=100_000_000_000)] = 500_000_000
-    """Largest body of a batch, in bytes; each photograph is bound as a body is."""
+    """Largest body of a batch, in bytes; each image is bound as a body is."""
 
     max_queue: Annotated[int, Field(ge=1, le=10_000)] = 64
     """Requests being worked on or waiting at most."""
     max_pixels_in_flight: Annotated[int, Field(ge=1, le=10_000_000_000)] = 200_000_000
-    """Pixels of the photographs being worked on or waiting at most."""
+    """Pixels of the images being worked on or waiting at most."""
     max_request_pixels: Annotated[int, Field(ge=1, le=100_000_000_000)] = 1_000_000_000
-    """Pixels of all photographs and masks of one request at most."""
+    """Pixels of all images and masks of one request at most."""
     max_buffered_bytes: Annotated[int, Field(ge=1_000, le=100_000_000_000)] = 500_000_000
     """Bytes of all request bodies in memory at most."""
 
@@ -120,14 +120,14 @@ class Settings(BaseSettings):
     io_threads: Annotated[int, Field(ge=0, le=64)] = 0
     """Threads that decode and encode beside the network; 0 is one a core."""
     batch_size: Annotated[int, Field(ge=0, le=1_024)] = 0
-    """Photographs that a GPU is given at once at most; 0 is what its backend says."""
+    """Images that a GPU is given at once at most; 0 is what its backend says."""
     batch_wait_ms: Annotated[float, Field(ge=0, le=1_000, allow_inf_nan=False)] = 2
-    """Longest wait of a photograph for others that are being decoded, on a GPU."""
+    """Longest wait of an image for others that are being decoded, on a GPU."""
 
     decode_processes: Annotated[int, Field(ge=0, le=64)] = 0
-    """Processes that decode photographs, apart from the rest; 0 uses threads."""
+    """Processes that decode images, apart from the rest; 0 uses threads."""
     decode_seconds: Annotated[float, Field(ge=1, le=3600)] = 10
-    """Processor time for one photograph in such a process."""
+    """Processor time for one image in such a process."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe messages that are logged."""

@@ -1,6 +1,6 @@
-"""`lesion evaluate`: score photographs or masks against experts' masks, pair or folder.
+"""`lesion evaluate`: score images or masks against experts' masks, pair or folder.
 
-The service segments photographs one by one, so that a bad file costs only its own pair. Each mask
+The service segments images one by one, so that a bad file costs only its own pair. Each mask
 is scored here as it comes, by the functions of `/evaluate`: a set may have any number of pairs, and
 no limit on a request can end hours of work without a score.
 """
@@ -20,7 +20,7 @@ from model_core.masks.coco_json import decode_coco
 from model_core.masks.png import decode_mask
 from model_core.scores.metrics import ImageScores, score_image
 from model_core.scores.summary import summarise
-from service.cli.files import MASK_TYPES, MASKS, PHOTOGRAPHS, UsageError, find_files, pair_up, shown
+from service.cli.files import IMAGES, MASK_TYPES, MASKS, UsageError, find_files, pair_up, shown
 from service.cli.segment import Outcome, exit_code, explained, run_jobs
 from service.client import (
     Client,
@@ -58,7 +58,7 @@ def evaluate(args: Namespace, client: Client) -> int:
     Raises:
         UsageError: no pair is left.
     """
-    others = find_files([args.image or args.pred], PHOTOGRAPHS if args.image else MASKS)
+    others = find_files([args.image or args.pred], IMAGES if args.image else MASKS)
 
     def score(other: Path, truth_file: Path) -> _Scored | Outcome:
         # First: where the truth cannot be read, the service need not work on the image.
@@ -82,8 +82,8 @@ def evaluate(args: Namespace, client: Client) -> int:
     failed = [Outcome(file, problem="has no partner of the same name") for file in alone]
     scored: list[_Scored] = []
     with tqdm(total=len(pairs), desc="evaluate", unit="pair", disable=args.json or None) as bar:
-        photographs, truths = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        for result in run_jobs(args.jobs, score, photographs, truths):
+        images, truths = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        for result in run_jobs(args.jobs, score, images, truths):
             if isinstance(result, _Scored):
                 scored.append(result)
             else:

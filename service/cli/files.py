@@ -19,7 +19,7 @@ from model_core.images.file_types import sniff
 
 MASK_TYPES = ("PNG", "BMP", "TIFF")
 _ENDINGS = ("_segmentation", "_lesion", "_mask", "_truth")
-"""What ISIC, PH2 and others add to a photograph's name for its mask, in any case."""
+"""What ISIC, PH2 and others add to an image's name for its mask, in any case."""
 _SHOWN = 20
 """Files passed over that are named."""
 
@@ -39,14 +39,14 @@ class Kind:
     announces: Callable[[bytes], bool]
 
 
-PHOTOGRAPHS = Kind("photograph", IMAGE_SUFFIXES, announces_image)
+IMAGES = Kind("image", IMAGE_SUFFIXES, announces_image)
 MASKS = Kind(
     "mask",
     frozenset({".png", ".bmp", ".tif", ".tiff", ".json"}),
     lambda head: sniff(head) in MASK_TYPES,
 )
 _NO_PART_OF_A_NAME = (
-    PHOTOGRAPHS.suffixes
+    IMAGES.suffixes
     | MASKS.suffixes
     | {".jpe", ".jfif", ".mpo", ".dib", ".dicom", ".heic", ".heif", ".avif"}
 )
@@ -119,7 +119,7 @@ def outputs_of(files: Sequence[Path], out: Path, suffix: str) -> list[Path]:
 def pair_up(
     others: Sequence[Path], truths: Sequence[Path]
 ) -> tuple[list[tuple[Path, Path]], list[Path]]:
-    """Pair each photograph or prediction with the truth of the same name, and list the unpaired.
+    """Pair each image or prediction with the truth of the same name, and list the unpaired.
 
     One file on either side is a pair, whatever the names. Else `x.jpg`, `x_segmentation.png`,
     `x_mask.png` and `x.jpg.png` are all `x`, and names that look alike are the same (UAX #15).
@@ -163,7 +163,7 @@ def _is_of(kind: Kind, file: Path) -> bool:
 
 
 def _by_name(files: Sequence[Path], *, masks: bool) -> dict[str, Path]:
-    """Index files by name; of a photograph and its mask in one folder, keep the one wanted."""
+    """Index files by name; of an image and its mask in one folder, keep the one wanted."""
     named: dict[str, Path] = {}
     for file in files:
         name, marked = _name(file)

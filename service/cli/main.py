@@ -1,7 +1,7 @@
 """The command `lesion`: segments and scores files with a running service (docs/client.md).
 
-    lesion segment photographs/ --out masks
-    lesion evaluate --image photographs/ --truth masks-by-experts/
+    lesion segment images/ --out masks
+    lesion evaluate --image images/ --truth masks-by-experts/
 
 Exit codes: 0; 1 a file failed (the others are done); 2 the command line; 3 the service did not
 answer, or not to this caller; 130 interrupted.
@@ -63,13 +63,13 @@ def _complain(text: str, code: int) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lesion",
-        description="Segment and score photographs of skin lesions with a running service. "
+        description="Segment and score images of skin lesions with a running service. "
         "Not a medical device.",
         epilog="Exit codes: 0 all done; 1 a file failed, the others are done; 2 the command line; "
         "3 the service did not answer, or not to this caller.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    text = "Save the mask of each photograph as a file."
+    text = "Save the mask of each image as a file."
     command = commands.add_parser("segment", help=text, description=text)
     command.set_defaults(run=segment)
     add = command.add_argument
@@ -78,11 +78,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--format", choices=SUFFIXES, default="png", help="of the results (default: png)")
     add("--overwrite", action="store_true", help="replace results that exist already")
     _add_shared(command)
-    text = "Score photographs or masks against experts' masks."
+    text = "Score images or masks against experts' masks."
     command = commands.add_parser("evaluate", help=text, description=text)
     command.set_defaults(run=evaluate)
     either = command.add_mutually_exclusive_group(required=True)
-    either.add_argument("--image", type=Path, metavar="PATH", help="a photograph or a folder")
+    either.add_argument("--image", type=Path, metavar="PATH", help="an image or a folder")
     text = "a mask by any model, or a folder of them"
     either.add_argument("--pred", type=Path, metavar="PATH", help=text)
     add = command.add_argument

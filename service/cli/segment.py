@@ -1,4 +1,4 @@
-"""`lesion segment`: write the answer to each photograph into a file."""
+"""`lesion segment`: write the answer to each image into a file."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from model_core.errors import InputError
-from service.cli.files import PHOTOGRAPHS, UsageError, find_files, outputs_of, shown
+from service.cli.files import IMAGES, UsageError, find_files, outputs_of, shown
 from service.client import (
     AccessError,
     Client,
@@ -37,7 +37,7 @@ SUFFIXES = {
     "dicom-seg": ".seg.dcm",
     "dicom-sc": ".sc.dcm",
 }
-"""What is added to a photograph's name, by format; the service says which formats it offers."""
+"""What is added to an image's name, by format; the service says which formats it offers."""
 
 Result = TypeVar("Result")
 
@@ -47,7 +47,7 @@ class Outcome:
     """Result of one file.
 
     Attributes:
-        file: The photograph or mask.
+        file: The image or mask.
         output: The file with the answer; None where there is none.
         problem: What went wrong; empty where nothing did.
         error: The exception behind it, if any.
@@ -79,12 +79,12 @@ def segment(args: Namespace, client: Client) -> int:
     Raises:
         UsageError: the outputs would collide, or overwrite an input.
     """
-    files = find_files(args.files, PHOTOGRAPHS)
+    files = find_files(args.files, IMAGES)
     outputs = outputs_of(files, args.out, SUFFIXES[args.format])
     # By their real paths: the folder for results may be a link to that of the images.
     overwritten = {os.path.realpath(o) for o in outputs} & {os.path.realpath(f) for f in files}
     if overwritten:
-        raise UsageError(f"the result would overwrite {shown(min(overwritten))}, a photograph")
+        raise UsageError(f"the result would overwrite {shown(min(overwritten))}, an image")
 
     def save(file: Path, output: Path) -> Outcome:
         if output.exists() and not args.overwrite:

@@ -4,11 +4,11 @@
         found = client.segment("lesion.jpg")
         found.mask, found.score
 
-It needs no torch. Photographs are sent without their file's name. `docs/client.md` shows it all.
+It needs no torch. Images are sent without their file's name. `docs/client.md` shows it all.
 """
 
 from service.client.async_client import AsyncClient
-from service.client.calls import DEFAULT_URL, Photograph, SentMask
+from service.client.calls import DEFAULT_URL, SentImage, SentMask
 from service.client.client import Client
 from service.client.errors import (
     AccessError,
@@ -40,12 +40,12 @@ __all__ = [
     "MeanWithInterval",
     "ModelRef",
     "PairScores",
-    "Photograph",
     "ProblemError",
     "RefusedError",
     "Retries",
     "ScoreSummary",
     "Segmentation",
+    "SentImage",
     "SentMask",
     "ServiceUnreachableError",
     "UnexpectedAnswerError",

@@ -23,9 +23,9 @@ from service.client.retries import retry_after_s
 T = TypeVar("T")
 Spacing: TypeAlias = tuple[float, float]
 """Height and width of a pixel, mm."""
-Photograph: TypeAlias = bytes | str | os.PathLike[str]
+SentImage: TypeAlias = bytes | str | os.PathLike[str]
 """A file's bytes, or its path."""
-SentMask: TypeAlias = Photograph | Mask
+SentMask: TypeAlias = SentImage | Mask
 """A PNG's or a COCO JSON's bytes or path, or bool (H, W), True = lesion."""
 Files: TypeAlias = list[tuple[str, tuple[str, bytes]]]
 
@@ -97,7 +97,7 @@ def unhealthy(error: ServiceUnreachableError | ProblemError) -> Health:
 
 
 def form(
-    truths: Sequence[SentMask], images: Sequence[Photograph], preds: Sequence[SentMask]
+    truths: Sequence[SentMask], images: Sequence[SentImage], preds: Sequence[SentMask]
 ) -> Files:
     """Return the parts of an evaluation's form.
 
@@ -109,7 +109,7 @@ def form(
     return [(name, (name, data)) for name, data in parts]
 
 
-def file_bytes(source: Photograph) -> bytes:
+def file_bytes(source: SentImage) -> bytes:
     """Return a file's bytes, read where its path is given."""
     return source if isinstance(source, bytes) else Path(source).read_bytes()
 

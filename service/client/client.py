@@ -11,7 +11,7 @@ import httpx
 from service.client.calls import (
     DEFAULT_URL,
     Call,
-    Photograph,
+    SentImage,
     SentMask,
     Spacing,
     file_bytes,
@@ -77,13 +77,13 @@ class Client:
     def segment(
         self,
         /,  # `AsyncClient` takes this signature over
-        image: Photograph,
+        image: SentImage,
         *,
         threshold: float | None = None,
         model: str | None = None,
         **more: str | float | None,
     ) -> Segmentation:
-        """Segment the lesion of a photograph.
+        """Segment the lesion of an image.
 
         Args:
             image: The file's bytes, or its path.
@@ -101,14 +101,14 @@ class Client:
     def segment_as(
         self,
         /,  # `AsyncClient` takes this signature over
-        image: Photograph,
+        image: SentImage,
         format: str,  # as the API calls it
         *,
         threshold: float | None = None,
         model: str | None = None,
         **more: str | float | None,
     ) -> bytes:
-        """Segment a photograph and return the file of any format that `/segment` offers.
+        """Segment an image and return the file of any format that `/segment` offers.
 
         Args:
             image: The file's bytes, or its path.
@@ -125,20 +125,20 @@ class Client:
         self,
         truths: Sequence[SentMask],
         *,
-        images: Sequence[Photograph] = (),
+        images: Sequence[SentImage] = (),
         preds: Sequence[SentMask] = (),
         threshold: float | None = None,
         model: str | None = None,
         spacing_mm: Spacing | None = None,
     ) -> Evaluation:
-        """Score photographs, or masks by any other model, against experts' masks.
+        """Score images, or masks by any other model, against experts' masks.
 
         Args:
             truths: The experts' masks.
-            images: Photographs to segment, one a truth; these or `preds`.
+            images: Images to segment, one a truth; these or `preds`.
             preds: Masks to score, one a truth.
-            threshold: As in `segment`; only with photographs.
-            model: As in `segment`; only with photographs.
+            threshold: As in `segment`; only with images.
+            model: As in `segment`; only with images.
             spacing_mm: Height and width of a pixel, mm: adds distances in mm.
         """
         spacing = f"{spacing_mm[0]},{spacing_mm[1]}" if spacing_mm else None
@@ -157,7 +157,7 @@ class Client:
         self,
         truth: SentMask,
         *,
-        image: Photograph | None = None,
+        image: SentImage | None = None,
         pred: SentMask | None = None,
         threshold: float | None = None,
         model: str | None = None,

@@ -24,10 +24,10 @@ _MAX_PIXELS = 2**28
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """The lesion of one photograph.
+    """The lesion of one image.
 
     Attributes:
-        mask: bool (H, W), True = lesion, in the frame of the upright photograph.
+        mask: bool (H, W), True = lesion, in the frame of the upright image.
         lesion_found: Whether the mask holds any pixel.
         area_px: Pixels of the lesion.
         bbox_px: (x, y, width, height) of the lesion, px; zeros where none was found.

@@ -15,7 +15,7 @@ from PIL import Image
 
 from model_core.masks.png import decode_mask, encode_mask
 from model_core.masks.rle import encode_rle
-from service.cli.files import MASKS, PHOTOGRAPHS, UsageError, find_files, outputs_of, pair_up, shown
+from service.cli.files import IMAGES, MASKS, UsageError, find_files, outputs_of, pair_up, shown
 from service.cli.main import main
 from service.cli.segment import SUFFIXES, write_whole
 from service.contract.queries import AnswerFormat
@@ -175,7 +175,7 @@ def test_an_address_that_is_none_is_said_to_be(tmp_path: Path, capsys: Output) -
     assert main(["segment", str(tmp_path), "--out", "o"]) == 2
     said = capsys.readouterr().err
     assert "is no address" in said
-    assert "holds no photograph, by name (.bmp, " in said
+    assert "holds no image, by name (.bmp, " in said
 
 
 def test_photographs_are_scored_against_masks_of_the_same_name(
@@ -234,7 +234,7 @@ def test_a_file_named_twice_is_done_once(photographs: Path) -> None:
     y = photographs / "y.png"
     link = photographs / "link.png"
     link.symlink_to(y)
-    assert find_files([y, photographs / "left" / ".." / "y.png", link], PHOTOGRAPHS) == [y]
+    assert find_files([y, photographs / "left" / ".." / "y.png", link], IMAGES) == [y]
 
 
 def test_a_folder_gives_all_its_photographs_by_content_and_names_what_it_passes_over(
@@ -246,11 +246,9 @@ def test_a_folder_gives_all_its_photographs_by_content_and_names_what_it_passes_
     for name, content in {**taken, **dict.fromkeys((*litter, *others), PHOTO)}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"text" if name == "notes.txt" else content)
-    assert {file.name for file in find_files([tmp_path], PHOTOGRAPHS)} == set(taken)
+    assert {file.name for file in find_files([tmp_path], IMAGES)} == set(taken)
     lines = capsys.readouterr().err.splitlines()
-    assert lines == [
-        f"lesion: {tmp_path / name}: passed over, no photograph" for name in sorted(others)
-    ]
+    assert lines == [f"lesion: {tmp_path / name}: passed over, no image" for name in sorted(others)]
 
 
 def test_a_mask_is_known_by_content_too(tmp_path: Path, capsys: Output) -> None:
@@ -261,7 +259,7 @@ def test_a_mask_is_known_by_content_too(tmp_path: Path, capsys: Output) -> None:
 
 
 def test_a_file_that_is_named_is_taken_whatever_its_name(tmp_path: Path) -> None:
-    assert find_files([tmp_path / ".x"], PHOTOGRAPHS) == [tmp_path / ".x"]
+    assert find_files([tmp_path / ".x"], IMAGES) == [tmp_path / ".x"]
 
 
 @pytest.mark.parametrize(
