@@ -21,7 +21,7 @@ from service.telemetry.prometheus import Telemetry
 from service.telemetry.ticket import ticket_of
 
 STREAMED = "/segment/batch"
-"""The route whose body is never whole in memory: its photographs are cut out as they come."""
+"""The route whose body is never whole in memory: its images are cut out as they come."""
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -145,7 +145,7 @@ class BodyLimits:
         if len(announced) > 18 or int(announced) > limit:
             raise _too_large(limit)
         if set(headers.getlist("content-encoding")) - {"", "identity"}:
-            # Not unpacked: photographs are compressed already, and a bomb never is let in.
+            # Not unpacked: images are compressed already, and a bomb never is let in.
             raise UnsupportedMediaTypeError(
                 "the body has a Content-Encoding, expected none: send the file as it is",
                 {"Accept-Encoding": "identity"},

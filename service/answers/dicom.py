@@ -1,4 +1,4 @@
-"""Encode answers as DICOM objects, which only a DICOM photograph can have."""
+"""Encode answers as DICOM objects, which only a DICOM image can have."""
 
 from model_core.dicom.derived import Author
 from model_core.dicom.secondary_capture import write_secondary_capture
@@ -13,7 +13,7 @@ def segmentation_of(answer: Segmented) -> bytes:
     """Encode the mask as a DICOM segmentation.
 
     Raises:
-        InvalidRequestError: the photograph is not DICOM.
+        InvalidRequestError: the image is not DICOM.
         InputError: as `model_core.dicom.segmentation.write_segmentation`.
     """
     _refuse_others(answer, "dicom-seg")
@@ -22,10 +22,10 @@ def segmentation_of(answer: Segmented) -> bytes:
 
 
 def capture_of(answer: Segmented) -> bytes:
-    """Encode the photograph with the outline as a DICOM secondary capture.
+    """Encode the image with the outline as a DICOM secondary capture.
 
     Raises:
-        InvalidRequestError: the photograph is not DICOM.
+        InvalidRequestError: the image is not DICOM.
         InputError: as `model_core.dicom.secondary_capture.write_secondary_capture`.
     """
     _refuse_others(answer, "dicom-sc")
@@ -44,5 +44,5 @@ def _refuse_others(answer: Segmented, format: str) -> None:
     kind = sniff(answer.data)
     if kind != "DICOM":
         other = f"a {kind} file has none; ask for png, rle or another format"
-        detail = f"{format} belongs to the patient and study of a DICOM photograph, {other}"
+        detail = f"{format} belongs to the patient and study of a DICOM image, {other}"
         raise InvalidRequestError(Fault("format", detail, place="query"))

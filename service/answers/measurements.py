@@ -15,7 +15,7 @@ _LENGTHS = ("perimeter", "equivalent_diameter", "feret_diameter", "bbox")
 
 
 def measurements_of(answer: Segmented) -> Measurements:
-    """Return all measurements, in mm too where the caller or a DICOM photograph gives a spacing."""
+    """Return all measurements, in mm too where the caller or a DICOM image gives a spacing."""
     text, own = answer.query.spacing_mm, answer.prediction.geometry.spacing_mm
     spacing = own if text is None else parse_spacing(text)
     mask = answer.prediction.mask

@@ -1,4 +1,4 @@
-"""Draw where a prediction is right and wrong over its photograph.
+"""Draw where a prediction is right and wrong over its image.
 
 | pixels | colour | sRGB |
 | --- | --- | --- |
@@ -17,23 +17,23 @@ TRUE_POSITIVE = (0, 114, 178)
 FALSE_POSITIVE = (230, 159, 0)
 FALSE_NEGATIVE = (204, 121, 167)
 GREY = 128
-"""Value of the canvas where there is no photograph."""
+"""Value of the canvas where there is no image."""
 
 
-def draw_overlay(truth: Mask, pred: Mask, photograph: Image | None = None) -> Image:
-    """Colour the right and wrong pixels of a photograph, blended half and half.
+def draw_overlay(truth: Mask, pred: Mask, image: Image | None = None) -> Image:
+    """Colour the right and wrong pixels of an image, blended half and half.
 
     Args:
         truth: Reference mask, bool (H, W), True = lesion.
         pred: Predicted mask, same H and W.
-        photograph: uint8 (H, W, 3), RGB; grey where there is none.
+        image: uint8 (H, W, 3), RGB; grey where there is none.
 
     Example:
         >>> draw_overlay(np.array([[True, False]]), np.array([[True, True]])).tolist()
         [[[64, 121, 153], [179, 143, 64]]]
     """
     grey = np.full((*truth.shape, 3), GREY, np.uint8)
-    picture = grey if photograph is None else photograph.copy()
+    picture = grey if image is None else image.copy()
     for region, colour in (
         (truth & pred, TRUE_POSITIVE),
         (pred & ~truth, FALSE_POSITIVE),

@@ -49,15 +49,15 @@ _BODY = {
                 "properties": {
                     "images": {
                         "type": "array",
-                        "items": file_field("A photograph, as for /segment."),
-                        "description": "Photographs; the field is repeated.",
+                        "items": file_field("An image, as for /segment."),
+                        "description": "Images; the field is repeated.",
                     }
                 },
                 "required": ["images"],
                 "additionalProperties": False,
             }
         },
-        "application/zip": {"schema": file_field("ZIP file of photographs.")},
+        "application/zip": {"schema": file_field("ZIP file of images.")},
     },
 }
 _RESPONSES = {200: batch_answers(), **problems(*BODY_ERRORS, *MODEL_ERRORS)}
@@ -65,7 +65,7 @@ _RESPONSES = {200: batch_answers(), **problems(*BODY_ERRORS, *MODEL_ERRORS)}
 
 @router.post(
     "/segment/batch",
-    summary="Segment many photographs",
+    summary="Segment many images",
     response_class=Response,
     responses=_RESPONSES,
     openapi_extra={"requestBody": _BODY},
@@ -75,14 +75,14 @@ async def segment_batch(
     query: Annotated[BatchQuery, Query()],
     parts: PartsOf,
 ) -> Response:
-    r"""One line of JSON a photograph, in the order sent, each as soon as it is ready.
+    r"""One line of JSON an image, in the order sent, each as soon as it is ready.
 
-    A photograph that cannot be used gets a problem on its line, and stops no other. What is wrong
+    An image that cannot be used gets a problem on its line, and stops no other. What is wrong
     with the request as a whole is a problem of its own status before the first line, and later the
     last line, its `index` null.
 
         curl -F images=@a.jpg -F images=@b.jpg http://127.0.0.1:8000/segment/batch
-        curl --data-binary @photographs.zip -H 'Content-Type: application/zip' \
+        curl --data-binary @images.zip -H 'Content-Type: application/zip' \
             -o masks.zip 'http://127.0.0.1:8000/segment/batch?format=zip'
     """
     format = query.format or negotiate(request.headers.getlist("accept"), _OFFERS)
@@ -149,7 +149,7 @@ class _Images:
         self._pixels += pixels
         if self._pixels > settings.max_request_pixels:
             raise ImageTooLargeError(
-                f"with this photograph the request has {self._pixels} pixels, the limit is "
+                f"with this image the request has {self._pixels} pixels, the limit is "
                 f"{settings.max_request_pixels}"
             )
         deadline_s = settings.deadline_seconds

@@ -63,7 +63,7 @@ async def images_of(
             yield content
         share.await_rest(reader.held_bytes)
         if waited_s > seconds:
-            raise BodyTooSlowError(f"a photograph was not whole after {seconds:g} s, the limit")
+            raise BodyTooSlowError(f"an image was not whole after {seconds:g} s, the limit")
         asked = loop.time()
     reader.close()
     if not count:

@@ -1,4 +1,4 @@
-"""`POST /evaluate`: expert masks, with photographs or predicted masks, in; scores out."""
+"""`POST /evaluate`: expert masks, with images or predicted masks, in; scores out."""
 
 from contextlib import nullcontext
 from typing import Annotated
@@ -38,7 +38,7 @@ router = APIRouter(tags=["evaluation"], dependencies=[needs("evaluate")])
 
 _OFFERS: dict[str, EvaluationFormat] = {"application/json": "json", "image/png": "png"}
 _FIELDS = {
-    "image": "Photographs to segment; send these or `pred`.",
+    "image": "Images to segment; send these or `pred`.",
     "pred": "Masks of any model: PNG, or COCO JSON (run lengths or polygons). These or `image`.",
     "truth": "The experts' masks: PNG, or COCO JSON (run lengths or polygons).",
 }

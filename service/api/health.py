@@ -56,6 +56,6 @@ async def readyz(parts: PartsOf) -> ProbeStatus:
     responses={200: _METRICS_RESPONSE, **problems()},
 )
 async def metrics(parts: PartsOf) -> Response:
-    """Requests, durations, stages, queue, model and reloads; never anything of a photograph."""
+    """Requests, durations, stages, queue, model and reloads; never anything of an image."""
     text = generate_latest(parts.telemetry.registry)
     return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,4 +1,4 @@
-"""Photographs cut out of a body while it arrives: a multipart form, or a ZIP (`zip_stream`)."""
+"""Images cut out of a body while it arrives: a multipart form, or a ZIP (`zip_stream`)."""
 
 from collections.abc import Callable, Iterator
 
@@ -11,7 +11,7 @@ from service.contract.errors import (
 )
 
 Content = bytes | Exception
-"""A photograph, or what is wrong with it; the next one may be right all the same."""
+"""An image, or what is wrong with it; the next one may be right all the same."""
 
 _MAX_PREAMBLE_BYTES = 1_024
 
@@ -100,7 +100,7 @@ class PartStream:
             content: Content = bytes(view[:position])
         if self._too_large:
             content = BodyTooLargeError(
-                f"the photograph has more than {self._max_bytes} bytes, the limit"
+                f"the image has more than {self._max_bytes} bytes, the limit"
             )
         self._too_large = False
         self._cut(position + len(self._delimiter))

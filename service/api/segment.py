@@ -80,7 +80,7 @@ _BODY = {
 }
 _RESPONSES = {
     200: answers(
-        "The mask, in the frame of the upright photograph, in the form asked for.",
+        "The mask, in the frame of the upright image, in the form asked for.",
         {
             "image/png": "PNG file.",
             "application/json": Annotation,
@@ -97,7 +97,7 @@ _RESPONSES = {
 
 @router.post(
     "/segment",
-    summary="Segment the lesion of a photograph",
+    summary="Segment the lesion of an image",
     response_class=Response,
     responses=_RESPONSES,
     openapi_extra={"requestBody": _BODY},
@@ -105,7 +105,7 @@ _RESPONSES = {
 async def segment(
     request: Request, query: Annotated[SegmentQuery, Query()], parts: PartsOf
 ) -> Response:
-    r"""The mask has the height and width of the upright photograph (EXIF orientation applied).
+    r"""The mask has the height and width of the upright image (EXIF orientation applied).
 
     `format` or `Accept` chooses among six kinds of answer, which a generated client cannot type: it
     takes `/segment/mask`, `/segment/annotation`, `/segment/polygons` or `/segment/geojson`.
@@ -161,7 +161,7 @@ def _described(format: AnswerFormat, content: str | type[BaseModel]) -> Mapping[
 async def segment_mask(
     request: Request, query: Annotated[MaskQuery, Query()], parts: PartsOf
 ) -> Response:
-    """As `/segment?format=png`: 8-bit grey, 0 and 255, in the frame of the upright photograph."""
+    """As `/segment?format=png`: 8-bit grey, 0 and 255, in the frame of the upright image."""
     return await _answer(request, AnswerQuery(**dict(query)), "png", parts)
 
 

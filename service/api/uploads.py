@@ -1,7 +1,7 @@
 """Request bodies: kept in memory, and split into form fields.
 
 The form is read here rather than by the framework, which keeps any file over 1 MB in a temporary
-file: photographs of patients must not reach a disk. `body_limits` has bounded the body before.
+file: images of patients must not reach a disk. `body_limits` has bounded the body before.
 """
 
 from collections.abc import Collection

@@ -1,4 +1,4 @@
-"""Photographs out of a ZIP while it arrives: entry after entry, by their local headers.
+"""Images out of a ZIP while it arrives: entry after entry, by their local headers.
 
 No name is ever used as a path, nor kept. What a ZIP's directory at the end says is not waited for.
 Written here because a damaged entry shall harm no other: stream-unzip ends at the first.
@@ -22,11 +22,11 @@ _STORED, _DEFLATED = 0, 8
 _ENCRYPTED, _SIZES_FOLLOW = 0x0001, 0x0008
 _IN_ZIP64 = 0xFFFFFFFF
 _MAX_RATIO = 200
-"""Photographs hardly get smaller; a plain BMP gets 100 times smaller at most."""
+"""Images hardly get smaller; a plain BMP gets 100 times smaller at most."""
 _CHUNK = 1 << 16
 _MAX_FALSE_ENDS = 64
-"""Marks of a descriptor within a stored file; by chance there is one in 4 GB of photographs."""
-_HOW_TO_PACK = "pack the photographs anew into a file, not into a pipe, or compress them (deflate)"
+"""Marks of a descriptor within a stored file; by chance there is one in 4 GB of images."""
+_HOW_TO_PACK = "pack the images again into a file, not into a pipe, or compress them (deflate)"
 
 
 class ZipStream:
@@ -188,7 +188,7 @@ class _Entry:
         return used
 
     def content(self) -> Content | None:
-        """The whole file, or what is wrong with it; None where it is no photograph's."""
+        """The whole file, or what is wrong with it; None where it holds no image."""
         if self.skipped:
             return None
         if self._method == _DEFLATED and not self._fault and not self._inflate.eof:
@@ -239,14 +239,14 @@ class _Entry:
             self._content += content
         if self.size > self._max_bytes or self.size > _CHUNK + _MAX_RATIO * (self._taken + _CHUNK):
             limit = f"{self._max_bytes} bytes, or {_MAX_RATIO} times what is sent, the limits"
-            self._fault = BodyTooLargeError(f"the unpacked photograph has more than {limit}")
+            self._fault = BodyTooLargeError(f"the unpacked image has more than {limit}")
             self._content.clear()
             if self.flags & _SIZES_FOLLOW:  # only unpacking it all would tell where it ends
                 raise self._fault
 
 
 def _is_skipped(name: bytes) -> bool:
-    """Folders, and what systems leave in them, are no photographs."""
+    """Folders, and what systems leave in them, are no images."""
     return name.endswith((b"/", b"\\")) or is_litter(name.decode("utf-8", "replace"))
 
 

@@ -57,7 +57,7 @@ class BodyTooSlowError(InputError):
 
 
 class TooManyPixelsError(InputError):
-    """The photographs and masks of a request have more pixels in all than the limit."""
+    """The images and masks of a request have more pixels in all than the limit."""
 
 
 class _WithHeadersError(InputError):
@@ -125,7 +125,7 @@ class EngineFailedError(UnavailableError):
 
 
 class DecoderFailedError(UnavailableError):
-    """The process that decoded the photograph was ended from outside; the file is not to blame."""
+    """The process that decoded the image was ended from outside; the file is not to blame."""
 
 
 class DeadError(UnavailableError):

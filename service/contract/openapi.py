@@ -52,7 +52,7 @@ from service.contract.schemas import (
 Json = dict[str, Any]
 
 DESCRIPTION = """\
-Send a dermoscopic photograph, get the lesion's mask in that photograph's own pixels; send masks,
+Send a dermoscopic image, get the lesion's mask in that image's own pixels; send masks,
 get the field's scores.
 
 **Not a medical device.** For research; it must not be used to diagnose or to treat.
@@ -175,7 +175,7 @@ def batch_answers() -> Json:
         "x-lines": [{"$ref": _REFS.format(model=name)} for name in names],
     }
     return {
-        "description": "One answer a photograph, in the order sent.",
+        "description": "One answer an image, in the order sent.",
         "headers": {name: MODEL_HEADERS[name] for name in MODEL_HEADERS if name != "Server-Timing"},
         "content": {
             "application/x-ndjson": {"schema": lines},

@@ -116,7 +116,7 @@ PROBLEMS: dict[type[model_errors.SegmentationError], Problem] = {
         413,
         "body-too-large",
         "Body too large",
-        "The request body, or a photograph of a batch, has more bytes than "
+        "The request body, or an image of a batch, has more bytes than "
         "`LESION_MAX_BODY_BYTES`, or the body of a batch more than `LESION_MAX_BATCH_BYTES`. It is "
         "refused before it is read to its end.",
         "the body has more than 20000000 bytes, the limit",
@@ -141,7 +141,7 @@ PROBLEMS: dict[type[model_errors.SegmentationError], Problem] = {
         413,
         "too-many-pixels",
         "Too many pixels in all",
-        "The photographs and masks of the request have more pixels in all than "
+        "The images and masks of the request have more pixels in all than "
         "`LESION_MAX_REQUEST_PIXELS`. Send them in several requests.",
         "the request has 1200000000 pixels in all, the limit is 1000000000",
     ),
@@ -158,7 +158,7 @@ PROBLEMS: dict[type[model_errors.SegmentationError], Problem] = {
         "unsupported-image",
         "Unsupported image type",
         "The file's first bytes, not its name or declared type, say that it is of a type which "
-        "is not read here. Photographs are JPEG, PNG, TIFF, BMP, WebP, HEIC, AVIF or DICOM "
+        "is not read here. Images are JPEG, PNG, TIFF, BMP, WebP, HEIC, AVIF or DICOM "
         "(what of it is in docs/dicom.md); masks are PNG or COCO JSON. Camera raw, BigTIFF, "
         "packed files, base64 and TIFF pixels of unusual depth are named in `detail`, with what "
         "to do.",
@@ -185,7 +185,7 @@ PROBLEMS: dict[type[model_errors.SegmentationError], Problem] = {
         422,
         "multi-frame-image",
         "Several frames or pages",
-        "The file is an animation or has several pages or frames. Send the one photograph that is "
+        "The file is an animation or has several pages or frames. Send the one image that is "
         "meant. TIFF pages marked as reduced or as mask of another are passed over.",
         "the TIFF file has several pages, expected one image",
     ),
@@ -205,16 +205,16 @@ PROBLEMS: dict[type[model_errors.SegmentationError], Problem] = {
         "The JSON does not describe one mask as COCO does: run lengths, of which `size` is "
         "[height, width] and `counts` are column-major runs, compressed or not, that add up to "
         "height times width; or polygons `[[x, y, x, y, ...]]` in pixels, with `image` (height and "
-        "width) where nothing else tells their photograph's size. Of a whole data set send the "
-        "annotation of the photograph alone; GeoJSON is not read.",
+        "width) where nothing else tells their image's size. Of a whole data set send the "
+        "annotation of the image alone; GeoJSON is not read.",
         "pair 0: pred: counts add up to 11 pixels, size says 12",
     ),
     model_errors.ShapeMismatchError: Problem(
         422,
         "shape-mismatch",
         "Masks differ in size",
-        "Both masks of a pair must have the same height and width; the truth of a photograph those "
-        "of the upright photograph, its EXIF orientation applied.",
+        "Both masks of a pair must have the same height and width; the truth of an image those "
+        "of the upright image, its EXIF orientation applied.",
         "pair 0: truth is (600, 800), pred is (768, 1024)",
     ),
     errors.HeadTooLargeError: Problem(
@@ -264,7 +264,7 @@ PROBLEMS: dict[type[model_errors.SegmentationError], Problem] = {
         503,
         "engine-failed",
         "The network failed",
-        "The network broke off while it ran this photograph, which is not the photograph's fault. "
+        "The network broke off while it ran this image, which is not the image's fault. "
         "After three times in a row it is loaded anew. The log says what happened.",
         "the network failed; it is tried again, or loaded anew",
         retry_after_s=5,
@@ -273,7 +273,7 @@ PROBLEMS: dict[type[model_errors.SegmentationError], Problem] = {
         503,
         "decoder-failed",
         "The decoder was ended",
-        "The process that decoded this photograph was ended from outside, for want of memory or "
+        "The process that decoded this image was ended from outside, for want of memory or "
         "by the operator, and another takes its place. A file that breaks it is answered 422.",
         "the process that decoded the image was ended; try again",
         retry_after_s=1,

@@ -179,8 +179,8 @@ class SegmentQuery(AnswerQuery):
         default=None,
         description="`png`: the mask, 8-bit, 0 and 255. `png1`: 1-bit. `rle`: a COCO annotation as "
         "JSON, its mask as run lengths. `polygon`: the same with polygons. `geojson`: polygons "
-        "with holes. `overlay`, `overlay-jpeg`: the photograph with the outline. `probability`: "
-        "that of each pixel, grey. `dicom-seg`, `dicom-sc`: of a DICOM photograph, a segmentation "
+        "with holes. `overlay`, `overlay-jpeg`: the image with the outline. `probability`: "
+        "that of each pixel, grey. `dicom-seg`, `dicom-sc`: of a DICOM image, a segmentation "
         "object or a secondary capture with the outline burned in. `zip`: several, see "
         "`include`. By default `Accept` decides.",
         examples=["png"],
@@ -219,19 +219,19 @@ class BatchQuery(AnswerQuery):
 
     format: Literal["ndjson", "zip"] | None = Field(
         default=None,
-        description="`ndjson`: one line of JSON a photograph. `zip`: one folder a photograph, see "
+        description="`ndjson`: one line of JSON an image. `zip`: one folder an image, see "
         "`include`. By default `Accept` decides.",
         examples=["ndjson"],
     )
 
 
 class ScoresQuery(MaskQuery):
-    """Parameters of `/evaluate/scores`; how to segment, only with photographs."""
+    """Parameters of `/evaluate/scores`; how to segment, only with images."""
 
     spacing_mm: SpacingText | None = Field(
         default=None,
         description="Height and width of a pixel in mm, `row,col`; adds distances in mm. By "
-        "default a DICOM photograph's own Pixel Spacing.",
+        "default a DICOM image's own Pixel Spacing.",
         examples=["0.02,0.02"],
     )
 

@@ -44,10 +44,10 @@ class ModelRef(Strict):
 
 
 class ImageRef(Strict):
-    """The photograph that was segmented."""
+    """The image that was segmented."""
 
-    height: Pixels = Field(description="Rows of the upright photograph, px.")
-    width: Pixels = Field(description="Columns of the upright photograph, px.")
+    height: Pixels = Field(description="Rows of the upright image, px.")
+    width: Pixels = Field(description="Columns of the upright image, px.")
     sha256: Sha256 = Field(description="Of the bytes that were sent.")
 
 
@@ -112,7 +112,7 @@ class Measurements(Strict):
 class UncertainBand(Strict):
     """Where the outline could as well lie: probability 0.25 to 0.75, in the lesion or near it."""
 
-    area_px: Length = Field(description="Its area, in pixels of the photograph.", examples=[4923.0])
+    area_px: Length = Field(description="Its area, in pixels of the image.", examples=[4923.0])
     share: Length = Field(description="Its area over the lesion's.", examples=[0.108])
     width_px: Length = Field(
         description="Its area over the outline's length: its width, px.", examples=[6.3]
@@ -123,8 +123,7 @@ class QualityReport(Strict):
     """Whether to trust the mask: docs/quality.md says what each reason means and how often."""
 
     advice: Advice = Field(
-        description="`accept` it, let a person `review` it, or `reject` it and take another "
-        "photograph.",
+        description="`accept` it, let a person `review` it, or `reject` it and take another image.",
         examples=["accept"],
     )
     reasons: tuple[Reason, ...] = Field(
@@ -136,14 +135,12 @@ class QualityReport(Strict):
 class Annotation(Strict):
     """A COCO annotation of the lesion; COCO tools read it as it stands."""
 
-    id: int = Field(
-        1, description="1; in a batch the number of the photograph, from 1.", examples=[1]
-    )
+    id: int = Field(1, description="1; in a batch the number of the image, from 1.", examples=[1])
     image_id: int = Field(default=1, description="The same as `id`.", examples=[1])
     category_id: int = Field(default=1, description="1 is lesion.", examples=[1])
     iscrowd: Literal[0] = Field(default=0, examples=[0])
     segmentation: RleMask | list[list[float]] = Field(
-        description="In the frame of the upright photograph: run lengths, or with `polygon` lists "
+        description="In the frame of the upright image: run lengths, or with `polygon` lists "
         "of x, y, x, y ... whose union is the mask.",
     )
     tolerance_px: Length | None = Field(
@@ -165,7 +162,7 @@ class Annotation(Strict):
     score_interval: tuple[Score, Score] | None = Field(
         default=None,
         description="Lowest and highest Jaccard between which the true one lies for 90 % of "
-        "photographs like those that the version was calibrated on; null where it was not "
+        "images like those that the version was calibrated on; null where it was not "
         "calibrated for it, and without a lesion.",
         examples=[[0.78, 0.96]],
     )
@@ -188,7 +185,7 @@ class PolygonAnnotation(Annotation):
 
     segmentation: list[list[float]] = Field(
         description="Lists of x, y, x, y ... whose union is the mask, in the frame of the upright "
-        "photograph.",
+        "image.",
         examples=[[[1.0, 0.0, 2.0, 0.0, 2.0, 2.0, 1.0, 2.0]]],
     )
     tolerance_px: Length = Field(
@@ -197,7 +194,7 @@ class PolygonAnnotation(Annotation):
 
 
 class BatchLine(Annotation):
-    """One photograph's line of a batch: its annotation, and where it stood."""
+    """One image's line of a batch: its annotation, and where it stood."""
 
     index: Index
 
@@ -205,7 +202,7 @@ class BatchLine(Annotation):
 class Geometry(Strict):
     """The outline as RFC 7946 has it: exteriors have a positive area in [x, y], holes a negative.
 
-    x counts pixels to the right, y downwards, both from the photograph's upper left corner.
+    x counts pixels to the right, y downwards, both from the image's upper left corner.
     """
 
     type: Literal["Polygon", "MultiPolygon"] = Field(examples=["Polygon"])
@@ -232,7 +229,7 @@ class Feature(Strict):
 
 
 class FeatureCollection(Strict):
-    """GeoJSON (RFC 7946) in pixels of the photograph; further members as in `Annotation`."""
+    """GeoJSON (RFC 7946) in pixels of the image; further members as in `Annotation`."""
 
     type: Literal["FeatureCollection"] = Field("FeatureCollection", examples=["FeatureCollection"])
     features: list[Feature] = Field(description="The lesion; empty where none was found.")
@@ -347,10 +344,10 @@ class ProblemDetails(Strict):
 
 
 class BatchProblem(ProblemDetails):
-    """The line of a photograph that cannot be used, or the last line of a request that cannot."""
+    """The line of an image that cannot be used, or the last line of a request that cannot."""
 
     index: int | None = Field(
         ge=0,
-        description="Position in the request, from 0; null where no photograph is meant.",
+        description="Position in the request, from 0; null where no image is meant.",
         examples=[1],
     )

@@ -45,7 +45,7 @@ def answer(asked: bytes, max_pixels: int, memory: int) -> bytes:
 
     Args:
         asked: A line of JSON, `size` and `fit` of the input; then the file.
-        max_pixels: Limit on the photograph.
+        max_pixels: Limit on the image.
         memory: Bytes that decoding it may take.
 
     Returns:

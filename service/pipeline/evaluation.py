@@ -189,7 +189,7 @@ class Evaluator:
     def _masks(self, pair: Pair, prediction: Prediction | None) -> tuple[Mask, Mask]:
         """Decode what was sent of a pair: truth and prediction, of one size."""
         if prediction is not None:
-            pred, other = prediction.mask, "the upright photograph"
+            pred, other = prediction.mask, "the upright image"
         else:
             pred, other = self._decode("pred", pair.other, announced_shape(pair.truth)), "pred"
         truth = self._decode("truth", pair.truth, pred.shape)

@@ -111,7 +111,7 @@ def test_a_photograph_without_patient_and_study_gets_no_dicom_object(
     response = client.post(f"/segment?format={form}", files={"image": encode(PICTURE)})
     problem = assert_problem(response, 422, "invalid-request")
     assert problem.detail == (
-        f"format: {form} belongs to the patient and study of a DICOM photograph, "
+        f"format: {form} belongs to the patient and study of a DICOM image, "
         "a PNG file has none; ask for png, rle or another format"
     )
 

@@ -90,7 +90,7 @@ def test_a_batch_that_trickles_is_given_up(make: Serve) -> None:
             time.sleep(0.05)
         status, _, problem = caller.answer()
         assert (status, problem["type"]) == (408, "/problems/body-too-slow")
-        assert "a photograph was not whole after 0.4 s" in problem["detail"]
+        assert "an image was not whole after 0.4 s" in problem["detail"]
     wait_until(lambda: app.state.parts.admission.depth == 0)
 
 

@@ -90,7 +90,7 @@ def test_a_damaged_stored_file_whose_size_follows_harms_no_other() -> None:
     ],
 )
 def test_an_entry_without_a_size_or_an_end_is_refused_with_a_way_to_pack_it(data: bytes) -> None:
-    with pytest.raises(MalformedBodyError, match="pack the photographs anew into a file"):
+    with pytest.raises(MalformedBodyError, match="pack the images again into a file"):
         files_of(data)
 
 

@@ -177,5 +177,5 @@ def test_swagger_draws_its_page_under_our_policy(registry_root: Path, tmp_path: 
              f"http://127.0.0.1:{port}/docs"],
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
-    assert "Segment the lesion of a photograph" in run.stdout
+    assert "Segment the lesion of an image" in run.stdout
     assert "Content Security Policy" not in run.stderr
