@@ -114,8 +114,8 @@ class BodyLimits:
         self, app: ASGIApp, settings: Settings, admission: Admission, budget: BodyByteBudget
     ) -> None:
         self.app = app
-        self._settings = settings
-        self._admission = admission
+        self.settings = settings
+        self.admission = admission
         self.budget = budget
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -128,58 +128,22 @@ class BodyLimits:
             await self.app(scope, body.receive, send)
         finally:
             self.budget.release(body.held)
-            self._admission.forget(body.ticket)
-
-    def begin(self, scope: Scope) -> None:
-        """Refuse a body before a byte of it is read, where its head or the load says no.
-
-        Raises:
-            BodyTooLargeError: it says of itself that it is too large.
-            UnsupportedMediaTypeError: it is compressed on the way.
-            UnavailableError: the load does not allow it.
-        """
-        headers = Headers(scope=scope)
-        announced = headers.get("content-length", "0")
-        # The server has refused what is no number; one of many digits is too large in any case.
-        limit = self.limit_bytes(scope)
-        if len(announced) > 18 or int(announced) > limit:
-            raise _too_large(limit)
-        if set(headers.getlist("content-encoding")) - {"", "identity"}:
-            # Not unpacked: images are compressed already, and a bomb never is let in.
-            raise UnsupportedMediaTypeError(
-                "the body has a Content-Encoding, expected none: send the file as it is",
-                {"Accept-Encoding": "identity"},
-            )
-        if scope["method"] in _WITH_BODY:
-            self._admission.expect(ticket_of(scope))
-
-    def limit_bytes(self, scope: Scope) -> int:
-        """Get the most bytes that a request's body may have."""
-        settings = self._settings
-        return settings.max_batch_bytes if _streams(scope) else settings.max_body_bytes
-
-    def patience(self, scope: Scope, began: float, now: float) -> tuple[float, BodyTooSlowError]:
-        """Get the time by which the next bytes must be there, and the error if they are not."""
-        whole_s, idle_s = self._settings.body_seconds, self._settings.body_idle_seconds
-        # Not to be read off the clock afterwards: a timer may be a little early.
-        if not _streams(scope) and began + whole_s <= now + idle_s:
-            error = BodyTooSlowError(f"the body was not whole after {whole_s:g} s, the limit")
-            return began + whole_s, error
-        # A batch's body has no limit as a whole: it is read no faster than it is worked on.
-        error = BodyTooSlowError(f"no byte of the body came for {idle_s:g} s, the limit")
-        return now + idle_s, error
+            self.admission.forget(body.ticket)
 
 
 class _Body:
     """Watch one request's body on its way in."""
 
     def __init__(self, limits: BodyLimits, scope: Scope, receive: Receive) -> None:
+        settings = limits.settings
         self.held = 0
         self.ticket = ticket_of(scope)
-        self._received = 0
         self._limits = limits
         self._scope = scope
         self._receive = receive
+        self._streamed = scope["path"] == STREAMED
+        self._max_bytes = settings.max_batch_bytes if self._streamed else settings.max_body_bytes
+        self._received = 0
         self._began: float | None = None
         self._whole = False
 
@@ -187,11 +151,11 @@ class _Body:
         """Get the server's next message; raises where the body breaks a limit."""
         if self._whole:
             return await self._receive()
-        time = asyncio.get_running_loop().time
+        now = asyncio.get_running_loop().time()
         if self._began is None:
-            self._began = time()
-            self._limits.begin(self._scope)
-        until, too_slow = self._limits.patience(self._scope, self._began, time())
+            self._began = now
+            self._check_head()
+        until, too_slow = self._patience(self._began, now)
         try:
             async with asyncio.timeout_at(until):
                 message = await self._receive()
@@ -204,19 +168,47 @@ class _Body:
         self._whole = message["type"] != "http.request" or not message.get("more_body", False)
         return message
 
+    def _check_head(self) -> None:
+        """Refuse a body before a byte of it is read, where its head or the load says no.
+
+        Raises:
+            BodyTooLargeError: it says of itself that it is too large.
+            UnsupportedMediaTypeError: it is compressed on the way.
+            UnavailableError: the load does not allow it.
+        """
+        headers = Headers(scope=self._scope)
+        announced = headers.get("content-length", "0")
+        # The server has refused what is no number; one of many digits is too large in any case.
+        if len(announced) > 18 or int(announced) > self._max_bytes:
+            raise _too_large(self._max_bytes)
+        if set(headers.getlist("content-encoding")) - {"", "identity"}:
+            # Not unpacked: images are compressed already, and a bomb never is let in.
+            raise UnsupportedMediaTypeError(
+                "the body has a Content-Encoding, expected none: send the file as it is",
+                {"Accept-Encoding": "identity"},
+            )
+        if self._scope["method"] in _WITH_BODY:
+            self._limits.admission.expect(self.ticket)
+
+    def _patience(self, began: float, now: float) -> tuple[float, BodyTooSlowError]:
+        """Get the time by which the next bytes must be there, and the error if they are not."""
+        settings = self._limits.settings
+        whole_s, idle_s = settings.body_seconds, settings.body_idle_seconds
+        # Not to be read off the clock afterwards: a timer may be a little early.
+        if not self._streamed and began + whole_s <= now + idle_s:
+            error = BodyTooSlowError(f"the body was not whole after {whole_s:g} s, the limit")
+            return began + whole_s, error
+        # A batch's body has no limit as a whole: it is read no faster than it is worked on.
+        error = BodyTooSlowError(f"no byte of the body came for {idle_s:g} s, the limit")
+        return now + idle_s, error
+
     def _count(self, count: int) -> None:
         self._received += count
-        if not _streams(self._scope):  # the route cuts that up, and counts what it keeps
+        if not self._streamed:  # the route cuts that up, and counts what it keeps
             held, self.held = self.held, self.held + count
             self._limits.budget.take(count, held)
-        limit = self._limits.limit_bytes(self._scope)
-        if self._received > limit:
-            raise _too_large(limit)
-
-
-def _streams(scope: Scope) -> bool:
-    path: str = scope["path"]
-    return path == STREAMED
+        if self._received > self._max_bytes:
+            raise _too_large(self._max_bytes)
 
 
 def _too_large(limit: int) -> BodyTooLargeError:
