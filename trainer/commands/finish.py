@@ -57,6 +57,7 @@ def calibrate(options: Namespace) -> None:
     option(
         "--publish", metavar="VERSION", help="of a version: what it becomes with its new networks"
     ),
+    option("--measure-only", action="store_true", help="of a run: score the networks that it has"),
     *REGISTRY_AND_NAME,
 )
 def export(options: Namespace) -> None:
@@ -71,7 +72,13 @@ def export(options: Namespace) -> None:
     if (run / CONFIG).is_file():
         if version is not None:
             raise ConfigError(f"{run} is a run: export it without --publish, then publish it")
-        print(format_engines(export(run, read_samples(options.data))["engines"]))
+        print(
+            format_engines(
+                export(run, read_samples(options.data), measure_only=options.measure_only)[
+                    "engines"
+                ]
+            )
+        )
         print(f"written to {run / EXPORTS} and {run / PRECISION}")
         return
     registry = Registry(options.registry)

@@ -126,7 +126,7 @@ def write_int8(onnx: Path, images: Sequence[np.ndarray], folder: Path) -> Path:
     return folder / "model.xml"
 
 
-def export(run: Path, samples: Sequence[Sample]) -> dict[str, Any]:
+def export(run: Path, samples: Sequence[Sample], *, measure_only: bool = False) -> dict[str, Any]:
     """Write a run's int8 and ONNX networks, and score every precision on the validation part.
 
     `samples` are all of the run's data.
@@ -144,7 +144,11 @@ def export(run: Path, samples: Sequence[Sample]) -> dict[str, Any]:
     ours, model = subject.predictor, UNet(load_run(run).model)
     load_weights(run / WEIGHTS, model)
     network = ByteNetwork(model, ours.preprocess_config)
-    _, int8 = _write_networks(network, ours, samples, run / EXPORTS)
+    int8 = run / EXPORTS / INT8_FILE
+    if measure_only and not int8.is_file():
+        raise DatasetError(f"{run} has no {EXPORTS}/{INT8_FILE} to measure: export without that")
+    if not measure_only:
+        _write_networks(network, ours, samples, run / EXPORTS)
     engines: list[Backend] = [
         PyTorchBackend(model, ours.preprocess_config),
         PyTorchBackend(model, ours.preprocess_config, precision="bf16"),

@@ -9,11 +9,12 @@ and `publish` gives them a version of their own: nothing within a version ever c
 import shutil
 from pathlib import Path
 
+from model_core.backends.select import INT8_FILE
 from model_core.errors import ConfigError
 from model_core.registry.registry import LoadedVersion
 from trainer.config import dump_config, parse_config
 from trainer.data.leaks import TRAINED_CSV
-from trainer.training.run import CONFIG, RUN, WEIGHTS, write_json
+from trainer.training.run import CONFIG, EXPORTS, RUN, WEIGHTS, write_json
 
 
 def reopen(loaded: LoadedVersion, run: Path, data: Path) -> None:
@@ -45,5 +46,11 @@ def reopen(loaded: LoadedVersion, run: Path, data: Path) -> None:
     run.mkdir(parents=True)
     for name in (WEIGHTS, TRAINED_CSV):
         shutil.copyfile(loaded.folder / name, run / name)
+    # Networks of the same weights: `export --measure-only` scores them under another calibration.
+    if card.overflow_safe:
+        for name in card.files:
+            if name.startswith(str(Path(INT8_FILE).parent)):
+                (run / EXPORTS / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(loaded.folder / name, run / EXPORTS / name)
     write_json(run / RUN, record)
     write_json(run / CONFIG, dump_config(config))  # last: where it is, the run is whole

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from model_core.backends.select import INT8_FILE
 from model_core.registry.registry import Registry
 from trainer.commands.main import main
 from trainer.data.leaks import TRAINED_CSV
@@ -50,3 +51,26 @@ def test_a_folder_that_exists_is_left_alone(
     assert main([*command, "--registry", str(exported.parent / "models")]) == 2
     assert "exists already: choose another --out" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_networks_that_it_has_are_measured_again_and_not_written(
+    exported: Path, discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models, run = str(tmp_path / "models"), tmp_path / "again"
+    publish = ["publish", str(exported), "--version", "1.0.2", "--licence", "CC0-1.0"]
+    assert main([*publish, "--registry", models]) == 0
+    command = ["reopen", "disc-unet@1.0.2", "--out", str(run), "--data", str(discs)]
+    assert main([*command, "--registry", models]) == 0
+    network = (run / "exports" / INT8_FILE).read_bytes()
+    assert network == (exported / "exports" / INT8_FILE).read_bytes()
+    assert main(["export", str(run), "--data", str(discs), "--measure-only"]) == 0
+    assert (run / "exports" / INT8_FILE).read_bytes() == network
+    engines = json.loads((run / "precision.json").read_text())["engines"]
+    assert [entry["engine"] for entry in engines][-1].endswith("int8")
+
+
+def test_nothing_to_measure_is_said(
+    finished: Path, discs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(finished), "--data", str(discs), "--measure-only"]) == 2
+    assert "to measure: export without that" in capsys.readouterr().err
