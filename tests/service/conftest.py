@@ -1,5 +1,6 @@
 """The real application around a real registry of a model that can be foreseen: dark is lesion."""
 
+import logging
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -92,3 +93,13 @@ def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def root(intact: Path, tmp_path: Path) -> Path:
     """A copy of `intact` that a test may change while it is served."""
     return shutil.copytree(intact, tmp_path / "registry")
+
+
+@pytest.fixture
+def _logging_as_before() -> Iterator[None]:
+    """Undo what a test does to the root logger."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)

@@ -1,10 +1,8 @@
 """The process as an operator sees it: how it starts, refuses to start, and stops."""
 
-import logging
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -61,15 +59,6 @@ def test_a_process_serves_survives_a_caller_who_leaves_and_ends_what_it_began(
     assert "status=499" in lines
     assert "level=ERROR" not in lines
     assert "Traceback" not in lines
-
-
-@pytest.fixture
-def _logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def refusal(capsys: pytest.CaptureFixture[str]) -> str:

@@ -203,15 +203,6 @@ def test_standard_output_takes_it_too(capfd: pytest.CaptureFixture[str]) -> None
     assert json.loads(capfd.readouterr().out)["route"] == "/models"
 
 
-@pytest.fixture
-def _logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-
-
 @pytest.mark.usefixtures("_logging_as_before")
 def test_log_lines_as_json_carry_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
     stderr = io.StringIO()
