@@ -24,7 +24,7 @@ _KINDS = {
 _SPELLINGS = ("lesionid", "patientid", "subjectid", "neardupgroup", "groupid")
 SPELLINGS = "lesion_id, patient_id or near_dup_group"
 """What columns that tie photographs together are called, for messages."""
-_IMAGE_COLUMNS = (
+IMAGE_COLUMNS = (
     "imageid", "isicid", "isicimageid", "imagename", "imagefile", "filename", "image",
     "photographid", "photoid", "photograph", "photo", "img", "imgid", "imagepath", "path", "file",
     "id", "name",
@@ -87,6 +87,12 @@ def misspelt_columns(header: Iterable[str]) -> list[str]:
         if not tie_columns([column])
         and any(_is_slip(squeezed(column), known) for known in _SPELLINGS)
     ]
+
+
+def column_called(header: Iterable[str], names: Iterable[str]) -> str | None:
+    """Find the column that has the first of these squeezed names that any column has."""
+    by_name = {squeezed(column): column for column in reversed([*header])}
+    return next((by_name[name] for name in names if name in by_name), None)
 
 
 def ties_of(row: Row, columns: Mapping[str, str]) -> tuple[str, ...]:
@@ -162,8 +168,7 @@ def _read_into(ties: Ties, name: str, rows: list[Row]) -> None:
     ]
     if not columns:
         return
-    by_name = {squeezed(column): column for column in reversed(header)}
-    image = next((by_name[known] for known in _IMAGE_COLUMNS if known in by_name), None)
+    image = column_called(header, IMAGE_COLUMNS)
     if image is None:
         ties.keyless.append(f"{name} has {', '.join(columns)}, but no column image_id: {header}")
         return

@@ -180,7 +180,7 @@ def evaluate_of_record(subject: OpenedSubject, data: HeldOut, out: Path) -> tupl
                      leak_checked=True, left_out=data.left_out)  # fmt: skip
         stored = read_json(scores_path(out, _PART))
     sets = [ScoreRecord(**entry) for entry in stored["sets"]]
-    tables = strata.tabulate(stored["items"], data.traits)
+    tables = strata.tabulate(stored["items"], strata.group(stored["items"], data.traits))
     result = Result(subject.label, subject.weights_sha256, sets, tables, data.left_out)
     return result, was_there
 
@@ -191,7 +191,11 @@ def write_protocol(results: Sequence[Result], data: HeldOut, out: Path) -> None:
         "split": {"file": COMMITTED_SPLIT.name, "sha256": file_sha256(COMMITTED_SPLIT)},
         "data_sha256": data.data_sha256,
         "notes": data.notes,
-        "strata": {"size": strata.SIZES, "contrast": strata.CONTRASTS},
+        "strata": {
+            "size": strata.SIZES,
+            "contrast": strata.CONTRASTS,
+            "skin_deg": strata.SKIN_DEG,
+        },
         "targets": [asdict(result) for result in results],
     }
     write_json(out / "protocol.json", record)

@@ -6,8 +6,10 @@ from trainer.evaluation.strata import (
     Traits,
     contrast_name,
     format_markdown,
+    group,
     measure,
     size_name,
+    skin_name,
     tabulate,
 )
 
@@ -44,6 +46,36 @@ def test_size_strata(share: float, name: str) -> None:
 )
 def test_contrast_strata(contrast: float | None, name: str) -> None:
     assert contrast_name(contrast) == name
+
+
+@pytest.mark.parametrize(
+    ("ita_deg", "name"),
+    [
+        pytest.param(-40.0, "ITA below 28°", id="dark"),
+        pytest.param(28.0, "ITA 28–41°", id="a bound belongs to what is above it"),
+        pytest.param(90.0, "ITA 88° and more", id="bright"),
+        pytest.param(None, "no skin around it", id="unknown"),
+    ],
+)
+def test_skin_strata(ita_deg: float | None, name: str) -> None:
+    assert skin_name(ita_deg) == name
+
+
+@pytest.mark.parametrize(
+    ("skin", "ita_deg"),
+    [
+        pytest.param((188, 188, 188), 90.0, id="grey has no b*"),
+        # Their L* and b* (CIE 15) are 97.1 and 94.5, 25.5 and 38.1.
+        pytest.param((255, 255, 0), 26.5, id="yellow"),
+        pytest.param((128, 0, 0), -32.7, id="maroon, darker than L* 50"),
+    ],
+)
+def test_the_typology_angle_is_of_the_skin_around(
+    skin: tuple[int, int, int], ita_deg: float
+) -> None:
+    image, truth = grey(188, 119)
+    image[~truth] = skin
+    assert measure(image, truth).ita_deg == pytest.approx(ita_deg, abs=0.1)
 
 
 def test_contrast_is_the_difference_of_cielab_lightness() -> None:
@@ -87,9 +119,15 @@ def test_each_stratum_has_the_means_of_its_own_images() -> None:
         return {"dataset": "isic", "part": "val", "id": "x", **scores}
 
     traits = [Traits(0.01, 5.0, False), Traits(0.01, 30.0, True), Traits(0.5, None, False)]
-    strata = tabulate([item(0.4), item(0.8), item(0.7)], traits)
+    items = [item(0.4), item(0.8), item(0.7)]
+    strata = tabulate(items, group(items, traits))
     small, large = strata["size"]
-    assert (small["stratum"], small["n"], small["failure_rate"]) == ("below 2 %", 2, 0.5)
+    assert (small["stratum"], small["n"], small["failed"], small["failure_rate"]) == (
+        "below 2 %",
+        2,
+        1,
+        0.5,
+    )
     assert small["jaccard"]["mean"] == pytest.approx(0.6)
     assert small["threshold_jaccard"]["mean"] == pytest.approx(0.4)
     assert large["jaccard"] == {"mean": 0.7, "low": 0.7, "high": 0.7}
@@ -97,5 +135,5 @@ def test_each_stratum_has_the_means_of_its_own_images() -> None:
     assert [row["stratum"] for row in strata["contrast"]] == contrasts
     assert [row["n"] for row in strata["frame"]] == [2, 1]
     lines = format_markdown(strata).splitlines()
-    assert len(lines) == 2 + 2 + 3 + 2 + 1
+    assert len(lines) == 2 + 2 + 3 + 1 + 2 + 1
     assert lines[2].startswith("| size: below 2 % | 2 | 0.9000 (0.900–0.900) | 0.6000 (")

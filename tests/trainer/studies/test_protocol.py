@@ -101,7 +101,7 @@ def test_sets_of_the_protocol_that_are_not_there_are_named(scored: Path) -> None
 
 def test_every_stratum_counts_its_images(scored: Path) -> None:
     strata = json.loads((scored / "protocol.json").read_text())["targets"][0]["strata"]
-    assert set(strata) == {"size", "contrast", "frame", "dataset"}
+    assert set(strata) == {"size", "contrast", "skin", "frame", "dataset"}
     assert {sum(row["n"] for row in rows) for rows in strata.values()} == {6}
     assert [row["stratum"] for row in strata["dataset"]] == ["isic test", "ph2 external"]
     assert "| dataset: ph2 external | 3 |" in (scored / "protocol.md").read_text()
