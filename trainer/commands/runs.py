@@ -31,6 +31,7 @@ _RESUMES = "the same with --resume goes on"
     _CONFIGS_DATA,
     option("--name", help="name to publish it under (default: the config's)"),
     option("--initial", help="folder of a run or a published version to start the weights from"),
+    option("--teacher", help="folder of a run or a published version to learn from, too"),
     option("--resume", action="store_true", help="go on from the checkpoint"),
     after_interrupt=_RESUMES,
 )
@@ -46,7 +47,11 @@ def train(options: Namespace) -> None:
     from trainer.training.run import trained_on
 
     config = load_config(
-        options.config, data=options.data, initial=options.initial, name=options.name
+        options.config,
+        data=options.data,
+        initial=options.initial,
+        teacher=options.teacher,
+        name=options.name,
     )
     run: Path = options.out
     with joined() as team:

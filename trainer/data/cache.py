@@ -5,8 +5,10 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,11 +28,15 @@ class Cache:
         images: uint8 (N, S, S, 3), RGB.
         masks: uint8 (N, S, S), 0 or 1.
         datasets: Name of each sample's dataset.
+        key: Name of the folder that holds the arrays.
+        teacher: uint8 (N, S, S), 255 times a teacher's probability of lesion; None without one.
     """
 
     images: npt.NDArray[np.uint8]
     masks: npt.NDArray[np.uint8]
     datasets: list[str]
+    key: str
+    teacher: npt.NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -43,29 +49,44 @@ def open_cache(samples: list[Sample], config: PreprocessConfig, folder: Path) ->
     the service would give the network, in the samples' order.
     """
     order = [(sample.dataset, sample.id, sample.height, sample.width) for sample in samples]
-    key = json.dumps([PIXELS, digest(samples), order, config.size, config.fit])
-    path = folder / hashlib.sha256(key.encode()).hexdigest()[:16]
-    if not path.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / ".lock").open("w") as lock:
-            # Of two runs that want the same, one builds and the other waits; a kill frees the lock.
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not path.is_dir():
-                _build(samples, config, path)
+    key = [PIXELS, digest(samples), order, config.size, config.fit]
+    path = built_once(folder, key, lambda path: _build(samples, config, path))
     return Cache(
         np.load(path / "images.npy", mmap_mode="r"),
         np.load(path / "masks.npy", mmap_mode="r"),
         [sample.dataset for sample in samples],
+        path.name,
     )
 
 
+def built_once(folder: Path, key: list[Any], build: Callable[[Path], None]) -> Path:
+    """Return the sub-folder that belongs to a key, built on first use and whole from then on.
+
+    Args:
+        folder: Where such folders live; made where absent.
+        key: Plain values that say what it holds.
+        build: Fills an empty folder.
+    """
+    path = folder / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    if path.is_dir():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        # Of two runs that want the same, one builds and the other waits; a kill frees the lock.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.is_dir():
+            beside = path.with_suffix(".part")
+            shutil.rmtree(beside, ignore_errors=True)  # of a build that was killed
+            beside.mkdir()
+            build(beside)
+            beside.rename(path)
+    return path
+
+
 def _build(samples: list[Sample], config: PreprocessConfig, path: Path) -> None:
-    beside = path.with_suffix(".part")
-    shutil.rmtree(beside, ignore_errors=True)  # of a build that was killed
-    beside.mkdir()
     shape = (len(samples), config.size, config.size)
-    images = _create(beside / "images.npy", (*shape, 3))
-    masks = _create(beside / "masks.npy", shape)
+    images = create_array(path / "images.npy", (*shape, 3))
+    masks = create_array(path / "masks.npy", shape)
 
     def fill(row: int) -> None:
         images[row], _ = preprocess(read_photo(samples[row]), config)
@@ -75,10 +96,10 @@ def _build(samples: list[Sample], config: PreprocessConfig, path: Path) -> None:
         continue
     images.flush()
     masks.flush()
-    beside.rename(path)
 
 
-def _create(path: Path, shape: tuple[int, ...]) -> np.memmap:
+def create_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """Create a uint8 array in a file, with its room on the disk reserved."""
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     if hasattr(os, "posix_fallocate"):
         # Reserved now: a disk that fills up under a mapped file kills the process without an error.

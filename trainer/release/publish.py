@@ -181,9 +181,10 @@ def _limits(config: TrainConfig, rules: PostprocessConfig) -> list[str]:
 
 
 def _training(config: TrainConfig, record: dict[str, Any]) -> dict[str, Any]:
-    """Record the config, every start of the run and its initial weights, without local paths.
+    """Record the config, every start of the run and the weights it came from, without local paths.
 
     The data's hash is in the card itself.
     """
     portable = {key: value for key, value in dump_config(config).items() if key != "data"}
-    return portable | {"initial": record.get("initial"), "starts": starts(record)}
+    sources = {name: record.get(name) for name in ("initial", "teacher")}
+    return portable | sources | {"starts": starts(record)}

@@ -14,6 +14,7 @@ from model_core.errors import ConfigError
 from model_core.registry.registry import LoadedVersion
 from trainer.config import dump_config, parse_config
 from trainer.data.leaks import TRAINED_CSV
+from trainer.release.reproduce import OF_THE_RUN
 from trainer.training.run import CONFIG, EXPORTS, RUN, WEIGHTS, write_json
 
 
@@ -36,11 +37,12 @@ def reopen(loaded: LoadedVersion, run: Path, data: Path) -> None:
             f"{loaded.label} does not list the photographs it was trained on, so that no score of "
             "it could be told from a leak"
         )
-    table = {key: value for key, value in card.training.items() if key not in ("initial", "starts")}
+    table = {key: value for key, value in card.training.items() if key not in OF_THE_RUN}
     config = parse_config({**table, "data": str(data)}, loaded.label)
     record = {
         "data": {"sha256": card.data.sha256, "samples": card.data.samples},
         "initial": card.training.get("initial"),
+        "teacher": card.training.get("teacher"),
         "starts": card.training.get("starts", []),
     }
     run.mkdir(parents=True)

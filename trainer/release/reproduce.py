@@ -19,7 +19,8 @@ from trainer.evaluation.scores import summarise_sets
 TOLERANCE = 1e-6
 """Largest difference between two figures that are called the same."""
 
-_OF_THE_RUN = ("initial", "starts")  # entries of `card.training` that are no config
+OF_THE_RUN = ("initial", "teacher", "starts")
+"""Entries of `card.training` that are no config."""
 
 
 def describe(card: Card, sha256: str, place: str) -> str:
@@ -27,7 +28,7 @@ def describe(card: Card, sha256: str, place: str) -> str:
 
     `place` goes into the commands, as models/lesion-unet/1.1.1.
     """
-    config = {key: value for key, value in card.training.items() if key not in _OF_THE_RUN}
+    config = {key: value for key, value in card.training.items() if key not in OF_THE_RUN}
     starts = card.training.get("starts") or [{"git_commit": card.git_commit}]
     commits, torches = (
         ", ".join(dict.fromkeys(start[key] for start in starts if start.get(key)))
@@ -53,6 +54,8 @@ def describe(card: Card, sha256: str, place: str) -> str:
             f"began with weights of SHA-256 {initial['weights_sha256']}, trained on data "
             f"{initial['data_sha256']}"
         )
+    if teacher := card.training.get("teacher"):
+        lines.append(f"learned from a teacher with weights of SHA-256 {teacher['weights_sha256']}")
     lines += ["", "config, without the data's place:", "", dump_toml(config), ""]
     return "\n".join([*lines, "to make it again:", "", *_commands(card, commits, place)])
 
@@ -141,6 +144,7 @@ def _commands(card: Card, commits: str, place: str) -> Iterator[str]:
     yield "python -m trainer prepare SOURCE --out data/skin  # to the same data SHA-256"
     yield "# write the config above to again.toml"
     begin = " --initial RUN" if "data_sha256" in initial else ""
+    begin += " --teacher RUN" if card.training.get("teacher") else ""
     yield f"python -m trainer train again.toml --data data/skin --out runs/again{begin}"
     if card.calibration:
         margins = card.postprocess.tight_threshold or card.postprocess.loose_threshold

@@ -44,7 +44,8 @@ class Augment:
 
         Args:
             images: float32 (N, 3, S, S), 0 to 1.
-            masks: float32 (N, 1, S, S), 0 or 1.
+            masks: float32 (N, 1 or 2, S, S): 0 or 1, and a teacher's probability where there is
+                one.
 
         Returns:
             The same shapes and ranges.
@@ -71,7 +72,7 @@ class Augment:
 
 
 def _move(images: Tensor, masks: Tensor, config: AugmentConfig) -> tuple[Tensor, Tensor]:
-    # Image and mask travel as four channels of one tensor: one bilinear resampling moves both.
+    # Image and masks travel as channels of one tensor: one bilinear resampling moves all.
     both = torch.cat([images, masks], dim=1)
     grid = functional.affine_grid(_affine(images, config), list(both.shape), align_corners=False)
     if config.elastic:
@@ -83,7 +84,8 @@ def _move(images: Tensor, masks: Tensor, config: AugmentConfig) -> tuple[Tensor,
         grid = grid + smooth.permute(0, 2, 3, 1)
     # Mirrored skin goes on beyond the frame; black corners would look like a vignette.
     both = functional.grid_sample(both, grid, padding_mode="reflection", align_corners=False)
-    return both[:, :3], (both[:, 3:] > 0.5).to(masks.dtype)
+    drawn = (both[:, 3:4] > 0.5).to(masks.dtype)
+    return both[:, :3], torch.cat([drawn, both[:, 4:]], dim=1)
 
 
 def _affine(images: Tensor, config: AugmentConfig) -> Tensor:

@@ -19,6 +19,7 @@ def batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield images (N, 3, S, S) and masks (N, 1, S, S), float32 0 to 1, after `done` steps.
 
+    With a teacher, its probability of lesion is a second channel of the masks.
     The order depends on seed and epoch alone, so that a resumed epoch goes on where it stopped.
     """
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
@@ -26,8 +27,11 @@ def batches(
     for step in range(done, steps(stage, len(cache))):
         rows = order[step * stage.batch : (step + 1) * stage.batch].sort().values.numpy()
         images = torch.from_numpy(cache.images[rows]).to(device)
-        masks = torch.from_numpy(cache.masks[rows]).to(device)
-        yield images.permute(0, 3, 1, 2) / 255, masks[:, None].float()
+        masks = torch.from_numpy(cache.masks[rows]).to(device)[:, None].float()
+        if cache.teacher is not None:
+            taught = torch.from_numpy(cache.teacher[rows]).to(device)[:, None] / 255
+            masks = torch.cat([masks, taught], dim=1)
+        yield images.permute(0, 3, 1, 2) / 255, masks
 
 
 def epoch_order(

@@ -13,7 +13,7 @@ from torch import Tensor
 from model_core.atomic import replacing
 from model_core.errors import DatasetError
 from model_core.network.unet import UNet
-from trainer.training.ema import Ema
+from trainer.training.optimiser import Ema
 
 
 @dataclass

@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from model_core.errors import ConfigError, CorruptVersionError
-from model_core.network.losses import LOSSES, deep_supervised
+from model_core.network.losses import LOSSES, bce, deep_supervised
 from model_core.network.normalise import normalise
 from model_core.network.unet import UNet, channels_last
 from model_core.network.weights import load_weights, save_weights
@@ -32,8 +32,7 @@ from trainer.training.augment import Augment
 from trainer.training.batches import batches, steps
 from trainer.training.checkpoint import Progress, TrainState, load_checkpoint, save_checkpoint
 from trainer.training.distributed import SINGLE_PROCESS, Network, Team
-from trainer.training.ema import Ema
-from trainer.training.optimiser import clip_gradient, new_optimiser, set_rate
+from trainer.training.optimiser import Ema, clip_gradient, new_optimiser, set_rate
 from trainer.training.pretrained import load_pretrained
 from trainer.training.run import (
     CHECKPOINT,
@@ -45,6 +44,7 @@ from trainer.training.run import (
     read_log,
     training_samples,
 )
+from trainer.training.teacher import teacher_maps
 from trainer.training.tensorboard import TensorBoard
 from trainer.training.validate import Validation, validate
 
@@ -89,6 +89,8 @@ def train(
         DatasetError: nothing to train on, or the data is gone.
         RunStoppedError: the loss is no number, or the disk is full; the last checkpoint is whole.
     """
+    if config.teacher and not (Path(config.teacher) / WEIGHTS).is_file():
+        raise ConfigError(f"teacher is {config.teacher!r}, and there is no {WEIGHTS} in it")
     samples = training_samples(config)
     count = sum(sample.part == "train" for sample in samples)
     _require_enough(config, count, team)
@@ -183,6 +185,15 @@ def _run_epochs(job: Job, samples: list[Sample], tensorboard: TensorBoard | None
         began = time.monotonic()
         sized = replace(config.preprocess, size=stage.size)
         cache = open_cache(train_samples, sized, config.data / "cache")
+        if config.teacher:
+            maps = teacher_maps(
+                train_samples,
+                Path(config.teacher),
+                size=stage.size,
+                fit=sized.fit,
+                cache=config.data / "cache",
+            )
+            cache = replace(cache, teacher=maps)
         _train_epoch(job, cache, epoch, stage)
         validation = validate(config, val_samples, job.state.ema.weights, team, bf16=job.bf16)
         _end_epoch(job, epoch, stage, validation, tensorboard, time.monotonic() - began)
@@ -217,7 +228,7 @@ def train_step(job: Job, augment: Augment, images: Tensor, masks: Tensor) -> flo
         job: The run; its progress and all else of its state move on by a step.
         augment: The run's augmentation.
         images: float32 (N, 3, S, S), 0 to 1: the whole batch, the same in every process.
-        masks: float32 (N, 1, S, S), 0 or 1.
+        masks: float32 (N, 1 or 2, S, S): 0 or 1, and a teacher's probability where there is one.
 
     Returns:
         The loss, mean over the whole batch.
@@ -235,7 +246,7 @@ def train_step(job: Job, augment: Augment, images: Tensor, masks: Tensor) -> flo
         inputs = normalise(images.permute(0, 2, 3, 1) * 255, config.preprocess)
         outputs = job.network(inputs)
     logits = [head.float() for head in outputs]
-    loss = deep_supervised(LOSSES[config.loss], logits, masks) * team.weight(whole)
+    loss = _loss(config, logits, masks) * team.weight(whole)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     norm = clip_gradient(state.model, config.optim)
@@ -252,6 +263,15 @@ def train_step(job: Job, augment: Augment, images: Tensor, masks: Tensor) -> flo
     progress.loss_sum += value
     state.ema.update(state.model, step=progress.total_steps)
     return value
+
+
+def _loss(config: TrainConfig, logits: list[Tensor], masks: Tensor) -> Tensor:
+    """Compare logits with the expert's masks and, at full size, with the teacher's probability."""
+    loss = deep_supervised(LOSSES[config.loss], logits, masks[:, :1])
+    if not config.teacher:
+        return loss
+    share = config.teacher_share
+    return (1 - share) * loss + share * bce(logits[0], masks[:, 1:])
 
 
 def _end_epoch(

@@ -1,9 +1,9 @@
-"""The optimiser of a run: which weights learn how fast, and how the rate moves."""
+"""Move the weights of a run: the optimiser, its rate, and the average that is published."""
 
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trainer.config import OptimConfig
 
@@ -47,3 +47,28 @@ def clip_gradient(model: nn.Module, config: OptimConfig) -> float:
     """Shorten the gradient where the config asks for it, and return its length before that."""
     longest = config.clip_norm or math.inf
     return float(nn.utils.clip_grad_norm_(model.parameters(), longest, foreach=True))
+
+
+class Ema:
+    """Average of a model's parameters and float buffers.
+
+    Args:
+        model: The model to follow.
+        decay: Share of the old average kept at each step, 0 to just under 1; 0 follows exactly.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.weights: dict[str, Tensor] = {
+            name: value.detach().clone() for name, value in model.state_dict().items()
+        }
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, *, step: int) -> None:
+        """Move the average towards the model; early steps weigh more, as in a plain mean."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                self.weights[name].lerp_(value, 1 - decay)
+            else:
+                self.weights[name].copy_(value)

@@ -30,7 +30,7 @@ class RareCases:
 
         Args:
             images: float32 (N, 3, S, S), 0 to 1.
-            masks: float32 (N, 1, S, S), 0 or 1.
+            masks: float32 (N, 1 or 2, S, S), as `Augment` takes them.
 
         Returns:
             The same shapes and ranges.
@@ -38,11 +38,11 @@ class RareCases:
         count = len(images)
         if self._config.fade:
             chosen = torch.rand(count, 1, 1, 1, device=images.device) < self._config.fade
-            images = torch.where(chosen, _faded(images, masks), images)
+            images = torch.where(chosen, _faded(images, masks[:, :1]), images)
         if self._config.bare:
             images, masks = images.clone(), masks.clone()
             for place in torch.nonzero(torch.rand(count) < self._config.bare).flatten().tolist():
-                skin = _bare_skin(images[place], masks[place])
+                skin = _bare_skin(images[place], masks[place, :1])
                 if skin is not None:
                     images[place], masks[place] = skin, 0
         return images, masks

@@ -88,12 +88,13 @@ def open_run(
         record = {
             "data": {"sha256": digest(samples), "samples": counts},
             "initial": _initial_record(config),
+            "teacher": _weights_record(config.teacher),
             "starts": [],
         }
     if not (run / TRAINED_CSV).exists():
         seen = [fingerprint(sample) for sample in samples]
-        if config.initial:
-            seen += trained_on(Path(config.initial))
+        for source in filter(None, (config.initial, config.teacher)):
+            seen += trained_on(Path(source))
         write_trained(seen, run)
     start = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -161,7 +162,7 @@ def trained_on(run: Path) -> list[Fingerprint]:
         return noted
     config, record = parse_config(read_json(run / CONFIG), str(run)), load_record(run)
     samples = training_samples(config)
-    if digest(samples) != record["data"]["sha256"] or config.initial:
+    if digest(samples) != record["data"]["sha256"] or config.initial or config.teacher:
         raise DatasetError(
             f"{run} does not say which photographs it was trained on, and {config.data} is not "
             "the data it was trained with"
@@ -260,9 +261,14 @@ def _initial_record(config: TrainConfig) -> dict[str, Any] | None:
     """Say what the weights were before the first step: of a run, a version, or ImageNet."""
     if config.pretrained:
         return pretrained_record(config.model.encoder)
-    if not config.initial:
+    return _weights_record(config.initial)
+
+
+def _weights_record(source: str) -> dict[str, Any] | None:
+    """Say which weights a run's or a version's folder holds; None where no folder is named."""
+    if not source:
         return None
-    folder = Path(config.initial)
+    folder = Path(source)
     record = load_record(folder) if (folder / RUN).exists() else read_json(folder / CARD)
     return {
         "weights_sha256": file_sha256(folder / WEIGHTS),

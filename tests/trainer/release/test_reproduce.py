@@ -15,7 +15,7 @@ from tests.fixtures.undrawn import undrawn
 from trainer.commands.main import main
 from trainer.config import parse_config
 from trainer.data.samples import read_samples, write_samples
-from trainer.release.reproduce import describe, dump_toml
+from trainer.release.reproduce import OF_THE_RUN, describe, dump_toml
 from trainer.training.loop import train
 
 KEYS = st.from_regex(r"[a-z_]{1,8}", fullmatch=True)
@@ -69,7 +69,7 @@ def test_the_card_says_what_made_it_and_how_to_make_it_again(
     assert f"weights SHA-256: {card['files']['model.safetensors']}" in said
     assert "seed: 5" in said
     config = tomllib.loads(said.partition("data's place:\n")[2].partition("to make it again")[0])
-    trained = {k: v for k, v in card["training"].items() if k not in ("initial", "starts")}
+    trained = {k: v for k, v in card["training"].items() if k not in OF_THE_RUN}
     assert parse_config({**config, "data": "d"}, "printed") == parse_config(
         {**trained, "data": "d"}, "card"
     )

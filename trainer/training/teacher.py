@@ -1,0 +1,91 @@
+"""Probability maps of a teacher, computed once: what a smaller network learns besides the masks.
+
+Source: Hinton, Vinyals and Dean 2015, arXiv:1503.02531, at a temperature of 1, on the calibrated
+logits of a published version or of a run.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as Pillow
+from scipy.special import expit
+
+from model_core.backends.pytorch import PyTorchBackend
+from model_core.card import parse_card
+from model_core.errors import ConfigError
+from model_core.network.unet import UNet
+from model_core.network.weights import load_weights
+from model_core.predictor import Predictor
+from model_core.registry.local_store import file_sha256
+from trainer.data.cache import built_once, create_array, open_cache
+from trainer.data.samples import Sample, map_images
+from trainer.evaluation.subjects import run_subject
+from trainer.training.run import CONFIG, WEIGHTS
+
+_BATCH = 16
+
+
+def open_teacher(folder: Path) -> Predictor:
+    """Open the weights of a run folder, or of a version's folder, in float32.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if (folder / CONFIG).is_file():
+        return run_subject(folder).predictor
+    if not (folder / "card.json").is_file():
+        raise ConfigError(f"teacher is {str(folder)!r}, and that is no run and no version's folder")
+    card = parse_card((folder / "card.json").read_bytes())
+    model = UNet(card.architecture)
+    load_weights(folder / WEIGHTS, model)
+    backend = PyTorchBackend(model, card.preprocess)
+    return Predictor(backend, card.preprocess, card.postprocess, card.calibration)
+
+
+def teacher_maps(
+    samples: list[Sample], folder: Path, *, size: int, fit: str, cache: Path
+) -> npt.NDArray[np.uint8]:
+    """Open the teacher's probability maps of these samples, made on first use.
+
+    Args:
+        samples: In the order of the rows wanted.
+        folder: The teacher's.
+        size: Side of the maps, px; the teacher itself looks at its own size.
+        fit: How images are fitted to the square, which must be the teacher's way, too.
+        cache: Where maps are kept, beside the images.
+
+    Returns:
+        uint8 (N, size, size), 255 times the probability of lesion.
+
+    Raises:
+        ConfigError: the folder is no teacher, or fits images in another way.
+    """
+    predictor = open_teacher(folder)
+    own = predictor.preprocess_config
+    if own.fit != fit:
+        raise ConfigError(f"the teacher fits images by {own.fit}, expected {fit}")
+    images = open_cache(samples, own, cache)
+
+    def build(path: Path) -> None:
+        maps = create_array(path / "maps.npy", (len(samples), size, size))
+
+        def fill(start: int) -> None:
+            rows = slice(start, min(start + _BATCH, len(samples)))
+            logits = predictor.infer(np.array(images.images[rows]))
+            if predictor.calibration is not None:
+                logits = predictor.calibration.logits(logits)
+            for row, probability in zip(range(rows.start, rows.stop), expit(logits), strict=True):
+                picture = Pillow.fromarray(np.round(255 * probability).astype(np.uint8))
+                maps[row] = picture.resize((size, size), Pillow.Resampling.BILINEAR)
+
+        starts = range(0, len(samples), _BATCH)
+        for _ in map_images(fill, starts, "teacher", threads=1):
+            continue
+        maps.flush()
+
+    key = [images.key, file_sha256(folder / WEIGHTS), size]
+    loaded: npt.NDArray[np.uint8] = np.load(
+        built_once(cache, key, build) / "maps.npy", mmap_mode="r"
+    )
+    return loaded
