@@ -160,10 +160,8 @@ class Annotation(Strict):
         examples=[0.87],
     )
     score_interval: tuple[Score, Score] | None = Field(
-        default=None,
-        description="Lowest and highest Jaccard between which the true one lies for 90 % of "
-        "images like those that the version was calibrated on; null where it was not "
-        "calibrated for it, and without a lesion.",
+        None,
+        description="Holds the true Jaccard of 90 % of images like those of calibration.",
         examples=[[0.78, 0.96]],
     )
     image: ImageRef
