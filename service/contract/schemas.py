@@ -154,7 +154,7 @@ class Annotation(Strict):
         examples=[[1, 0, 1, 2]],
     )
     score: Score | None = Field(
-        default=None,
+        None,
         description="Jaccard with an expert's mask to expect of this one; null where the version "
         "is not calibrated. Below about 0.7 a person should look.",
         examples=[0.87],
