@@ -111,6 +111,14 @@ def _spacing(text: str) -> tuple[float, float]:
     ),
     option("--datasets", help="comma-separated (default: the run's, or all)"),
     OUT,
+    option(
+        "--metadata",
+        metavar="DIR",
+        type=Path,
+        action="append",
+        default=[],
+        help="with --protocol: folder of tables of patients and readers; may be given again",
+    ),
     option("--spacing-mm", type=_spacing, help="height,width of a pixel in mm, the same for all"),
     SKIP_BAD,
     *REGISTRY_AND_NAME,
@@ -126,6 +134,8 @@ def evaluate(options: Namespace) -> None:
     if options.protocol:
         _evaluate_of_record(options)
         return
+    if options.metadata:
+        raise ConfigError("--metadata goes with --protocol alone")
     if len(options.target) > 1:
         raise ConfigError(
             f"{len(options.target)} targets: several beside each other take --protocol"
@@ -164,7 +174,7 @@ def _evaluate_of_record(options: Namespace) -> None:
             )
     subjects = [open_subject(name, options.registry, options.name) for name in options.target]
     homes = protocol.homes(subjects, options.out)
-    data = protocol.samples_of_record(samples_of(options.data))
+    data = protocol.samples_of_record(samples_of(options.data), options.metadata)
     for note in data.notes:
         print(f"note: {note}", file=sys.stderr)
     # Of all of them, before hours of scoring.

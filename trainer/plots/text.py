@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from model_core.scores.summary import Interval
+
 MISSING = "–"
 """In a cell whose figure does not exist."""
 
@@ -17,9 +19,11 @@ def aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
-def interval(value: Mapping[str, float] | None, digits: int = 4, *, between: str = " ") -> str:
+def interval(
+    value: Interval | Mapping[str, float] | None, digits: int = 4, *, between: str = " "
+) -> str:
     """Format a mean with its interval, which has a digit less: `0.9123 (0.905–0.919)`."""
     if value is None:
         return MISSING
-    low, high = (f"{value[side]:.{max(1, digits - 1)}f}" for side in ("low", "high"))
+    low, high = (f"{end:.{max(1, digits - 1)}f}" for end in (value["low"], value["high"]))
     return f"{value['mean']:.{digits}f}{between}({low}–{high})"

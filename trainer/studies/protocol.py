@@ -2,8 +2,9 @@
 
     python -m trainer evaluate --protocol runs/first 1.1.1 --data data/skin
 
-docs/evaluation.md is the protocol in words. Nothing can be chosen here: whatever is chosen on the
-test part makes its scores too good.
+docs/evaluation.md is the protocol in words. With tables of patients and readers (--metadata DIR) it
+tells whom the model fails, and how it stands beside a second reader. Nothing can be chosen here:
+whatever is chosen on the test part makes its scores too good.
 """
 
 from collections import Counter
@@ -19,8 +20,11 @@ from trainer.data.leaks import count_left_out, scorable
 from trainer.data.samples import Sample, digest
 from trainer.data.split import COMMITTED_SPLIT, read_split
 from trainer.data.tables import replace_text
-from trainer.evaluation import strata
+from trainer.evaluation import metadata, strata
 from trainer.evaluation.evaluate import held_out, score
+from trainer.evaluation.gaps import Gap, format_gaps, largest_gaps
+from trainer.evaluation.metadata import Metadata
+from trainer.evaluation.readers import Agreement, beside_readers, format_agreement
 from trainer.evaluation.scores import scores_path, write_scores
 from trainer.evaluation.subjects import OpenedSubject
 from trainer.plots.text import MISSING, aligned, interval, markdown_table
@@ -30,6 +34,10 @@ SETS = (("isic", "test"), ("isic_fullframe", "test"), ("ham10000", "test"), ("ph
 """Datasets and parts that the protocol names; those that the data lacks are named as absent."""
 
 _PART = "test"
+_NO_METADATA = (
+    "no --metadata: nothing by diagnosis, age, sex, body site and tool, and nothing beside a "
+    "second reader"
+)
 _SHOWN = 5
 _MEASURES = (
     ("Dice", "per_image", "dice"),
@@ -53,6 +61,7 @@ class HeldOut:
         traits: What their lesions are like.
         data_sha256: Digest of the whole folder.
         notes: What of the protocol the folder lacks, or has beyond it, one line each.
+        metadata: What tables tell of patients and readers; None where none were given.
         left_out: Images that a target is not scored on, since it has seen them.
     """
 
@@ -60,26 +69,43 @@ class HeldOut:
     traits: list[strata.Traits]
     data_sha256: str
     notes: list[str]
+    metadata: Metadata | None = None
     left_out: int = 0
 
 
 @dataclass(frozen=True)
 class Result:
-    """Scores of record of one target: by set, and by stratum as `strata.tabulate` gives them."""
+    """Scores of record of one target.
+
+    Attributes:
+        label: Its name.
+        weights_sha256: Hash of its weights.
+        sets: Scores by set.
+        strata: Scores by stratum, as `strata.tabulate` gives them.
+        gaps: Largest difference between groups of each kind.
+        readers: Agreement beside that of readers with each other.
+        left_out: As `HeldOut`.
+    """
 
     label: str
     weights_sha256: str
     sets: list[ScoreRecord]
     strata: dict[str, list[dict[str, Any]]]
+    gaps: list[Gap]
+    readers: list[Agreement]
     left_out: int = 0
 
 
-def samples_of_record(everything: Sequence[Sample]) -> HeldOut:
+def samples_of_record(everything: Sequence[Sample], tables: Sequence[Path] = ()) -> HeldOut:
     """Select what the protocol scores of a prepared folder.
+
+    Args:
+        everything: All samples of the folder.
+        tables: Folders with tables of patients and readers, as `metadata.read_metadata` takes them.
 
     Raises:
         DatasetError: a photograph is on another side than the committed split puts it, or nothing
-            is held out.
+            is held out; or the tables cannot be read.
     """
     places = read_split(COMMITTED_SPLIT)
     moved = [s for s in everything if s.id in places and s.part != places[s.id].part]
@@ -107,7 +133,9 @@ def samples_of_record(everything: Sequence[Sample]) -> HeldOut:
             f"{len(others)} photographs to score are not in the committed split: its scores are "
             "of others too"
         )
-    return HeldOut(samples, strata.measure_all(samples), digest(everything), notes)
+    known = metadata.read_metadata(tables) if tables else None
+    notes += known.notes(samples) if known else [_NO_METADATA]
+    return HeldOut(samples, strata.measure_all(samples), digest(everything), notes, known)
 
 
 def homes(targets: Sequence[OpenedSubject], out: Path | None) -> list[Path]:
@@ -180,8 +208,19 @@ def evaluate_of_record(subject: OpenedSubject, data: HeldOut, out: Path) -> tupl
                      leak_checked=True, left_out=data.left_out)  # fmt: skip
         stored = read_json(scores_path(out, _PART))
     sets = [ScoreRecord(**entry) for entry in stored["sets"]]
-    tables = strata.tabulate(stored["items"], strata.group(stored["items"], data.traits))
-    result = Result(subject.label, subject.weights_sha256, sets, tables, data.left_out)
+    items = stored["items"]
+    groups = strata.group(items, data.traits)
+    if data.metadata:
+        groups |= metadata.group(data.samples, data.metadata)
+    result = Result(
+        subject.label,
+        subject.weights_sha256,
+        sets,
+        strata.tabulate(items, groups),
+        largest_gaps(items, groups, [sample.group for sample in data.samples]),
+        beside_readers(items, data.metadata.pairs) if data.metadata else [],
+        data.left_out,
+    )
     return result, was_there
 
 
@@ -257,4 +296,10 @@ def _markdown(results: Sequence[Result], data: HeldOut) -> str:
     for result in results:
         lines += [f"\n{result.label}, all these images by stratum:\n"]
         lines += [strata.format_markdown(result.strata)]
+        if result.gaps:
+            lines += [f"\n{result.label}, largest gap between groups of 30 images or more:\n"]
+            lines += [format_gaps(result.gaps)]
+        if result.readers:
+            lines += [f"\n{result.label} with the mask of record, beside reader with reader:\n"]
+            lines += [format_agreement(result.readers)]
     return "\n".join(lines) + "\n"

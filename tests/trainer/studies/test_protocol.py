@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import BuiltOnce
-from tests.fixtures.committed import write_committed
+from tests.fixtures.committed import ids_of, write_committed
 from tests.fixtures.undrawn import undrawn
 from trainer.commands.main import main
 from trainer.config import TrainConfig, parse_config
@@ -105,6 +105,45 @@ def test_every_stratum_counts_its_images(scored: Path) -> None:
     assert {sum(row["n"] for row in rows) for rows in strata.values()} == {6}
     assert [row["stratum"] for row in strata["dataset"]] == ["isic test", "ph2 external"]
     assert "| dataset: ph2 external | 3 |" in (scored / "protocol.md").read_text()
+
+
+def test_tables_tell_of_patients_and_readers_without_another_look(
+    scored: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = shutil.copytree(scored, tmp_path / "run")
+    notes = json.loads((run / "protocol.json").read_text())["notes"]
+    assert notes[3].startswith("no --metadata: nothing by diagnosis")
+    first, second, *_ = ids_of("test", 3)
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    (tables / "patients.csv").write_text(
+        f"id,dx,age,sex\n{first},mel,70,female\n{second},nv,20,male\n"
+    )
+    (tables / "pairs.csv").write_text(
+        "id,tool1,skill1,tool2,skill2,dice,jaccard\n"
+        f"{first},T1,S1,T1,S1,0.9,0.8\n{second},T1,S1,T2,S1,0.4,0.25\n"
+    )
+    monkeypatch.setattr("trainer.studies.protocol.score", lambda *_: pytest.fail("scored again"))
+    assert main([*of_record(data, run), "--metadata", str(tables)]) == 0
+    said = "no diagnosis is known for 4 of 6 images (isic test 1 of 3, ph2 external 3 of 3)"
+    assert f"note: {said}\n" in capsys.readouterr().err
+    written = json.loads((run / "protocol.json").read_text())
+    (target,) = written["targets"]
+    assert said in written["notes"]
+    counts = {row["stratum"]: row["n"] for row in target["strata"]["diagnosis"]}
+    assert counts == {"melanoma": 1, "naevus": 1, "not known": 4}
+    assert [row["n"] for row in target["strata"]["readers"]] == [1, 1, 4]
+    kinds = ["all", "all with Dice 0.50 or more", "experts, both by hand", "T1–T1", "T1–T2"]
+    assert [row["pairs_of"] for row in target["readers"]] == kinds
+    assert target["readers"][0]["readers"]["dice"]["mean"] == pytest.approx((0.9 + 0.4) / 2)
+    assert target["gaps"] == []  # no group has 30 images
+    page = (run / "protocol.md").read_text()
+    assert "run with the mask of record, beside reader with reader:" in page
+    assert "| diagnosis: melanoma | 1 |" in page
 
 
 def test_the_test_part_is_looked_at_once(
@@ -234,6 +273,11 @@ def test_a_version_that_does_not_list_what_it_has_seen_is_refused(
             lambda a: [x for x in [a[0], "other", *a[1:]] if x != "--protocol"],
             "2 targets: several beside each other take --protocol",
             id="two without protocol",
+        ),
+        pytest.param(
+            lambda a: [*(x for x in a if x != "--protocol"), "--metadata", "tables"],
+            "--metadata goes with --protocol alone",
+            id="tables without protocol",
         ),
     ],
 )
