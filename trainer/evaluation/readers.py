@@ -15,7 +15,7 @@ from trainer.plots.text import interval, markdown_table
 ALL_PAIRS = "all"
 LEAST_DICE = 0.5
 SAME_LESION = f"all with Dice {LEAST_DICE:.2f} or more"
-"""Less than that is mostly another lesion outlined, or a fill that ran out and was drawn again."""
+"""Of two masks that agree less, one hardly outlines what the other does."""
 BY_HAND = "experts, both by hand"
 _SCORES = ("dice", "jaccard", "failed")
 
