@@ -65,11 +65,10 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
     logger.info("serving=http://%s:%d docs=http://%s:%d/docs", *(host, settings.port) * 2)
     with contextlib.suppress(KeyboardInterrupt):
         Server(app, settings).run(sockets=[listener])
-    fault = app.state.parts.health.fault
-    if fault == "stuck":
+    if app.state.parts.health.fault:
         logging.shutdown()
-        os._exit(FAULTY)  # Python would wait for the thread that never ends
-    return FAULTY if fault else 0
+        os._exit(FAULTY)  # Python would wait for its threads, one of which may never end
+    return 0
 
 
 def _listen(settings: Settings) -> socket.socket:

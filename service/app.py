@@ -94,13 +94,12 @@ def make_parts(settings: Settings) -> Parts:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
-    versions, health = parts.versions, parts.health
+    versions = parts.versions
     await asyncio.to_thread(versions.load_production)
     following = parts.reloader.following(parts.settings.reload_seconds)
-    async with following, health.watching(versions.is_live, versions.drop):
+    async with following, parts.health.watching(versions.is_live, versions.drop):
         yield
-    wait = health.fault != "stuck"  # a thread that is stuck is left
-    await asyncio.to_thread(versions.close, wait=wait)
-    await asyncio.to_thread(parts.pipeline.close, wait=wait)
+    versions.close()
+    await asyncio.to_thread(parts.pipeline.close)
     if app.state.audit is not None:
         await asyncio.to_thread(app.state.audit.flush)

@@ -152,12 +152,15 @@ class Pipeline:
         blank = np.zeros((1, size, size, 3), np.uint8)
         self._inference.submit(loaded.predictor.infer, blank).result(timeout=_WARM_S)
 
-    def close(self, *, wait: bool) -> None:
-        """Stop the threads, once what they are doing is done if `wait`."""
+    def close(self) -> None:
+        """End the processes that decode, and let the threads end after what they are doing.
+
+        Nothing waits for them: one that is stuck never ends, and nobody wants what they still do.
+        """
         if self.decoders is not None:
             self.decoders.close()
         for pool in (self._io, self._inference, self._scoring):
-            pool.shutdown(wait=wait, cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _run_network(self, predictor: Predictor, batch: Batch) -> Logits:
         self._telemetry.batch_size.observe(len(batch))

@@ -132,11 +132,11 @@ class Versions:
         """Evict the version of this backend, which is not in production."""
         self._cache.drop(lambda version: version.predictor.backend is backend)
 
-    def close(self, *, wait: bool) -> None:
-        """Free production and stop the threads, once what they are doing is done if `wait`."""
+    def close(self) -> None:
+        """Free production, and let the threads end after what they are doing."""
         self.production = None
         for pool in (self._loader, self._lookups):
-            pool.shutdown(wait=wait, cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _check_settings(self) -> None:
         try:

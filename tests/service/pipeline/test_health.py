@@ -1,6 +1,7 @@
 """A network that hangs or crashes: the probes tell the truth, and the process ends."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,13 +14,14 @@ from fastapi import FastAPI
 
 from model_core.arrays import Batch, Logits
 from model_core.backends.protocol import Backend
+from service.__main__ import FAULTY
 from service.app import create_app
 from service.pipeline.health import FAILURES
 from service.pipeline.versions import Versions
 from service.settings import Settings
 from tests.fixtures.models import NAME
 from tests.fixtures.pictures import encode, lesion
-from tests.fixtures.service.process import LIGHT, REPOSITORY, START_S, free_port
+from tests.fixtures.service.process import LIGHT, REPOSITORY, START_S, free_port, service
 from tests.fixtures.service.reloading import served
 from tests.fixtures.service.slow_backend import TIMEOUT_S, HeldBackend, put_into
 from tests.fixtures.service.waiting import wait_until
@@ -168,6 +170,47 @@ sys.exit(main())
         check=False,
     )
     assert ended.returncode == 3, ended.stderr
+
+
+HANGS_ONCE_THEN_FAILS = """
+import sys, time
+from service import app
+from service.__main__ import main
+from tests.fixtures.service.slow_backend import put_into
+from tests.service.pipeline.test_health import BrokenBackend
+class Odd(BrokenBackend):
+    runs = 0
+    def run(self, batch):
+        self.runs += 1
+        if self.runs == 1:
+            time.sleep(3600)
+        return super().run(batch)
+make = app.create_app
+def faulty(*arguments):
+    made = make(*arguments)
+    put_into(made.state.parts.versions, Odd())
+    return made
+app.create_app = faulty
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_run_that_never_ends_does_not_keep_the_process_from_ending(
+    registry_root: Path, tmp_path: Path, fails: bool, ask: Callable[[str], tuple[int, str]]
+) -> None:
+    settings = {"LESION_DEADLINE_SECONDS": "1"}
+    command = [sys.executable, "-c", HANGS_ONCE_THEN_FAILS]
+    port = free_port()
+    with service(port, registry_root, tmp_path / "log", settings, command=command) as process:
+        url = f"http://127.0.0.1:{port}"
+        assert ask(f"{url}/segment") == (504, "deadline-passed")
+        if fails:
+            for _ in range(FAILURES):
+                assert ask(f"{url}/segment") == (503, "engine-failed")
+        else:  # told to stop long before the run counts as stuck
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(START_S) == (FAULTY if fails else -signal.SIGTERM)
 
 
 def is_closed(url: str) -> bool:

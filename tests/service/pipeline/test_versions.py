@@ -33,7 +33,7 @@ def versions(settings: Settings, registry: WatchedRegistry) -> Iterator[Versions
     versions = versions_of(settings)
     versions.registry = registry
     yield versions
-    versions.close(wait=True)
+    versions.close()
 
 
 def versions_of(settings: Settings) -> Versions:
@@ -124,7 +124,7 @@ def test_a_version_that_failed_is_tried_again_when_asked_again(
         return await ask(versions, "0.9.0")
 
     assert asyncio.run(ask_twice()).card.version == "0.9.0"
-    versions.close(wait=True)
+    versions.close()
 
 
 def test_a_damaged_version_is_a_503_and_production_goes_on(
