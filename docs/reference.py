@@ -5,7 +5,7 @@
 `<!-- card -->` the card of the version in production.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args
@@ -123,8 +123,21 @@ def card() -> str:
         means = [_mean(summary["per_image"][n]) for n in ("dice", "jaccard", "threshold_jaccard")]
         cells = [record.dataset, record.part, str(summary["n"]), *means]
         lines.append(f"| {' | '.join(cells)} | {summary['failure_rate']:.1%} |")
-    lines += ["", f"Conditions: {found.scores[0].conditions}."]
+    lines += ["", f"Conditions: {found.scores[0].conditions}.", *_gaps(found.gaps)]
     return "\n".join(lines)
+
+
+def _gaps(records: Sequence[Any]) -> Iterator[str]:
+    """Whom a version fails, as far as its card says."""
+    if not records:
+        return
+    yield "\n**Largest gaps** in mean Dice between groups of 30 test images or more:\n"
+    yield "| by | best | worst | images | difference | within data sets |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for gap in records:
+        within = _mean(gap.within_sets) if gap.within_sets else "–"
+        cells = (gap.kind, gap.best, gap.worst, f"{gap.n[0]}, {gap.n[1]}", _mean(gap.dice), within)
+        yield f"| {' | '.join(cells)} |"
 
 
 def _route(method: str, path: str, operation: dict[str, Any]) -> Iterator[str]:

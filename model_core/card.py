@@ -56,6 +56,31 @@ class ScoreRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GapRecord:
+    """The largest difference in mean Dice between two groups of one kind, such as `sex`.
+
+    Attributes:
+        kind: What the images are grouped by.
+        best: Group with the highest mean Dice.
+        worst: Group with the lowest.
+        n: Images of the two.
+        dice: Mean of the best less that of the worst, with its 95 % interval: `mean`, `low`,
+            `high`.
+        within_sets: The same within each data set, averaged by the sets' weights; null where no set
+            has both groups. Where it is far smaller, the data sets differ, and not the groups.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    kind: str
+    best: str
+    worst: str
+    n: tuple[int, int]
+    dice: dict[str, float]
+    within_sets: dict[str, float] | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class EngineRecord:
     """What a precision costs in quality: `trainer export` measured it.
 
@@ -108,6 +133,8 @@ class Card:
         training: The training config, whole.
         data: What it saw.
         scores: How good it is, set by set.
+        gaps: Whom it fails: the largest difference of each kind of group, the widest first; empty
+            where they were not measured.
         engines: What each precision costs; those without an entry are not admitted, but float32.
         licence: Terms of the weights.
         intended_use: What it is for.
@@ -132,6 +159,7 @@ class Card:
     licence: str
     intended_use: str
     limits: list[str]
+    gaps: list[GapRecord] = field(default_factory=list)
     engines: list[EngineRecord] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
 

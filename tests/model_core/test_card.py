@@ -7,6 +7,7 @@ import pytest
 
 from model_core.card import (
     Card,
+    GapRecord,
     check_name,
     check_version,
     dump_card,
@@ -56,6 +57,16 @@ def without(*path: str) -> bytes:
                 calibration=Calibration(scale=0.8, bias=-0.1, score_scale=1.1, score_bias=0.2),
                 training={"lr": 1e-4, "stages": [{"size": 128}], "note": "Überlänge"},
                 limits=[],
+                gaps=[
+                    GapRecord(
+                        kind="sex",
+                        best="female",
+                        worst="male",
+                        n=(40, 30),
+                        dice={"mean": 0.1, "low": 0.05, "high": 0.15},
+                        within_sets=None,
+                    )
+                ],
                 files={"model.safetensors": "f" * 64},
             ),
             id="everything set",

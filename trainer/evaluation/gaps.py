@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from model_core.scores.summary import RESAMPLES, Interval
+from model_core.card import GapRecord
+from model_core.scores.summary import RESAMPLES
 from trainer.evaluation.strata import UNKNOWN_SKIN, Groups
 from trainer.plots.text import MISSING, interval, markdown_table
 
@@ -19,31 +19,9 @@ _UNNAMED = ("not known", "other", "no lesion", UNKNOWN_SKIN)
 Table = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Gap:
-    """The largest difference in mean Dice between two groups of one kind.
-
-    Attributes:
-        kind: What the images are grouped by, such as `sex`.
-        best: Group with the highest mean Dice.
-        worst: Group with the lowest.
-        n: Images of the two.
-        dice: Mean of the best less that of the worst, with its 95 % interval.
-        within_sets: The same within each data set, averaged by the sets' weights; None where no set
-            has both groups. Where it is far smaller, the data sets differ, and not the groups.
-    """
-
-    kind: str
-    best: str
-    worst: str
-    n: tuple[int, int]
-    dice: Interval
-    within_sets: Interval | None
-
-
 def largest_gaps(
     items: Sequence[Mapping[str, Any]], groups: Groups, clusters: Sequence[str]
-) -> list[Gap]:
+) -> list[GapRecord]:
     """Find the largest gap of each kind of group, the widest first.
 
     Intervals resample clusters whole: several photographs of one lesion or patient, or one
@@ -67,11 +45,20 @@ def largest_gaps(
         ranked = sorted(large, key=lambda name: float(dice[member == name].mean()))
         worst, best = ranked[0], ranked[-1]
         difference, within = _difference(dice, member == best, member == worst, sets, clusters)
-        gaps.append(Gap(kind, best, worst, (counts[best], counts[worst]), difference, within))
+        gaps.append(
+            GapRecord(
+                kind=kind,
+                best=best,
+                worst=worst,
+                n=(counts[best], counts[worst]),
+                dice=difference,
+                within_sets=within,
+            )
+        )
     return sorted(gaps, key=lambda gap: -gap.dice["mean"])
 
 
-def format_gaps(gaps: Sequence[Gap]) -> str:
+def format_gaps(gaps: Sequence[GapRecord]) -> str:
     """Format gaps as a Markdown table."""
     columns = ("by", "best", "worst", "images", "Dice, difference", "within data sets")
     rows = [
@@ -88,7 +75,7 @@ def _difference(
     worst: npt.NDArray[np.bool_],
     sets: npt.NDArray[np.str_],
     clusters: Sequence[str],
-) -> tuple[Interval, Interval | None]:
+) -> tuple[dict[str, float], dict[str, float] | None]:
     """Compare two groups' means, in all and within data sets, by resampling clusters."""
     _, cluster = np.unique(np.array(clusters), return_inverse=True)
     count = int(cluster.max()) + 1
@@ -109,7 +96,7 @@ def _difference(
     return _interval(high - low), _interval(within) if np.isfinite(within[0]) else None
 
 
-def _interval(values: Table) -> Interval:
+def _interval(values: Table) -> dict[str, float]:
     """Give the first value with the 95 % interval of the others, those that exist."""
     low, high = np.nanpercentile(values[1:], [2.5, 97.5]).tolist()
-    return Interval(mean=float(values[0]), low=low, high=high)
+    return {"mean": float(values[0]), "low": low, "high": high}

@@ -7,6 +7,7 @@ python -m trainer promote 0.1.0
 import io
 import shutil
 import tempfile
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,7 @@ from trainer.data.leaks import write_trained
 from trainer.evaluation.scores import scores_path
 from trainer.evaluation.subjects import EvaluationSubject, run_subject
 from trainer.release.accept_score import read_accept_score
+from trainer.studies.protocol import read_gaps
 from trainer.training.run import (
     EXPORTS,
     PRECISION,
@@ -82,6 +84,7 @@ def publish(
     subject = run_subject(run)
     rules = subject.predictor.postprocess_config
     scores = _held_out_scores(run, config, subject)
+    gaps = read_gaps(run, [asdict(record) for record in scores])
     card = Card(
         name=config.name,
         version=version,
@@ -95,6 +98,7 @@ def publish(
         training=_training(config, record),
         data=DataRecord(**record["data"]),
         scores=scores,
+        gaps=gaps,
         engines=_engines(run, subject),
         licence=licence,
         intended_use=INTENDED_USE,

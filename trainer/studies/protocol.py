@@ -8,12 +8,12 @@ whatever is chosen on the test part makes its scores too good.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from model_core.card import ScoreRecord
+from model_core.card import GapRecord, ScoreRecord
 from model_core.errors import ConfigError, DatasetError
 from model_core.registry.local_store import file_sha256
 from trainer.data.leaks import count_left_out, scorable
@@ -22,7 +22,7 @@ from trainer.data.split import COMMITTED_SPLIT, read_split
 from trainer.data.tables import replace_text
 from trainer.evaluation import metadata, strata
 from trainer.evaluation.evaluate import held_out, score
-from trainer.evaluation.gaps import Gap, format_gaps, largest_gaps
+from trainer.evaluation.gaps import format_gaps, largest_gaps
 from trainer.evaluation.metadata import Metadata
 from trainer.evaluation.readers import Agreement, beside_readers, format_agreement
 from trainer.evaluation.scores import scores_path, write_scores
@@ -33,6 +33,7 @@ from trainer.training.run import read_json, write_json
 SETS = (("isic", "test"), ("isic_fullframe", "test"), ("ham10000", "test"), ("ph2", "external"))
 """Datasets and parts that the protocol names; those that the data lacks are named as absent."""
 
+PROTOCOL = "protocol.json"
 _PART = "test"
 _NO_METADATA = (
     "no --metadata: nothing by diagnosis, age, sex, body site and tool, and nothing beside a "
@@ -91,7 +92,7 @@ class Result:
     weights_sha256: str
     sets: list[ScoreRecord]
     strata: dict[str, list[dict[str, Any]]]
-    gaps: list[Gap]
+    gaps: list[GapRecord]
     readers: list[Agreement]
     left_out: int = 0
 
@@ -237,8 +238,24 @@ def write_protocol(results: Sequence[Result], data: HeldOut, out: Path) -> None:
         },
         "targets": [asdict(result) for result in results],
     }
-    write_json(out / "protocol.json", record)
+    write_json(out / PROTOCOL, record)
     replace_text(out / "protocol.md", _markdown(results, data))
+
+
+def read_gaps(folder: Path, sets: Sequence[Mapping[str, Any]]) -> list[GapRecord]:
+    """Read the gaps between groups that `write_protocol` left; none where they are of other scores.
+
+    `sets` are those of the scores beside it.
+    """
+    path = folder / PROTOCOL
+    if not path.is_file():
+        return []
+    return [
+        GapRecord(**{**gap, "n": tuple(gap["n"])})
+        for target in read_json(path)["targets"]
+        if target["sets"] == sets
+        for gap in target.get("gaps", [])
+    ]
 
 
 def format_results(results: Sequence[Result]) -> str:

@@ -77,6 +77,21 @@ def test_a_published_version_is_the_scored_run(run: Path, tmp_path: Path) -> Non
     assert str(tmp_path) not in (folder / "card.json").read_text()
 
 
+def test_the_card_takes_the_gaps_between_groups_of_these_very_scores(
+    run: Path, tmp_path: Path
+) -> None:
+    ours = copied(run, tmp_path / "run")
+    gap = {"kind": "sex", "best": "female", "worst": "male", "n": [40, 30], "within_sets": None,
+           "dice": {"mean": 0.1, "low": 0.05, "high": 0.15}}  # fmt: skip
+    sets = json.loads((ours / "scores_test.json").read_text())["sets"]
+    targets = [{"sets": sets, "gaps": [gap]}, {"sets": [], "gaps": [gap | {"kind": "age"}]}]
+    (ours / "protocol.json").write_text(json.dumps({"targets": targets}))
+    registry = Registry(tmp_path / "models")
+    publish.publish(ours, registry, version="0.1.0", licence=LICENCE)
+    card = registry.load("disc-unet", "0.1.0").card
+    assert [(record.kind, record.n) for record in card.gaps] == [("sex", (40, 30))]
+
+
 def test_a_version_can_be_read_by_whoever_can_read_other_new_folders(
     run: Path, tmp_path: Path
 ) -> None:
