@@ -166,7 +166,7 @@ class Predictor:
         score, interval = None, None
         if self.calibration is not None:
             score = self.calibration.score(shown, small)
-            if self._certainty(shown, small, score, config) < self.calibration.least_score:
+            if not self.calibration.is_lesion(shown, self._own_score(shown, small, score, config)):
                 # Mirrored at the cut: background everywhere.
                 tidied = np.minimum(tidied, 2 * np.float32(cut) - tidied)
                 small, score = np.zeros_like(small), 0.0
@@ -174,7 +174,7 @@ class Predictor:
         mask = geometry.restore_mask(tidied, cut)
         return Prediction(mask, config.threshold, logits, geometry, score, small, pixels, interval)
 
-    def _certainty(
+    def _own_score(
         self, shown: Logits, small: Mask, score: float, used: PostprocessConfig
     ) -> float:
         """Score the mask at the card's own cut: another one must not decide what is a lesion."""

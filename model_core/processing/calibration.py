@@ -38,6 +38,8 @@ class Calibration:
         score_bias: See `score_scale`.
         least_score: Predicted Jaccard below which a region counts as no lesion, 0 to 1: on skin
             without a lesion the network still finds something, and does not believe in it.
+        least_peak: Probability that makes a region a lesion in spite of a low score, where any
+            pixel reaches it, above 0: faint lesions have a sure core, bare skin has none.
         score_spread: Half the width of `interval`, as a share of what `score_error_unit` gives;
             None where it was not fitted.
     """
@@ -49,6 +51,7 @@ class Calibration:
     score_scale: float
     score_bias: float
     least_score: float = 0.0
+    least_peak: float = 1.0
     score_spread: float | None = None
 
     def __post_init__(self) -> None:
@@ -76,6 +79,10 @@ class Calibration:
             return 0.0
         expected = min(max(expected_jaccard(logits, mask), _SMALLEST), 1 - _SMALLEST)
         return float(expit(self.score_scale * logit(expected) + self.score_bias))
+
+    def is_lesion(self, logits: Logits, score: float) -> bool:
+        """Decide whether there is a lesion, by calibrated logits and the score of their mask."""
+        return score >= self.least_score or float(expit(logits.max())) >= self.least_peak
 
     def interval(self, score: float) -> tuple[float, float] | None:
         """Where the true Jaccard of a mask lies in `COVERAGE` of all photographs, within 0 to 1.

@@ -114,6 +114,14 @@ def test_a_region_that_the_network_does_not_believe_in_is_no_lesion() -> None:
         assert np.array_equal(prediction.logits, believed.logits)
 
 
+def test_a_sure_core_makes_a_lesion_in_spite_of_a_low_score() -> None:
+    picture = encode(lesion(120, 160))
+    peak = float(calibrated(PLAIN).predict(picture).probability().max())
+    for least, found in [(peak - 1e-4, True), (1.0, False)]:
+        fitted = replace(PLAIN, least_score=1.0, least_peak=least)
+        assert calibrated(fitted).predict(picture).mask.any() == found
+
+
 @pytest.mark.parametrize("threshold", [0.02, 0.98])
 def test_another_threshold_does_not_decide_whether_there_is_a_lesion(threshold: float) -> None:
     picture = encode(lesion(120, 160))
