@@ -149,7 +149,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Pass the request on; its body is `body_limits`'s. Raises where there is no request."""
         method, version = self.parser.get_method(), self.parser.get_http_version()
-        check_head(method, version, self.headers)
+        check_head(method, self.url, version, self.headers)
         if self.parser.should_upgrade():  # `_parse` comes back with a head that does not ask for it
             return
         self._in_head = False

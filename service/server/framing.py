@@ -8,6 +8,7 @@ two ways is refused, and the connection ends.
 from collections.abc import Sequence
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from service.contract.errors import MalformedRequestError
@@ -16,19 +17,25 @@ Headers = Sequence[tuple[bytes, bytes]]
 """Names in lower case, and values."""
 
 
-def check_head(method: bytes, version: str, headers: Headers) -> None:
+def check_head(method: bytes, target: bytes, version: str, headers: Headers) -> None:
     """Refuse a head that does not say for sure where its body ends, or whom it is for.
 
     Raises:
         MalformedRequestError: it does not.
 
     Example:
-        >>> check_head(b"POST", "1.1", [(b"transfer-encoding", b"gzip, chunked")])
+        >>> check_head(b"POST", b"/", "1.1", [(b"transfer-encoding", b"gzip, chunked")])
         Traceback (most recent call last):
         service.contract.errors.MalformedRequestError: Transfer-Encoding is not chunked alone
     """
     if method == b"CONNECT":
         raise MalformedRequestError("CONNECT is for proxies, which this server is not")
+    try:
+        path = httptools.parse_url(target).path
+    except httptools.HttpParserInvalidURLError:
+        path = None
+    if not path:  # uvicorn would find that once the load has let the request in
+        raise MalformedRequestError("the target of the request is neither a path nor a URL")
     if version not in ("1.0", "1.1"):
         raise MalformedRequestError("the version of HTTP is neither 1.1 nor 1.0")
     codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]

@@ -126,12 +126,24 @@ def test_a_head_that_is_too_long_is_refused(url: str, head: bytes) -> None:
             id="length and chunks",
         ),
         pytest.param(b"GET / HTTP/1.1\r\nBad Name: x\r\n\r\n", id="space in a name"),
+        pytest.param(b"POST http:/// HTTP/1.1\r\nHost: x\r\n\r\n", id="no host in the URL"),
+        pytest.param(b"GET http://x:99999/ HTTP/1.1\r\nHost: x\r\n\r\n", id="no such port"),
     ],
 )
 def test_what_is_no_request_is_refused(url: str, noise: bytes) -> None:
     with raw(url) as caller:
         caller.send(noise)
         assert caller.problem() == (400, "malformed-request")
+
+
+def test_what_is_no_request_takes_no_place_in_the_queue(registry_root: Path) -> None:
+    app = create_app(Settings(model_registry=registry_root, max_queue=1))
+    with served(app, plain=False) as url:
+        for _ in range(5):
+            with raw(url) as caller:
+                caller.send(b"POST http:/// HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")
+                assert caller.is_closed()
+            assert httpx2.post(f"{url}/segment", content=PNG).status_code == 200
 
 
 def test_a_malformed_chunk_ends_the_connection(url: str) -> None:
