@@ -24,7 +24,7 @@ from typing import Any
 
 import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 
 from model_core.errors import InputError, SegmentationError
@@ -85,6 +85,7 @@ class Connection(HttpToolsProtocol):
         self._begun = self._advanced = self._crowded = self._given_up = False
         self._chunks_bytes = self._head_bytes = self._headers = 0
         self._refusal: InputError | None = None
+        self._answered: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the head of the first request."""
@@ -104,6 +105,9 @@ class Connection(HttpToolsProtocol):
         self._stop_timer()
         self.resume_writing()
         self._rules.lingering.forget(self.transport)
+        if self._answered is not None:  # uvicorn tells only the last of pipelined requests
+            self._answered.disconnected = True
+            self._answered.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -245,6 +249,10 @@ class Connection(HttpToolsProtocol):
             super().shutdown()
         else:
             self._start_timer(_LAST_CALL_S, self._too_slow)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _feed(self, data: bytes) -> None:
         """Feed the parser a head by itself, so that no refused body is ever copied."""

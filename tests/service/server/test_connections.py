@@ -15,7 +15,9 @@ from service.settings import Settings
 from tests.fixtures.pictures import encode, lesion
 from tests.fixtures.service.raw import raw
 from tests.fixtures.service.reloading import served
+from tests.fixtures.service.slow_backend import TIMEOUT_S, HeldBackend
 from tests.fixtures.service.waiting import wait_until
+from tests.service.conftest import PATIENT_S
 
 PNG = encode(lesion(48, 64))
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
@@ -134,6 +136,25 @@ def test_what_is_no_request_is_refused(url: str, noise: bytes) -> None:
     with raw(url) as caller:
         caller.send(noise)
         assert caller.problem() == (400, "malformed-request")
+
+
+def test_work_on_the_first_of_two_pipelined_requests_ends_when_their_caller_leaves(
+    registry_root: Path,
+) -> None:
+    app = create_app(Settings(model_registry=registry_root, deadline_seconds=PATIENT_S))
+    held = HeldBackend(app.state.parts.versions)
+    try:
+        with served(app, plain=False) as url:
+            with raw(url) as caller:
+                for _ in range(2):
+                    caller.head("/segment", f"Content-Length: {len(PNG)}")
+                    caller.send(PNG)
+                assert held.running.wait(TIMEOUT_S)
+            wait_until(lambda: app.state.parts.admission.depth == 0)
+            registry = app.state.parts.telemetry.registry
+            assert registry.get_sample_value("lesion_dropped_total", {"reason": "abandoned"}) == 1
+    finally:
+        held.released.set()
 
 
 def test_what_is_no_request_takes_no_place_in_the_queue(registry_root: Path) -> None:
