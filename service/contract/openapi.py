@@ -117,7 +117,7 @@ REQUEST_ID_HEADER: Json = {
 }
 MODEL_HEADERS: Json = {
     **REQUEST_ID_HEADER,
-    "X-Model-Version": _header("The version that answered.", "lesion-unet@1.1.1"),
+    "X-Model-Version": _header("The version that answered.", "lesion-unet@1.2.0"),
     "X-Model-Digest": _header(
         "SHA-256 of the version's card, which lists the hash of each of its files.",
         "b9dc72d0c4b1e6f5a3928170fedcba98765432100123456789abcdef01234567",

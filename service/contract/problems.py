@@ -240,7 +240,7 @@ PROBLEMS: dict[type[model_errors.SegmentationError], Problem] = {
         "Version fails its checks",
         "The stored version does not pass its own checks and is not served. The operator has to "
         "publish or promote another one; the log says what is wrong.",
-        "lesion-unet/1.1.1 lacks the file model.safetensors",
+        "lesion-unet/1.2.0 lacks the file model.safetensors",
         retry_after_s=60,
     ),
     model_errors.RegistryUnavailableError: Problem(

@@ -15,7 +15,7 @@ Score = Annotated[float, Field(ge=0, le=1)]
 Length = Annotated[float, Field(ge=0)]
 Pixels = Annotated[int, Field(ge=1, examples=[2])]
 Name = Annotated[str, Field(examples=["lesion-unet"])]
-Version = Annotated[str, Field(examples=["1.1.1"])]
+Version = Annotated[str, Field(examples=["1.2.0"])]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$", examples=[_SHA256])]
 Threshold = Annotated[
     float,
@@ -298,7 +298,7 @@ class VersionDetail(VersionEntry):
     sha256: Sha256 = Field(description="Of card.json as stored.")
     card: dict[str, Any] = Field(
         description="What it is, what made it, how good it is, what it is for.",
-        examples=[{"name": "lesion-unet", "version": "1.1.1", "licence": "CC-BY-NC-4.0"}],
+        examples=[{"name": "lesion-unet", "version": "1.2.0", "licence": "CC-BY-NC-4.0"}],
     )
 
 

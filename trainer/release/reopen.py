@@ -1,6 +1,6 @@
 """Make a run folder of a published version again, so that what follows training can be repeated.
 
-    python -m trainer reopen 1.1.1 --out runs/again
+    python -m trainer reopen 1.2.0 --out runs/again
 
 Its weights and config are the version's own; calibration, scores and exports are to be made again,
 and `publish` gives them a version of their own: nothing within a version ever changes.

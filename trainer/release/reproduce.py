@@ -1,6 +1,6 @@
 """What made a published version, how to make it again, and whether its scores come out the same.
 
-python -m trainer reproduce models/lesion-unet/1.1.1 --data data/skin
+python -m trainer reproduce models/lesion-unet/1.2.0 --data data/skin
 """
 
 import json
@@ -26,7 +26,7 @@ OF_THE_RUN = ("initial", "teacher", "starts")
 def describe(card: Card, sha256: str, place: str) -> str:
     """Say what made a version, and the commands that make it again.
 
-    `place` goes into the commands, as models/lesion-unet/1.1.1.
+    `place` goes into the commands, as models/lesion-unet/1.2.0.
     """
     config = {key: value for key, value in card.training.items() if key not in OF_THE_RUN}
     starts = card.training.get("starts") or [{"git_commit": card.git_commit}]

@@ -1,6 +1,6 @@
 """The evaluation of record: the same sets, split, scoring and means for every model.
 
-    python -m trainer evaluate --protocol runs/first 1.1.1 --data data/skin
+    python -m trainer evaluate --protocol runs/first 1.2.0 --data data/skin
 
 docs/evaluation.md is the protocol in words. With tables of patients and readers (--metadata DIR) it
 tells whom the model fails, and how it stands beside a second reader. Nothing can be chosen here:
