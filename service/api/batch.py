@@ -93,6 +93,7 @@ async def segment_batch(
     async with AsyncExitStack() as held:
         held.enter_context(parts.admission.batch_slot(ticket))
         version = await held.enter_async_context(parts.versions.use(query.model))
+        query.threshold_of(version.predictor.postprocess_config)  # else each image would raise it
         images = _Images(request, query, version, format, parts)
         share = BatchBytes(parts.body_bytes)
         held.callback(share.close)

@@ -62,6 +62,12 @@ def test_a_bad_photograph_is_a_problem_on_its_own_line(client: TestClient) -> No
     assert (empty["index"], empty["status"]) == (2, 422)
 
 
+def test_a_margin_that_the_version_lacks_is_the_fault_of_the_request(client: TestClient) -> None:
+    response = client.post("/segment/batch?margin=tight", files=[("images", PNG)])
+    problem = assert_problem(response, 422, "invalid-request")
+    assert [fault.field for fault in problem.errors or []] == ["margin"]
+
+
 def test_queries_hold_for_every_photograph(client: TestClient) -> None:
     lines = post(client, PNG, OTHER, query="?measurements=true&threshold=0.3")
     assert all(line["measurements"]["area_px"] == line["area"] for line in lines)
