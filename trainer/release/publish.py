@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image as Pillow
 
 from model_core.arrays import Image
-from model_core.backends.select import ONNX_FILE
+from model_core.backends.select import INT8_FILE, ONNX_FILE
 from model_core.card import Card, DataRecord, EngineRecord, ScoreRecord
 from model_core.errors import ConfigError, GateError
 from model_core.processing.postprocess import PostprocessConfig
@@ -109,6 +109,9 @@ def publish(
         more = Path(name)
         if (run / EXPORTS).is_dir():
             left_out = [] if onnx else [str(Path(ONNX_FILE).parent)]
+            refused = [entry.engine for entry in card.engines if not entry.admitted]
+            if any(engine.endswith("int8") for engine in refused):  # may not answer: of no use
+                left_out.append(str(Path(INT8_FILE).parent))
             ignore = shutil.ignore_patterns(*left_out)
             shutil.copytree(run / EXPORTS, more, ignore=ignore, dirs_exist_ok=True)
         # With it `evaluate` can tell whether this version has seen what it is to be scored on.

@@ -19,7 +19,7 @@ from model_core.registry.registry import Registry
 from trainer.data.leaks import TRAINED_CSV
 from trainer.data.samples import read_samples
 from trainer.evaluation.subjects import run_subject
-from trainer.release.export import compare, export, export_version
+from trainer.release.export import _entry, compare, export, export_version
 from trainer.training.run import WEIGHTS, load_run
 
 
@@ -114,6 +114,14 @@ def test_an_engine_that_loses_too_much_is_not_admitted(run: Path, discs: Path) -
     )
     assert good["admitted"]
     assert not bad["admitted"]
+
+
+def test_equal_means_do_not_admit_an_engine_whose_masks_are_others() -> None:
+    fp32 = np.tile([0.9, 0.8, 0.8, 1.0], (100, 1))
+    for median, low, admitted in [(0.999, 0.98, True), (0.999, 0.9, False), (0.99, 0.98, False)]:
+        own = fp32.copy()
+        own[:, 3] = [low] * 2 + [median] * 98
+        assert _entry("openvino-int8", own, fp32)["admitted"] == admitted
 
 
 @pytest.mark.slow  # a whole export more
