@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from model_core.backends.cores import usable_cores
 from model_core.errors import ConfigError, SegmentationError
@@ -20,15 +21,14 @@ logger = logging.getLogger("service")
 
 
 def main(arguments: Sequence[str] = ()) -> int:
-    """Serve until told to stop.
+    """Serve until told to stop, and end the process then: with exit code 0, or `FAULTY`.
 
     Args:
         arguments: The command line's; there are none to give.
 
     Returns:
-        Exit code: 0; 1 where the registry has no model that can be served, 2 where a setting
-        cannot be used, each with one line on stderr; 3 where the network is stuck or failing
-        (`service.pipeline.health`).
+        Exit code where it cannot serve: 1 where the registry has no model that can be served, 2
+        where a setting cannot be used, each with one line on stderr.
     """
     try:
         if arguments:
@@ -38,13 +38,13 @@ def main(arguments: Sequence[str] = ()) -> int:
             )
         settings = load_settings()
         with _listen(settings) as listener:
-            return _serve(settings, listener)
+            _serve(settings, listener)
     except SegmentationError as exc:
         print("lesion-service:", " ".join(str(exc).split()), file=sys.stderr)
         return 2 if isinstance(exc, ConfigError) else 1
 
 
-def _serve(settings: Settings, listener: socket.socket) -> int:
+def _serve(settings: Settings, listener: socket.socket) -> NoReturn:
     # Only now: a wrong setting or a port that is taken is told without waiting for these imports.
     from service.app import create_app
     from service.server.server import Server
@@ -65,10 +65,9 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
     logger.info("serving=http://%s:%d docs=http://%s:%d/docs", *(host, settings.port) * 2)
     with contextlib.suppress(KeyboardInterrupt):
         Server(app, settings).run(sockets=[listener])
-    if app.state.parts.health.fault:
-        logging.shutdown()
-        os._exit(FAULTY)  # Python would wait for its threads, one of which may never end
-    return 0
+    logging.shutdown()
+    # Python would wait for its threads, one of which may never end.
+    os._exit(FAULTY if app.state.parts.health.fault else 0)
 
 
 def _listen(settings: Settings) -> socket.socket:

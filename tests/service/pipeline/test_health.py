@@ -195,9 +195,17 @@ sys.exit(main())
 """
 
 
-@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize(
+    ("stop", "code"),
+    [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 0), (None, FAULTY)],
+    ids=["SIGTERM", "SIGINT", "failing"],
+)
 def test_a_run_that_never_ends_does_not_keep_the_process_from_ending(
-    registry_root: Path, tmp_path: Path, fails: bool, ask: Callable[[str], tuple[int, str]]
+    registry_root: Path,
+    tmp_path: Path,
+    stop: signal.Signals | None,
+    code: int,
+    ask: Callable[[str], tuple[int, str]],
 ) -> None:
     settings = {"LESION_DEADLINE_SECONDS": "1"}
     command = [sys.executable, "-c", HANGS_ONCE_THEN_FAILS]
@@ -205,12 +213,12 @@ def test_a_run_that_never_ends_does_not_keep_the_process_from_ending(
     with service(port, registry_root, tmp_path / "log", settings, command=command) as process:
         url = f"http://127.0.0.1:{port}"
         assert ask(f"{url}/segment") == (504, "deadline-passed")
-        if fails:
+        if stop:  # long before the run counts as stuck
+            process.send_signal(stop)
+        else:
             for _ in range(FAILURES):
                 assert ask(f"{url}/segment") == (503, "engine-failed")
-        else:  # told to stop long before the run counts as stuck
-            process.send_signal(signal.SIGTERM)
-        assert process.wait(START_S) == (FAULTY if fails else -signal.SIGTERM)
+        assert process.wait(START_S) == code
 
 
 def is_closed(url: str) -> bool:
