@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from model_core.errors import SegmentationError
 from model_core.registry.registry import PRODUCTION
+from service.pipeline.threads import background_pool
 from service.pipeline.versions import Versions
 from service.telemetry.prometheus import Telemetry
 
@@ -63,6 +64,8 @@ class Reloader:
         self._failed: _Target | None = None
         self._tries = 0
         self._pause = 0
+        # The registry may be far away, or hang. Not asyncio's own pool, whose threads it waits for.
+        self._reader = background_pool(1, "reload")
 
     @asynccontextmanager
     async def following(self, interval_s: float) -> AsyncIterator[None]:
@@ -75,13 +78,14 @@ class Reloader:
                 watch.cancel()
                 with suppress(asyncio.CancelledError):
                     await watch
+            self._reader.shutdown(wait=False, cancel_futures=True)
 
     async def poll(self) -> None:
         """Look at the alias once; whatever goes wrong, the version that serves goes on serving."""
         target = None
         try:
-            # In a thread: the registry may be far away.
-            target = await asyncio.to_thread(self._read)
+            loop = asyncio.get_running_loop()
+            target = await loop.run_in_executor(self._reader, self._read)
             former = self._serving()
             if target == former:
                 self._settle()

@@ -1,7 +1,9 @@
 """Real processes are stopped and replaced under load: what was accepted is answered."""
 
 import http.client
+import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -93,6 +95,21 @@ def test_stopped_under_load_it_says_so_first_and_answers_all_that_it_accepted(
     lines = log.read_text()
     assert "Traceback" not in lines
     assert "exceeded" not in lines
+
+
+def test_a_registry_that_hangs_does_not_keep_the_process_from_ending(
+    registry_root: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(registry_root, tmp_path / "registry")
+    port, settings = free_port(), {"LESION_RELOAD_SECONDS": "0.2"}
+    with service(port, root, tmp_path / "log", settings) as process:
+        aliases = root / NAME / "aliases.json"
+        aliases.unlink()
+        os.mkfifo(aliases)
+        time.sleep(1)  # several looks at the alias
+        # SIGTERM would end it however many threads there are, but not as a container's process 1.
+        process.send_signal(signal.SIGINT)
+        assert process.wait(START_S) == 0
 
 
 @pytest.mark.slow
