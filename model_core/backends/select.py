@@ -103,6 +103,8 @@ def _against(engine: Engine, card: Card, *, on_gpu: bool) -> str:
     if engine == "openvino-int8" and INT8_FILE not in card.files:
         return f"the version holds no {INT8_FILE}"
     if precision != "fp32" and not card.admits(precision):
+        if any(entry.engine.endswith(precision) for entry in card.engines):
+            return f"its masks in {precision} differ too much from those in float32, says its card"
         return f"its card does not admit {precision}: `trainer export` has to measure it first"
     if engine == "openvino-int8" and not card.overflow_safe and int8_saturates():
         return (

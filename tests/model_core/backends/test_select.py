@@ -145,6 +145,14 @@ def test_a_choice_that_cannot_be_is_refused_with_its_reason(
         open_backend(card(), weights, engine, device="cpu")
 
 
+def test_a_precision_that_was_measured_and_found_too_far_off_says_so(weights: Path) -> None:
+    refused = card(refused=("pytorch-cpu-bf16",))
+    with pytest.raises(
+        ConfigError, match="its masks in bf16 differ too much from those in float32"
+    ):
+        open_backend(refused, weights, "pytorch-bf16", device="cpu")
+
+
 @pytest.mark.parametrize("name", ["openvino-fp32", "openvino-bf16", "openvino-int8"])
 def test_every_engine_gives_the_reference_s_masks(name: Engine, int8: Path) -> None:
     admitting = replace(card("openvino-bf16", "openvino-int8"), files={INT8_FILE: "0" * 64})
