@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ from model_core.errors import ConfigError, ImageTooLargeError, InputError, Unrea
 from model_core.processing.preprocess import PreprocessConfig
 from service.app import create_app
 from service.contract.errors import DecoderFailedError
-from service.pipeline.decoders import Decoders
+from service.pipeline.decoders import Decoders, _Decoder
 from service.settings import Settings
 from service.telemetry.prometheus import Telemetry
 from tests.fixtures.models import dark_predictor
@@ -101,14 +102,25 @@ def test_real_photographs_are_the_same_as_in_this_process(
     ],
 )
 def test_a_process_that_ends_at_a_photograph_costs_that_one_alone(
-    decoders: Decoders, number: signal.Signals, error: type[Exception], expected: str
+    decoders: Decoders,
+    number: signal.Signals,
+    error: type[Exception],
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (pid,) = decoders.pids()
     process = psutil.Process(pid)
     process.suspend()  # so that it ends while it has the photograph
+    sent, receive = threading.Event(), _Decoder._receive
+
+    def receive_after_sending(decoder: _Decoder, wait_s: float) -> bytes:
+        sent.set()
+        return receive(decoder, wait_s)
+
+    monkeypatch.setattr(_Decoder, "_receive", receive_after_sending)
     with ThreadPoolExecutor(1) as caller:
         asked = caller.submit(decoders.prepare, PREDICTOR, PNG)
-        wait_until(lambda: decoders.pids() == [])
+        assert sent.wait(30)
         process.send_signal(number)
         with suppress(psutil.NoSuchProcess):  # SIGKILL ends a process that is suspended at once
             process.resume()
