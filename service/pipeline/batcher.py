@@ -49,6 +49,7 @@ class Batcher:
         size: Images in a batch at most; 0 leaves it to the backend.
         wait_s: Longest wait for others that are on their way.
         infer: Gives the logits (N, S, S) of images, uint8 (N, S, S, 3); runs in the pool.
+        infer_again: The same for an image of a batch that has failed; by default `infer`.
     """
 
     def __init__(
@@ -58,10 +59,11 @@ class Batcher:
         size: int,
         wait_s: float,
         infer: Callable[[Predictor, Batch], Logits] = Predictor.infer,
+        infer_again: Callable[[Predictor, Batch], Logits] | None = None,
     ) -> None:
         self._pool = pool
         self._size, self._wait_s = size, wait_s
-        self._infer = infer
+        self._infer, self._infer_again = infer, infer_again or infer
         self._waiting: list[_Waiting] = []
         self._coming: Counter[Predictor] = Counter()
         self._running: set[asyncio.Task[None]] = set()
@@ -126,30 +128,32 @@ class Batcher:
     async def _answer(self, batch: list[_Waiting]) -> None:
         """Answer every image of a batch; where it fails as one, run each on its own."""
         try:
-            await self._run(batch)
+            await self._run(batch, self._infer)
         except Exception:
             for image in batch:
                 try:
-                    await self._run([image])
+                    await self._run([image], self._infer_again)
                 except Exception as exc:
                     _fail(image, exc)
         finally:
             for image in batch:  # none is left, unless the threads have been stopped
                 image.answer.cancel()
 
-    async def _run(self, batch: list[_Waiting]) -> None:
+    async def _run(
+        self, batch: list[_Waiting], infer: Callable[[Predictor, Batch], Logits]
+    ) -> None:
         started = time.perf_counter()
 
-        def infer() -> Logits:
+        def measured() -> Logits:
             nonlocal started
             started = time.perf_counter()
             pixels = np.stack([image.pixels for image in batch])
-            logits = self._infer(batch[0].predictor, pixels)
+            logits = infer(batch[0].predictor, pixels)
             if len(logits) != len(batch):
                 raise RuntimeError(f"the network gave {len(logits)} answers to {len(batch)}")
             return logits
 
-        logits = await asyncio.get_running_loop().run_in_executor(self._pool, infer)
+        logits = await asyncio.get_running_loop().run_in_executor(self._pool, measured)
         took = time.perf_counter() - started
         for image, own in zip(batch, logits, strict=True):
             if not image.answer.done():

@@ -71,8 +71,12 @@ class HealthState:
             raise DeadError(f"the network is {self.fault}; start another process")
 
     @contextmanager
-    def running(self, backend: Backend) -> Iterator[None]:
+    def running(self, backend: Backend, *, again: bool = False) -> Iterator[None]:
         """Watch one run of a network.
+
+        Args:
+            backend: The network.
+            again: It is for an image of a batch that has failed, which counts already.
 
         Raises:
             EngineFailedError: it raised something.
@@ -84,7 +88,7 @@ class HealthState:
             yield
         except Exception as exc:
             with self._lock:
-                self._failures[backend] = self._failures.get(backend, 0) + 1
+                self._failures[backend] = self._failures.get(backend, 0) + (not again)
             logger.exception("backend=%s failed", backend.name)
             raise EngineFailedError("the network failed; try again") from exc
         else:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import nullcontext
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -66,6 +67,7 @@ class Pipeline:
             size=settings.batch_size,
             wait_s=settings.batch_wait_ms / 1000,
             infer=self._run_network,
+            infer_again=partial(self._run_network, again=True),
         )
         self.decoders: Decoders | None = None
         self._prepare: Callable[[Predictor, bytes], Prepared] = Predictor.prepare
@@ -162,10 +164,10 @@ class Pipeline:
         for pool in (self._io, self._inference, self._scoring):
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _run_network(self, predictor: Predictor, batch: Batch) -> Logits:
+    def _run_network(self, predictor: Predictor, batch: Batch, *, again: bool = False) -> Logits:
         self._telemetry.batch_size.observe(len(batch))
         try:
-            with self._health.running(predictor.backend):
+            with self._health.running(predictor.backend, again=again):
                 return predictor.infer(batch)
         except EngineFailedError:
             self._telemetry.engine_errors.inc()

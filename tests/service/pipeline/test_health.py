@@ -123,6 +123,34 @@ def test_a_network_that_fails_now_and_then_is_left_alone(
         assert ask(f"{url}/healthz")[0] == 200
 
 
+class BriefBackend(BrokenBackend):
+    """Runs batches; the first few runs fail."""
+
+    batch = 4
+    real: Backend
+
+    def __init__(self, failures: int) -> None:
+        self._left = failures
+
+    def run(self, batch: Batch) -> Logits:
+        self._left -= 1
+        return super().run(batch) if self._left >= 0 else self.real.run(batch)
+
+
+def test_a_batch_whose_images_fail_again_one_by_one_counts_once(
+    app: FastAPI, ask: Callable[[str], tuple[int, str]]
+) -> None:
+    requests = FAILURES - 1
+    brief = BriefBackend(failures=2 * requests)
+    brief.real = put_into(app.state.parts.versions, brief)
+    with served(app) as url:
+        for _ in range(requests):
+            assert ask(f"{url}/segment") == (503, "engine-failed")
+        time.sleep(1)
+        assert ask(f"{url}/healthz")[0] == 200
+        assert ask(f"{url}/segment")[0] == 200
+
+
 def test_a_version_beside_production_that_fails_concerns_that_version_only(
     app: FastAPI, ask: Callable[[str], tuple[int, str]]
 ) -> None:
