@@ -155,8 +155,7 @@ class Annotation(Strict):
     )
     score: Score | None = Field(
         None,
-        description="Jaccard with an expert's mask to expect of this one; null where the version "
-        "is not calibrated. Below about 0.7 a person should look.",
+        description="Jaccard to expect with an expert's mask; under about 0.7, let a person look.",
         examples=[0.87],
     )
     score_interval: tuple[Score, Score] | None = Field(
