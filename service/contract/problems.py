@@ -256,7 +256,7 @@ PROBLEMS: dict[type[model_errors.SegmentationError], Problem] = {
         503,
         "not-ready",
         "Not ready",
-        "No model is loaded or the network is loaded anew, or the service is starting or stopping.",
+        "No model is loaded, the network is stuck or failing, or the service is starting or stops.",
         "no model is loaded yet",
         retry_after_s=2,
     ),
@@ -265,8 +265,8 @@ PROBLEMS: dict[type[model_errors.SegmentationError], Problem] = {
         "engine-failed",
         "The network failed",
         "The network broke off while it ran this image, which is not the image's fault. "
-        "After three times in a row it is loaded anew. The log says what happened.",
-        "the network failed; it is tried again, or loaded anew",
+        "After three times in a row the process ends, to be started again. The log says why.",
+        "the network failed; try again",
         retry_after_s=5,
     ),
     errors.DecoderFailedError: Problem(

@@ -20,7 +20,7 @@ def background_pool(count: int, name: str) -> ThreadPoolExecutor:
 
     Args:
         count: Threads at most.
-        name: Of the threads, for whoever debugs.
+        name: Of the threads, as a debugger shows it.
     """
     return ThreadPoolExecutor(count, name, _lower_priority)
 

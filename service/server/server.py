@@ -87,7 +87,7 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept whoever waits, then close the sockets and end all connections."""
+        """Accept the connections that wait, then close the sockets and end all connections."""
         self._health.drain()
         if self._draining is not None:
             self._draining.cancel()

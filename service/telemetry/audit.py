@@ -37,7 +37,7 @@ class AuditLog:
     """Appends to a file, or to standard output.
 
     Each line is one write at the end of the file, so that a process that replaces another may share
-    it. A file that is moved away (logrotate) is made anew. A thread of its own writes: a disk may
+    it. A file that is moved away (logrotate) is made again. A thread of its own writes: a disk may
     take a second.
 
     Args:
