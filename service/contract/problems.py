@@ -302,9 +302,9 @@ PROBLEMS: dict[type[model_errors.SegmentationError], Problem] = {
         503,
         "overloaded",
         "Overloaded",
-        "At the current rate the answer would come later than `LESION_DEADLINE_SECONDS`, so the "
-        "request is refused at once. Try again after the `Retry-After` header's number of seconds.",
-        "an answer would take about 12.5 s, the limit is 10 s",
+        "At the current rate the answer would take more than 60 % of `LESION_DEADLINE_SECONDS`, so "
+        "it is refused at once. Try again after the `Retry-After` header's number of seconds.",
+        "an answer would take about 7.5 s, the limit is 6 s",
         retry_after_s=1,
     ),
     errors.DeadlineError: Problem(

@@ -209,9 +209,7 @@ def test_what_cannot_be_used_is_explained(page: Page, address: str, tmp_path: Pa
     upload(page, "Photographs", EXAMPLE)
     view(page, "Expert's mask")
     upload(page, "Expert's mask", tmp_path / "small.png")
-    expect(
-        page.get_by_text("truth is (3, 4), the upright photograph is (384, 512)")
-    ).to_be_visible()
+    expect(page.get_by_text("truth is (3, 4), the upright image is (384, 512)")).to_be_visible()
 
 
 def test_a_dicom_photograph_goes_out_as_a_segmentation_of_it(
