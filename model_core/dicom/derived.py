@@ -94,9 +94,10 @@ class Source:
 
 @contextmanager
 def writing_dicom() -> Iterator[None]:
-    """Keep values of the source out of the log: pydicom quotes those that break the standard.
+    """Silence pydicom's checks for the block that writes a DICOM object, and name missing packages.
 
-    They are copied as they are, because comparing patients needs the same bytes.
+    Its warnings quote values that break the standard, patients' among them. Such values are copied
+    unchanged, because archives match patients by the same bytes.
 
     Raises:
         ConfigError: pydicom or highdicom is not installed.

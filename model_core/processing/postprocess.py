@@ -62,7 +62,7 @@ class PostprocessConfig:
         found = by_margin[margin]
         if found is None:
             raise ConfigError(
-                f"margin is {margin}, and this version was calibrated for middle alone: take that, "
+                f"margin is {margin}, and this version has no margin but middle: take that, "
                 "or a threshold"
             )
         return found

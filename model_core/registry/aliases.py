@@ -65,7 +65,7 @@ def parse_aliases(data: bytes | None, path: str) -> Aliases:
     """Parse the aliases of a file; none where there is no file.
 
     Raises:
-        CorruptVersionError: the file, which the error calls `path`, is not such an object.
+        CorruptVersionError: the file, which the error calls `path`, is no JSON object of aliases.
     """
     if data is None:
         return Aliases()

@@ -139,7 +139,7 @@ def is_inside(name: str) -> bool:
 
 
 def taken(path: str) -> str:
-    """Write the text of a VersionExistsError."""
+    """Word the error for a version that exists already."""
     name, _, version = path.rpartition("/")
     return (
         f"{name} {version} exists, and a version never changes: publish under a new number "

@@ -103,5 +103,5 @@ def version_headers(version: LoadedVersion) -> dict[str, str]:
 
 
 def model_headers(version: LoadedVersion, ticket: Ticket) -> dict[str, str]:
-    """Return the same headers, and the time spent in each stage."""
+    """Return the headers that name a version, and the time spent in each stage."""
     return {**version_headers(version), "Server-Timing": ticket.timing()}

@@ -231,7 +231,7 @@ class Connection(HttpToolsProtocol):
             self.cycle.message_event.set()
 
     def pause_writing(self) -> None:
-        """Give a caller who does not read its answer some time."""
+        """Abort the connection if its caller reads nothing for `LESION_SEND_SECONDS`."""
         super().pause_writing()
         seconds = self._rules.settings.send_seconds
         self._write_timer = self.loop.call_later(seconds, self.transport.abort)

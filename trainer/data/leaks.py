@@ -61,7 +61,7 @@ def fingerprint(sample: Sample) -> Fingerprint:
 
 
 def find_leaks(first: Sequence[Fingerprint], second: Sequence[Fingerprint]) -> list[Leak]:
-    """Find each photograph of `first` that is in `second`, with the plainest reason."""
+    """Find each photograph of `first` that is in `second`: same ID, same file, or near picture."""
     leaks: dict[int, Leak] = {}
     for attribute, why in (("id_sha256", "same ID"), ("image_sha256", "same file")):
         places = {getattr(entry, attribute): place for place, entry in enumerate(second)}

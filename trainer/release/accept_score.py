@@ -97,7 +97,7 @@ def choose(judged: Sequence[Judged]) -> float | None:
 
 
 def upper_bound(failures: int, n: int) -> float:
-    """Bound the share of failures from above: exceeded in one case of five when so many fail.
+    """Compute the one-sided 80 % bound of Clopper and Pearson for a share of failures.
 
     Example:
         >>> upper_bound(0, 100), upper_bound(100, 100)
