@@ -1,4 +1,4 @@
-"""What the page draws over pictures of the service: a tint of the lesion, and probabilities."""
+"""Draw a tint of the lesion, and probabilities in colour, over pictures of the service."""
 
 import io
 

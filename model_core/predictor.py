@@ -166,7 +166,11 @@ class Predictor:
         score, interval = None, None
         if self.calibration is not None:
             score = self.calibration.score(shown, small)
-            if not self.calibration.is_lesion(shown, self._own_score(shown, small, score, config)):
+            least = self.calibration.least_score
+            if (
+                not self.calibration.has_sure_core(shown)
+                and self._own_score(shown, small, score, config) < least
+            ):
                 # Mirrored at the cut: background everywhere.
                 tidied = np.minimum(tidied, 2 * np.float32(cut) - tidied)
                 small, score = np.zeros_like(small), 0.0

@@ -56,7 +56,9 @@ class EfficientNetLite(nn.Module):
     def __init__(self, variant: Encoder) -> None:
         super().__init__()
         wide, deep = _SCALES[variant]
-        self.stem = nn.Sequential(_SameConv(3, CHANNELS_STEM, 3, stride=2), *_norm_relu6(32))
+        self.stem = nn.Sequential(
+            _SameConv(3, CHANNELS_STEM, 3, stride=2), *_norm_relu6(CHANNELS_STEM)
+        )
         self.blocks = nn.ModuleList()
         before = CHANNELS_STEM
         for place, stage in enumerate(_STAGES):
@@ -67,12 +69,14 @@ class EfficientNetLite(nn.Module):
                 stride = 1 if index else stage.stride
                 self.blocks.append(_Block(before, after, stage, stride))
                 before = after
+        halving = [at for at, block in enumerate(self.blocks) if block.stride == 2]
+        # Places of the last block of each stride, whose features are returned.
+        self._ends = {*(at - 1 for at in halving), len(self.blocks) - 1}
 
     @property
     def channels(self) -> list[int]:
         """Channels of the features of `forward`, finest first."""
-        ends = self._last_of_each_stride()
-        return [block.after for at, block in enumerate(self.blocks) if at in ends]  # type: ignore[misc]
+        return [block.after for at, block in enumerate(self.blocks) if at in self._ends]  # type: ignore[misc]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Features at strides 2, 4, 8, 16 and 32.
@@ -84,16 +88,11 @@ class EfficientNetLite(nn.Module):
             float (N, channels[i], H / 2**(i + 1), W / 2**(i + 1)), finest first.
         """
         features, outputs = self.stem(images), []
-        ends = self._last_of_each_stride()
         for at, block in enumerate(self.blocks):
             features = block(features)
-            if at in ends:
+            if at in self._ends:
                 outputs.append(features)
         return outputs
-
-    def _last_of_each_stride(self) -> set[int]:
-        halving = [at for at, block in enumerate(self.blocks) if block.stride == 2]
-        return {*(at - 1 for at in halving), len(self.blocks) - 1}
 
 
 class _Block(nn.Module):

@@ -21,7 +21,7 @@ COVERAGE = 0.9
 those that it was fitted on."""
 Score = TypeVar("Score", float, npt.NDArray[np.float64])
 _SMALLEST = 1e-3
-"""Of what is expected, and off 1: the logit of 0 or 1 is infinite."""
+"""Least distance of an expected Jaccard from 0 and 1, whose logits are infinite."""
 _LEAST_SPREAD = 0.05
 
 
@@ -80,9 +80,9 @@ class Calibration:
         expected = min(max(expected_jaccard(logits, mask), _SMALLEST), 1 - _SMALLEST)
         return float(expit(self.score_scale * logit(expected) + self.score_bias))
 
-    def is_lesion(self, logits: Logits, score: float) -> bool:
-        """Decide whether there is a lesion, by calibrated logits and the score of their mask."""
-        return score >= self.least_score or float(expit(logits.max())) >= self.least_peak
+    def has_sure_core(self, logits: Logits) -> bool:
+        """Tell whether any of these calibrated logits is a lesion whatever the mask's score."""
+        return self.least_score == 0 or float(expit(logits.max())) >= self.least_peak
 
     def interval(self, score: float) -> tuple[float, float] | None:
         """Where the true Jaccard of a mask lies in `COVERAGE` of all photographs, within 0 to 1.

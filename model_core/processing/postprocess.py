@@ -62,8 +62,7 @@ class PostprocessConfig:
         found = by_margin[margin]
         if found is None:
             raise ConfigError(
-                f"margin is {margin}, and this version has no margin but middle: take that, "
-                "or a threshold"
+                f"this version has no margin {margin}, only middle: take that, or a threshold"
             )
         return found
 

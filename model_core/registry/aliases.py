@@ -18,7 +18,7 @@ _BEFORE = "_before"
 
 @dataclass(frozen=True)
 class Aliases:
-    """What each alias of a model points to.
+    """Versions that the aliases of one model point to, now and before.
 
     Attributes:
         current: Version by alias.

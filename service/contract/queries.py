@@ -103,8 +103,7 @@ class MaskQuery(BaseModel):
         try:
             return rules.threshold_for(self.margin or "middle")
         except ConfigError as exc:
-            reason = "this version has no margin but middle: take that, or a threshold"
-            raise InvalidRequestError(Fault("margin", reason, place="query")) from exc
+            raise InvalidRequestError(Fault("margin", str(exc), place="query")) from exc
 
 
 class AnnotationQuery(MaskQuery):

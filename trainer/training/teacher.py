@@ -4,6 +4,7 @@ Source: Hinton, Vinyals and Dean 2015, arXiv:1503.02531, at a temperature of 1, 
 logits of a published version or of a run.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,9 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 from scipy.special import expit
 
-from model_core.backends.pytorch import PyTorchBackend
+from model_core.backends.select import open_backend
 from model_core.card import parse_card
 from model_core.errors import ConfigError
-from model_core.network.unet import UNet
-from model_core.network.weights import load_weights
 from model_core.predictor import Predictor
 from model_core.registry.local_store import file_sha256
 from trainer.data.cache import built_once, create_array, open_cache
@@ -37,9 +36,7 @@ def open_teacher(folder: Path) -> Predictor:
     if not (folder / "card.json").is_file():
         raise ConfigError(f"teacher is {str(folder)!r}, and that is no run and no version's folder")
     card = parse_card((folder / "card.json").read_bytes())
-    model = UNet(card.architecture)
-    load_weights(folder / WEIGHTS, model)
-    backend = PyTorchBackend(model, card.preprocess)
+    backend = open_backend(card, folder, "pytorch-fp32")
     return Predictor(backend, card.preprocess, card.postprocess, card.calibration)
 
 
@@ -84,7 +81,9 @@ def teacher_maps(
             continue
         maps.flush()
 
-    key = [images.key, file_sha256(folder / WEIGHTS), size]
+    # Versions may share weights and differ in calibration, as 1.1.1 and 1.2.0 do.
+    calibration = predictor.calibration and asdict(predictor.calibration)
+    key = [images.key, file_sha256(folder / WEIGHTS), calibration, size]
     loaded: npt.NDArray[np.uint8] = np.load(
         built_once(cache, key, build) / "maps.npy", mmap_mode="r"
     )

@@ -26,7 +26,7 @@ _PIXELS_S, _BYTES_S = 2_000_000, 500_000
 _WAIT_S = 10
 """For a core, on a machine that is busy."""
 _LIBRARY_BYTES = 1 << 30
-"""Of address space, most of it never touched: an interpreter with NumPy and a decoder."""
+"""Bytes of address space that an interpreter with NumPy and a decoder reserves, mostly unused."""
 _PIXEL_BYTES = 40
 """Well over the 15 that JPEG 2000 takes: a limit for hostile files, not an estimate."""
 _PASSED = frozenset(

@@ -22,7 +22,7 @@ _LAYOUTS = {"RGB": ("RGBX", "RGBX", 4), "L": ("GRAY", "L", 1), "CMYK": ("CMYK", 
 """By Pillow's mode: the decoder's name, Pillow's name, bytes a pixel; CMYK is stored inverted."""
 _DAMAGE = ("Corrupt JPEG data", "Inconsistent progression")
 _KEPT_BYTES = 24_000_000
-"""Of memory that a thread keeps for its next image: 6 Mpx."""
+"""Bytes of the largest buffer that a thread keeps for its next image: 6 Mpx of 4 bytes."""
 _thread = threading.local()
 _LEAST_REDUCED_PX = 64
 """Side below which an eighth more or less may be no pixel more or less."""

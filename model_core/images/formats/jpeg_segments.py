@@ -33,7 +33,7 @@ _ZEROS = bytes(64)
 
 @dataclass
 class _Header:
-    """What the segments before the first scan say, and where that begins."""
+    """Facts of a JPEG's header, from the segments before its first scan."""
 
     scan: int = 0
     kept: list[bytes] = field(default_factory=list)

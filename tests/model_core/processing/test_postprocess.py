@@ -138,7 +138,9 @@ def test_a_margin_is_a_threshold_of_its_own() -> None:
 
 
 def test_a_margin_that_was_not_calibrated_says_what_can_be_had() -> None:
-    with pytest.raises(ConfigError, match="has no margin but middle: take that, or a threshold"):
+    with pytest.raises(
+        ConfigError, match="has no margin tight, only middle: take that, or a threshold"
+    ):
         PostprocessConfig().threshold_for("tight")
 
 

@@ -220,7 +220,7 @@ def test_a_margin_is_one_of_the_version_s_own_thresholds(tmp_path: Path) -> None
 def test_a_margin_that_the_version_lacks_is_refused_with_what_it_has(client: TestClient) -> None:
     answer = client.post("/segment?margin=tight", files={"image": ("lesion", PNG)})
     problem = assert_problem(answer, 422, "invalid-request")
-    assert "has no margin but middle: take that, or a threshold" in (problem.detail or "")
+    assert "has no margin tight, only middle: take that, or a threshold" in (problem.detail or "")
 
 
 def test_a_margin_and_a_threshold_are_one_too_many(client: TestClient) -> None:

@@ -1,3 +1,5 @@
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,3 +94,17 @@ def test_the_command_takes_a_teacher_and_refuses_what_is_none(
     out = ["--out", str(tmp_path / "run"), "--teacher", str(tmp_path)]
     assert main([*command, *out]) == 2
     assert "teacher" in capsys.readouterr().err
+
+
+def test_the_same_weights_with_another_calibration_teach_other_maps(
+    exported: Path, discs: Path, tmp_path: Path
+) -> None:
+    samples, again = read_samples(discs)[:2], shutil.copytree(exported, tmp_path / "again")
+    report = json.loads((again / run.CALIBRATION).read_text())
+    report["calibration"]["bias"] += 1.0
+    (again / run.CALIBRATION).write_text(json.dumps(report))
+    first, second = (
+        teacher_maps(samples, folder, size=32, fit="squash", cache=tmp_path / "cache")
+        for folder in (exported, again)
+    )
+    assert (second.astype(int) - first).sum() > 0
