@@ -149,9 +149,9 @@ class TrainConfig(_Strict):
             empty starts with random ones.
         pretrained: Whether an EfficientNet encoder starts with ImageNet weights, which the extra
             `pretrained` installs.
-        teacher: Folder of a run or of a published version whose probability maps are learned
+        teachers: Folders of runs or of published versions whose mean probability map is learned
             beside the masks; empty learns the masks alone.
-        teacher_share: Share of the loss that compares with the teacher, 0 to 1.
+        teacher_share: Share of the loss that compares with the teachers, 0 to 1.
         shares: Share of a dataset in what an epoch sees, by name; the other datasets fill the rest
             in proportion to their images. Empty shows every image once.
         gate_dice: Lowest mean Dice on every held-out set at which `publish` takes the run.
@@ -175,7 +175,7 @@ class TrainConfig(_Strict):
     loss: str = "bce"
     initial: str = ""
     pretrained: bool = False
-    teacher: str = ""
+    teachers: tuple[str, ...] = ()
     teacher_share: Share = 0.5
     shares: dict[str, Share] = field(default_factory=dict)
     gate_dice: Share = 0.8

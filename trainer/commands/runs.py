@@ -31,7 +31,11 @@ _RESUMES = "the same with --resume goes on"
     _CONFIGS_DATA,
     option("--name", help="name to publish it under (default: the config's)"),
     option("--initial", help="folder of a run or a published version to start the weights from"),
-    option("--teacher", help="folder of a run or a published version to learn from, too"),
+    option(
+        "--teacher",
+        action="append",
+        help="folder of a run or a published version to learn from, too; several teach their mean",
+    ),
     option("--resume", action="store_true", help="go on from the checkpoint"),
     after_interrupt=_RESUMES,
 )
@@ -50,7 +54,7 @@ def train(options: Namespace) -> None:
         options.config,
         data=options.data,
         initial=options.initial,
-        teacher=options.teacher,
+        teachers=options.teacher,
         name=options.name,
     )
     run: Path = options.out

@@ -29,14 +29,14 @@ class Cache:
         masks: uint8 (N, S, S), 0 or 1.
         datasets: Name of each sample's dataset.
         key: Name of the folder that holds the arrays.
-        teacher: uint8 (N, S, S), 255 times a teacher's probability of lesion; None without one.
+        teachers: uint8 (N, S, S) each, 255 times a teacher's probability of lesion.
     """
 
     images: npt.NDArray[np.uint8]
     masks: npt.NDArray[np.uint8]
     datasets: list[str]
     key: str
-    teacher: npt.NDArray[np.uint8] | None = None
+    teachers: tuple[npt.NDArray[np.uint8], ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)

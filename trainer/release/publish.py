@@ -193,5 +193,5 @@ def _training(config: TrainConfig, record: dict[str, Any]) -> dict[str, Any]:
     The data's hash is in the card itself.
     """
     portable = {key: value for key, value in dump_config(config).items() if key != "data"}
-    sources = {name: record.get(name) for name in ("initial", "teacher")}
+    sources = {name: record.get(name) for name in ("initial", "teachers")}
     return portable | sources | {"starts": starts(record)}

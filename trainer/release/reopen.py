@@ -42,7 +42,7 @@ def reopen(loaded: LoadedVersion, run: Path, data: Path) -> None:
     record = {
         "data": {"sha256": card.data.sha256, "samples": card.data.samples},
         "initial": card.training.get("initial"),
-        "teacher": card.training.get("teacher"),
+        "teachers": card.training.get("teachers", []),
         "starts": card.training.get("starts", []),
     }
     run.mkdir(parents=True)

@@ -19,8 +19,8 @@ from trainer.evaluation.scores import summarise_sets
 TOLERANCE = 1e-6
 """Largest difference between two figures that are called the same."""
 
-OF_THE_RUN = ("initial", "teacher", "starts")
-"""Entries of `card.training` that are no config."""
+OF_THE_RUN = ("initial", "teacher", "teachers", "starts")
+"""Entries of `card.training` that are no config; `teacher` is in cards of before December 2026."""
 
 
 def describe(card: Card, sha256: str, place: str) -> str:
@@ -54,8 +54,11 @@ def describe(card: Card, sha256: str, place: str) -> str:
             f"began with weights of SHA-256 {initial['weights_sha256']}, trained on data "
             f"{initial['data_sha256']}"
         )
-    if teacher := card.training.get("teacher"):
-        lines.append(f"learned from a teacher with weights of SHA-256 {teacher['weights_sha256']}")
+    teachers = card.training.get("teachers") or []
+    lines += [
+        f"learned from a teacher with weights of SHA-256 {teacher['weights_sha256']}"
+        for teacher in teachers
+    ]
     lines += ["", "config, without the data's place:", "", dump_toml(config), ""]
     return "\n".join([*lines, "to make it again:", "", *_commands(card, commits, place)])
 
@@ -144,7 +147,7 @@ def _commands(card: Card, commits: str, place: str) -> Iterator[str]:
     yield "python -m trainer prepare SOURCE --out data/skin  # to the same data SHA-256"
     yield "# write the config above to again.toml"
     begin = " --initial RUN" if "data_sha256" in initial else ""
-    begin += " --teacher RUN" if card.training.get("teacher") else ""
+    begin += " --teacher RUN" * len(card.training.get("teachers") or [])
     yield f"python -m trainer train again.toml --data data/skin --out runs/again{begin}"
     if card.calibration:
         margins = card.postprocess.tight_threshold or card.postprocess.loose_threshold

@@ -44,7 +44,7 @@ class Augment:
 
         Args:
             images: float32 (N, 3, S, S), 0 to 1.
-            masks: float32 (N, 1 or 2, S, S): 0 or 1, and a teacher's probability where there is
+            masks: float32 (N, 1 or 2, S, S): 0 or 1, and the teachers' probability where there is
                 one.
 
         Returns:

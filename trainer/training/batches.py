@@ -19,7 +19,7 @@ def batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield images (N, 3, S, S) and masks (N, 1, S, S), float32 0 to 1, after `done` steps.
 
-    With a teacher, its probability of lesion is a second channel of the masks.
+    With teachers, their mean probability of lesion is a second channel of the masks.
     The order depends on seed and epoch alone, so that a resumed epoch goes on where it stopped.
     """
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
@@ -28,9 +28,10 @@ def batches(
         rows = order[step * stage.batch : (step + 1) * stage.batch].sort().values.numpy()
         images = torch.from_numpy(cache.images[rows]).to(device)
         masks = torch.from_numpy(cache.masks[rows]).to(device)[:, None].float()
-        if cache.teacher is not None:
-            taught = torch.from_numpy(cache.teacher[rows]).to(device)[:, None] / 255
-            masks = torch.cat([masks, taught], dim=1)
+        if cache.teachers:
+            maps = torch.stack([torch.from_numpy(teacher[rows]) for teacher in cache.teachers])
+            taught = maps.to(device).float().mean(dim=0) / 255
+            masks = torch.cat([masks, taught[:, None]], dim=1)
         yield images.permute(0, 3, 1, 2) / 255, masks
 
 

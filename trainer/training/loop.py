@@ -89,8 +89,9 @@ def train(
         DatasetError: nothing to train on, or the data is gone.
         RunStoppedError: the loss is no number, or the disk is full; the last checkpoint is whole.
     """
-    if config.teacher and not (Path(config.teacher) / WEIGHTS).is_file():
-        raise ConfigError(f"teacher is {config.teacher!r}, and there is no {WEIGHTS} in it")
+    for teacher in config.teachers:
+        if not (Path(teacher) / WEIGHTS).is_file():
+            raise ConfigError(f"a teacher is {teacher!r}, and there is no {WEIGHTS} in it")
     samples = training_samples(config)
     count = sum(sample.part == "train" for sample in samples)
     _require_enough(config, count, team)
@@ -185,15 +186,17 @@ def _run_epochs(job: Job, samples: list[Sample], tensorboard: TensorBoard | None
         began = time.monotonic()
         sized = replace(config.preprocess, size=stage.size)
         cache = open_cache(train_samples, sized, config.data / "cache")
-        if config.teacher:
-            maps = teacher_maps(
+        maps = [
+            teacher_maps(
                 train_samples,
-                Path(config.teacher),
+                Path(teacher),
                 size=stage.size,
                 fit=sized.fit,
                 cache=config.data / "cache",
             )
-            cache = replace(cache, teacher=maps)
+            for teacher in config.teachers
+        ]
+        cache = replace(cache, teachers=tuple(maps))
         _train_epoch(job, cache, epoch, stage)
         validation = validate(config, val_samples, job.state.ema.weights, team, bf16=job.bf16)
         _end_epoch(job, epoch, stage, validation, tensorboard, time.monotonic() - began)
@@ -228,7 +231,7 @@ def train_step(job: Job, augment: Augment, images: Tensor, masks: Tensor) -> flo
         job: The run; its progress and all else of its state move on by a step.
         augment: The run's augmentation.
         images: float32 (N, 3, S, S), 0 to 1: the whole batch, the same in every process.
-        masks: float32 (N, 1 or 2, S, S): 0 or 1, and a teacher's probability where there is one.
+        masks: float32 (N, 1 or 2, S, S): 0 or 1, and the teachers' probability where there are any.
 
     Returns:
         The loss, mean over the whole batch.
@@ -266,9 +269,9 @@ def train_step(job: Job, augment: Augment, images: Tensor, masks: Tensor) -> flo
 
 
 def _loss(config: TrainConfig, logits: list[Tensor], masks: Tensor) -> Tensor:
-    """Compare logits with the expert's masks and, at full size, with the teacher's probability."""
+    """Compare logits with the expert's masks and, at full size, with the teachers' probability."""
     loss = deep_supervised(LOSSES[config.loss], logits, masks[:, :1])
-    if not config.teacher:
+    if not config.teachers:
         return loss
     share = config.teacher_share
     return (1 - share) * loss + share * bce(logits[0], masks[:, 1:])

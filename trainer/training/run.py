@@ -88,12 +88,12 @@ def open_run(
         record = {
             "data": {"sha256": digest(samples), "samples": counts},
             "initial": _initial_record(config),
-            "teacher": _weights_record(config.teacher),
+            "teachers": [_weights_record(teacher) for teacher in config.teachers],
             "starts": [],
         }
     if not (run / TRAINED_CSV).exists():
         seen = [fingerprint(sample) for sample in samples]
-        for source in filter(None, (config.initial, config.teacher)):
+        for source in filter(None, (config.initial, *config.teachers)):
             seen += trained_on(Path(source))
         write_trained(seen, run)
     start = {
@@ -162,7 +162,7 @@ def trained_on(run: Path) -> list[Fingerprint]:
         return noted
     config, record = parse_config(read_json(run / CONFIG), str(run)), load_record(run)
     samples = training_samples(config)
-    if digest(samples) != record["data"]["sha256"] or config.initial or config.teacher:
+    if digest(samples) != record["data"]["sha256"] or config.initial or config.teachers:
         raise DatasetError(
             f"{run} does not say which photographs it was trained on, and {config.data} is not "
             "the data it was trained with"

@@ -26,7 +26,7 @@ def test_a_reopened_version_has_its_weights_config_and_record(
     for name in (WEIGHTS, TRAINED_CSV, CONFIG):
         assert (reopened / name).read_bytes() == (exported / name).read_bytes()
     records = [json.loads((run / "run.json").read_text()) for run in (exported, reopened)]
-    assert records[1] == {key: records[0][key] for key in ("data", "initial", "teacher", "starts")}
+    assert records[1] == {key: records[0][key] for key in ("data", "initial", "teachers", "starts")}
 
 
 def test_it_can_be_calibrated_scored_and_published_under_a_version_of_its_own(

@@ -64,10 +64,14 @@ def test_the_map_moves_with_the_mask_and_keeps_its_shades(config: TrainConfig) -
     assert inside.max() == pytest.approx(0.7, abs=1e-3)
 
 
-def test_a_batch_has_the_map_as_a_second_channel(config: TrainConfig, discs: Path) -> None:
+def test_a_batch_has_the_teachers_mean_as_a_second_channel(
+    config: TrainConfig, discs: Path
+) -> None:
     samples = [sample for sample in read_samples(discs) if sample.part == "train"]
     cache = open_cache(samples, replace(config.preprocess, size=16), discs / "cache")
-    taught = replace(cache, teacher=np.full(cache.masks.shape, 51, np.uint8))
+    taught = replace(
+        cache, teachers=tuple(np.full(cache.masks.shape, value, np.uint8) for value in (0, 102))
+    )
     device = torch.device("cpu")
     for images, masks in batches(taught, config.stages[0], config, 0, 0, device):
         assert masks.shape == (len(images), 2, 16, 16)
@@ -79,11 +83,11 @@ def test_a_run_that_learns_from_a_teacher_says_so_and_knows_what_it_had_seen(
 ) -> None:
     plain = replace(config, stages=config.stages[:1])
     loop.train(plain, tmp_path / "plain")
-    loop.train(replace(plain, teacher=str(exported)), tmp_path / "taught")
+    loop.train(replace(plain, teachers=(str(exported),)), tmp_path / "taught")
     weights = [(tmp_path / name / run.WEIGHTS).read_bytes() for name in ("plain", "taught")]
     assert weights[0] != weights[1]
-    record = run.load_record(tmp_path / "taught")["teacher"]
-    assert record["weights_sha256"] == file_sha256(exported / run.WEIGHTS)
+    record = run.load_record(tmp_path / "taught")["teachers"]
+    assert record[0]["weights_sha256"] == file_sha256(exported / run.WEIGHTS)
     assert set(run.trained_on(exported)) <= set(run.trained_on(tmp_path / "taught"))
 
 
