@@ -49,6 +49,10 @@ def _mask(answer: Segmented, *, bits: Literal[1, 8] = 8) -> bytes:
     return encode_mask(answer.prediction.mask, bits=bits)
 
 
+def _upright(answer: Segmented) -> bytes:
+    return encode_jpeg(answer.full_image())
+
+
 def _outlined(answer: Segmented, *, encode: Callable[[Image], bytes] = encode_picture) -> bytes:
     return encode(draw_outline(answer.full_image(), answer.prediction.mask))
 
@@ -63,6 +67,7 @@ FORMATS: Mapping[MaskFormat, FileFormat] = {
     "rle": FileFormat(JSON, "annotation.json", _annotation),
     "polygon": FileFormat(JSON, "polygons.json", partial(_annotation, polygons=True)),
     "geojson": FileFormat("application/geo+json", "lesion.geojson", _features),
+    "image-jpeg": FileFormat("image/jpeg", "image.jpg", _upright),
     "overlay": FileFormat(PNG, "overlay.png", _outlined),
     "overlay-jpeg": FileFormat("image/jpeg", "overlay.jpg", partial(_outlined, encode=encode_jpeg)),
     "probability": FileFormat(PNG, "probability.png", _probability),

@@ -28,6 +28,7 @@ SUFFIXES = {
     "png": ".png",
     "png1": ".png",
     "rle": ".json",
+    "image-jpeg": ".image.jpg",
     "overlay": ".overlay.png",
     "overlay-jpeg": ".overlay.jpg",
     "probability": ".probability.png",

@@ -23,6 +23,7 @@ MaskFormat = Literal[
     "rle",
     "polygon",
     "geojson",
+    "image-jpeg",
     "overlay",
     "overlay-jpeg",
     "probability",
@@ -178,8 +179,9 @@ class SegmentQuery(AnswerQuery):
         default=None,
         description="`png`: the mask, 8-bit, 0 and 255. `png1`: 1-bit. `rle`: a COCO annotation as "
         "JSON, its mask as run lengths. `polygon`: the same with polygons. `geojson`: polygons "
-        "with holes. `overlay`, `overlay-jpeg`: the image with the outline. `probability`: "
-        "that of each pixel, grey. `dicom-seg`, `dicom-sc`: of a DICOM image, a segmentation "
+        "with holes. `image-jpeg`: the image by itself, upright and in sRGB, as any browser shows "
+        "it. `overlay`, `overlay-jpeg`: the image with the outline. `probability`: that of each "
+        "pixel, grey. `dicom-seg`, `dicom-sc`: of a DICOM image, a segmentation "
         "object or a secondary capture with the outline burned in. `zip`: several, see "
         "`include`. By default `Accept` decides.",
         examples=["png"],

@@ -117,6 +117,14 @@ def test_the_overlay_is_the_upright_photograph_with_the_outline(
     assert rim.sum() > 80
 
 
+def test_the_image_by_itself_is_upright_and_nothing_is_drawn_on_it(client: TestClient) -> None:
+    response = segment(client, "?format=image-jpeg", turned(lesion(48, 64), 6, "PNG"))
+    assert response.headers["content-type"] == "image/jpeg"
+    found, photograph = picture(response).astype(int), np.asarray(lesion(48, 64)).astype(int)
+    assert found.shape == photograph.shape
+    assert np.abs(found - photograph).mean() < 2  # of JPEG
+
+
 @pytest.mark.parametrize(("bits", "white"), [("", 255), ("&bits=8", 255), ("&bits=16", 65535)])
 def test_the_probability_is_cut_to_the_mask(client: TestClient, bits: str, white: int) -> None:
     grey = picture(segment(client, f"?format=probability{bits}"))
@@ -184,7 +192,7 @@ def test_a_zip_holds_the_mask_and_the_annotation_by_default(client: TestClient) 
 
 
 def test_a_zip_holds_each_form_as_it_is_by_itself(client: TestClient) -> None:
-    names = "png,png1,rle,polygon,geojson,overlay,overlay-jpeg,probability"
+    names = "png,png1,rle,polygon,geojson,image-jpeg,overlay,overlay-jpeg,probability"
     query = f"?format=zip&include={names}&tolerance_px=2&bits=16"
     files = list(unpacked(segment(client, query)).values())
     more = {"polygon": "&tolerance_px=2", "geojson": "&tolerance_px=2", "probability": "&bits=16"}
