@@ -45,7 +45,11 @@ _TRANSFER_SYNTAX = 0x0002_0010
 _PIXEL_DATA = 0x7FE0_0010
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFE_E000, 0xFFFE_E00D, 0xFFFE_E0DD
 _UNDEFINED = 0xFFFF_FFFF
-_META = 132  # the preamble of 128 bytes, then "DICM"
+_MARK = b"DICM"
+_FIRST = {0x0000, 0x0001, 0x0005, 0x0006, 0x0008, 0x0012, 0x0013, 0x0014, 0x0016, 0x0018}
+"""Elements of group 0008 that a data set may begin with."""
+_FIRST_BYTES = 1_024
+"""Longest value of such an element: a longer one is no DICOM file, or two letters of a type."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,37 @@ class DicomFile:
         return ">" if self.transfer_syntax == EXPLICIT_BIG else "<"
 
 
+def start_of(data: bytes) -> int | None:
+    """Find where the first element of a DICOM file stands; None where it is no such file.
+
+    That is behind a preamble of 128 bytes and `DICM`. Old archives leave the preamble out, and some
+    the whole file meta information: then a file is known by its first element.
+
+    Example:
+        >>> start_of(bytes(128) + b"DICM"), start_of(b"DICM"), start_of(b"GIF89a")
+        (132, 4, None)
+    """
+    for offset in (128, 0):
+        if data[offset : offset + 4] == _MARK:
+            return offset + 4
+    meta = data[:2] == b"\2\0" and data[3:6] in (b"\0UL", b"\0OB", b"\0UI")
+    return 0 if meta or _encoding_at(data, 0) else None
+
+
+def _encoding_at(data: bytes, at: int) -> str:
+    """Tell by its first element how an uncompressed data set is encoded; empty where it cannot."""
+    head = data[at : at + 8]
+    for order, syntax in (("<", EXPLICIT_LITTLE), (">", EXPLICIT_BIG)):
+        group, element = struct.unpack(order + "HH", head[:4].ljust(4, b"\0"))
+        if group == 0x0008 and element in _FIRST and len(head) == 8:
+            if head[4:6] in _SHORT:
+                return syntax
+            length: int = struct.unpack("<I", head[4:])[0]
+            if order == "<" and length <= _FIRST_BYTES:
+                return IMPLICIT_LITTLE
+    return ""
+
+
 def read_elements(
     data: bytes, wanted: Collection[int], *, limits: Mapping[int, int] | None = None
 ) -> DicomFile:
@@ -89,6 +124,8 @@ def read_elements(
     walk = _Walk(data, wanted, limits or {})
     meta = walk.values_until_dataset()
     syntax = meta.get(_TRANSFER_SYNTAX, b"").rstrip(b"\0 ").decode("ascii", "replace")
+    if not meta:
+        syntax = walk.encoding()
     if not syntax:
         raise UnreadableImageError("the DICOM file does not say how it is encoded (0002,0010)")
     if syntax not in _SUPPORTED:
@@ -104,7 +141,11 @@ class _Walk:
 
     def __init__(self, data: bytes, wanted: Collection[int], limits: Mapping[int, int]) -> None:
         self._data, self._wanted, self._limits = data, wanted, limits
-        self._at, self._steps, self._order = _META, 0, "<"
+        self._at, self._steps, self._order = start_of(data) or 0, 0, "<"
+
+    def encoding(self) -> str:
+        """Tell how the element here is encoded; empty where that cannot be told."""
+        return _encoding_at(self._data, self._at)
 
     def values_until_dataset(self) -> dict[int, bytes]:
         """Read the file meta information; it ends where another group begins (PS3.10, 7.1)."""
@@ -117,7 +158,9 @@ class _Walk:
     def file_until_pixels(self, syntax: str) -> DicomFile:
         """Read what is wanted of the data set, which ends for us with the pixel data."""
         self._order = ">" if syntax == EXPLICIT_BIG else "<"
-        implicit = syntax == IMPLICIT_LITTLE
+        # Some writers leave the types out, or write them, and say the contrary.
+        found = self.encoding() if syntax != EXPLICIT_BIG else syntax
+        implicit = (found or syntax) == IMPLICIT_LITTLE
         values: dict[int, bytes] = {}
         tags: set[int] = set()
         while self._at < len(self._data):

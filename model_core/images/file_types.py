@@ -4,11 +4,10 @@ import binascii
 import re
 import zlib
 
+from model_core.dicom.elements import start_of
 from model_core.images.formats import heif
 
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
-    # First: the preamble before it may be that of a TIFF file (DICOM PS3.10, section 7.1).
-    (128, b"DICM", "DICOM"),
     (0, b"\xff\xd8\xff", "JPEG"),
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
     (0, b"II*\x00", "TIFF"),
@@ -60,6 +59,9 @@ def sniff(data: bytes) -> str | None:
         >>> sniff(b"GIF89a"), sniff(b"hello")
         ('GIF', None)
     """
+    # First: the preamble of a DICOM file may be that of a TIFF file (PS3.10, section 7.1).
+    if start_of(data) is not None:
+        return "DICOM"
     for offset, magic, name in _MAGIC:
         if data[offset : offset + len(magic)] == magic:
             return name

@@ -551,7 +551,8 @@ def test_reading_what_needs_no_library_imports_none() -> None:
 def test_pydicoms_own_example_files_have_the_colours_that_pydicom_gives_them() -> None:
     """Files of other makers: DCMTK, GDCM and dcm4che, with and without markers."""
     folder = Path(pydicom.__file__).parent / "data" / "test_files"
-    paths = sorted(folder.glob("SC_*.dcm"))
+    # One is encoded otherwise than it says: pydicom finds its elements, but not its frame.
+    paths = sorted(set(folder.glob("SC_*.dcm")) - {folder / "SC_rgb_jpeg.dcm"})
     compared = 0
     for path in paths:
         try:
