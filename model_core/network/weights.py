@@ -1,6 +1,7 @@
 """Weights on disk: safetensors, half precision, never pickle."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -39,8 +40,27 @@ def load_weights(path: Path, model: nn.Module) -> None:
     """
     try:
         weights = load_file(path)
-        model.load_state_dict(weights)
-    except (SafetensorError, RuntimeError, OSError) as exc:
-        raise CorruptVersionError(f"{path.name} does not fit the architecture: {exc}") from exc
+    except (SafetensorError, OSError) as exc:
+        raise CorruptVersionError(f"{path.name} cannot be read: {exc}") from exc
+    _require_fit(weights, model.state_dict(), path)
+    model.load_state_dict(weights)
     if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
         raise CorruptVersionError(f"{path.name} holds values that are not finite numbers")
+
+
+def _require_fit(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Path) -> None:
+    """Require the names and shapes of a model's weights, in one line instead of torch's many."""
+    apart = [
+        f"{name} is {_shape(weights, name)}, not {_shape(wanted, name)}"
+        for name in sorted({*weights, *wanted})
+        if _shape(weights, name) != _shape(wanted, name)
+    ]
+    if apart:
+        more = f", and {len(apart) - 1} more" if len(apart) > 1 else ""
+        raise CorruptVersionError(
+            f"{path.name} does not fit the architecture: {apart[0]}{more} of {len(wanted)}"
+        )
+
+
+def _shape(weights: Mapping[str, Tensor], name: str) -> str:
+    return str(tuple(weights[name].shape)) if name in weights else "missing"

@@ -18,7 +18,17 @@ _ALIAS = option("--alias", default="production", help="(production)")
 @command(
     option("run", type=Path),
     option("--version", required=True, help="semantic version, such as 0.1.0"),
-    option("--licence", required=True, help="terms of the weights, which follow from the data's"),
+    option(
+        "--licence",
+        help="terms of the weights, which follow from the data's (default: those of the version "
+        "that the weights came from)",
+    ),
+    option(
+        "--licence-because",
+        default="",
+        metavar="REASON",
+        help="why the terms may be freer than those of the version that the weights came from",
+    ),
     option(
         "--onnx", action="store_true", help="put the exported ONNX network into the version too"
     ),
@@ -39,6 +49,7 @@ def publish(options: Namespace) -> None:
         registry,
         version=options.version,
         licence=options.licence,
+        licence_because=options.licence_because,
         onnx=options.onnx,
     )
     print(f"published {loaded.label}, card SHA-256 {loaded.sha256}")

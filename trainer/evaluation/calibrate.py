@@ -90,7 +90,11 @@ def calibrate(
         DatasetError: there are too few samples to fit on.
     """
     if len(samples) < FOLDS:
-        raise DatasetError(f"{len(samples)} validation images, expected at least {FOLDS}")
+        raise DatasetError(
+            f"{len(samples)} validation images, expected at least {FOLDS}: `prepare` puts a tenth "
+            "of the photographs there, so prepare more of them, or put more on that side by a file "
+            "of your own (columns id, group, part) with `prepare --split FILE`, and train again"
+        )
     cases = _cases(predictor, samples)
     scale, bias = fit_pixels(cases)
     scaled = [replace(case, logits=_calibrated(case.logits, scale, bias)) for case in cases]

@@ -27,11 +27,13 @@ from trainer.data.leaks import write_trained
 from trainer.evaluation.scores import scores_path
 from trainer.evaluation.subjects import EvaluationSubject, run_subject
 from trainer.release.accept_score import read_accept_score
+from trainer.release.licences import settle_licence
 from trainer.studies.protocol import read_gaps
 from trainer.training.run import (
     EXPORTS,
     PRECISION,
     WEIGHTS,
+    came_from,
     load_record,
     load_run,
     read_json,
@@ -55,7 +57,13 @@ ONE_REGION = "Answers with the one largest region: further lesions in the frame 
 
 
 def publish(
-    run: Path, registry: Registry, *, version: str, licence: str, onnx: bool = False
+    run: Path,
+    registry: Registry,
+    *,
+    version: str,
+    licence: str | None = None,
+    licence_because: str = "",
+    onnx: bool = False,
 ) -> LoadedVersion:
     """Freeze a run's weights under a new version, with its card and golden test.
 
@@ -63,19 +71,21 @@ def publish(
         run: A run folder that `evaluate` has scored on its held-out part.
         registry: Where it goes.
         version: Semantic version, not yet taken.
-        licence: Terms of the weights, which follow from the data's.
+        licence: Terms of the weights, which follow from the data's; None takes those of the version
+            that the weights came from.
+        licence_because: Why they may be freer than that version's.
         onnx: Whether the version holds the exported ONNX network too, twice its weights in size.
 
     Raises:
-        GateError: kept from a fold, not scored, scored before the weights changed, or too low.
+        GateError: kept from a fold, not scored, scored before the weights changed, or too low; or
+            without a licence, or with a freer one than that of the version it came from.
         VersionExistsError: the version is taken.
-        ConfigError: no licence is given, or no ONNX network was exported.
+        ConfigError: no ONNX network was exported.
     """
     if onnx and not (run / EXPORTS / ONNX_FILE).is_file():
         raise ConfigError(f"{run} has no {EXPORTS}/{ONNX_FILE}: `python -m trainer export` first")
-    if not licence.strip():
-        raise ConfigError("licence is empty, expected the terms of the weights")
     config, record = load_run(run), load_record(run)
+    licence = settle_licence(licence, _parents(record, registry), because=licence_because)
     if "fold" in record:
         raise GateError(
             f"{run} was kept from fold {record['fold']} of a cross-validation: `train` a run on "
@@ -171,6 +181,27 @@ def _held_out_scores(
     return scores
 
 
+def _parents(record: dict[str, Any], registry: Registry) -> list[dict[str, Any]]:
+    """List the versions that a run came from, with their licences.
+
+    Runs of before these were noted have hashes of weights alone: the registry may know them.
+    """
+    noted = came_from(record)
+    if noted:
+        return noted
+    sources = (record.get("initial"), *(record.get("teachers") or []))
+    weights = {source["weights_sha256"] for source in sources if source}
+    if not weights:
+        return []
+    cards = (registry.card(n, v) for n in registry.names() for v in registry.versions(n))
+    return [
+        {"name": card.name, "version": card.version, "sha256": sha256, "licence": card.licence,
+         "limits": card.limits}
+        for card, sha256 in cards
+        if card.files.get(WEIGHTS) in weights
+    ]  # fmt: skip
+
+
 def _engines(run: Path, subject: EvaluationSubject) -> list[EngineRecord]:
     """Read what `export` measured of other precisions; nothing where it did not run."""
     path = run / PRECISION
@@ -193,5 +224,13 @@ def _training(config: TrainConfig, record: dict[str, Any]) -> dict[str, Any]:
     The data's hash is in the card itself.
     """
     portable = {key: value for key, value in dump_config(config).items() if key != "data"}
-    sources = {name: record.get(name) for name in ("initial", "teachers")}
+    sources = {
+        "initial": _without_versions(record.get("initial")),
+        "teachers": [_without_versions(teacher) for teacher in record.get("teachers") or []],
+    }
     return portable | sources | {"starts": starts(record)}
+
+
+def _without_versions(source: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Leave out what a version's own card says."""
+    return source and {key: value for key, value in source.items() if key != "versions"}

@@ -42,6 +42,7 @@ from trainer.training.run import (
     held,
     open_run,
     read_log,
+    require_same_network,
     training_samples,
 )
 from trainer.training.teacher import teacher_maps
@@ -161,6 +162,7 @@ def new_state(config: TrainConfig, device: torch.device, *, initial: bool) -> Tr
         weights = Path(config.initial) / WEIGHTS
         if not weights.is_file():
             raise ConfigError(f"initial is {config.initial!r}, and there is no {weights}")
+        require_same_network(Path(config.initial), config.model)
         try:
             load_weights(weights, model)
         except CorruptVersionError as exc:

@@ -24,6 +24,7 @@ import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from typing import Any
 import torch
 
 from model_core.errors import ConfigError, DatasetError, SegmentationError
+from model_core.network.unet_config import UNetConfig
 from model_core.registry.local_store import CARD, file_sha256
 from trainer.config import TrainConfig, dump_config, parse_config
 from trainer.data.leaks import TRAINED_CSV, Fingerprint, fingerprint, read_trained, write_trained
@@ -269,11 +271,51 @@ def _weights_record(source: str) -> dict[str, Any] | None:
     if not source:
         return None
     folder = Path(source)
-    record = load_record(folder) if (folder / RUN).exists() else read_json(folder / CARD)
+    is_run = (folder / RUN).exists()
+    record = load_record(folder) if is_run else read_json(folder / CARD)
     return {
         "weights_sha256": file_sha256(folder / WEIGHTS),
         "data_sha256": record["data"]["sha256"],
+        "versions": came_from(record) if is_run else [_version_record(record, folder)],
     }
+
+
+def came_from(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """List the versions that a run's weights began with or learned from, as its record has them.
+
+    Each has `name`, `version`, `sha256` of its card, `licence` and `limits`. A run that began with
+    another run has that one's versions.
+    """
+    sources = [record.get("initial"), *(record.get("teachers") or [])]
+    versions = [version for source in sources if source for version in source.get("versions", [])]
+    return list({version["sha256"]: version for version in versions}.values())
+
+
+def _version_record(card: dict[str, Any], folder: Path) -> dict[str, Any]:
+    kept = {name: card[name] for name in ("name", "version", "licence", "limits")}
+    return kept | {"sha256": file_sha256(folder / CARD)}
+
+
+def require_same_network(folder: Path, model: UNetConfig) -> None:
+    """Require that the weights of a run's or a version's folder are of a config's network.
+
+    Raises:
+        ConfigError: they are of another; the text has the keys of [model] that differ.
+    """
+    is_run = (folder / CONFIG).is_file()
+    table = read_json(folder / (CONFIG if is_run else CARD))
+    theirs, ours = table["model" if is_run else "architecture"], asdict(model)
+    defaults = asdict(UNetConfig())  # keys that are younger than the folder
+    differ = [key for key in ours if theirs.get(key, defaults[key]) != ours[key]]
+    if differ:
+        wanted = ", ".join(
+            f"{key} = {json.dumps(theirs.get(key, defaults[key]))}" for key in differ
+        )
+        found = ", ".join(f"{key} = {json.dumps(ours[key])}" for key in differ)
+        raise ConfigError(
+            f"initial is {str(folder)!r}, whose network has {wanted}, and [model] of the config "
+            f"says {found}: write the former into [model]"
+        )
 
 
 def _git_commit() -> str:

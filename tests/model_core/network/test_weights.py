@@ -70,8 +70,9 @@ def test_saving_replaces_the_file_and_leaves_nothing_beside_it(path: Path) -> No
     ],
 )
 def test_weights_of_another_architecture_are_refused(path: Path, other: UNetConfig) -> None:
-    with pytest.raises(CorruptVersionError, match="does not fit the architecture"):
+    with pytest.raises(CorruptVersionError, match="does not fit the architecture") as refused:
         load_weights(saved(path), net(config=other))
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("tenths", range(10))

@@ -8,7 +8,8 @@ import pytest
 from model_core.errors import ConfigError, GateError
 from model_core.processing.calibration import Calibration
 from model_core.registry.registry import Registry
-from trainer.data.samples import read_photo, read_samples
+from trainer.commands.main import main
+from trainer.data.samples import read_photo, read_samples, write_samples
 from trainer.evaluation.calibrate import MOST_LEAST_SCORE, choose_least_score, fit_spread
 from trainer.evaluation.subjects import read_calibrated, run_subject
 from trainer.release.publish import publish
@@ -93,6 +94,17 @@ def test_scores_from_before_the_calibration_cannot_be_published(
     path.write_text(json.dumps(json.loads(path.read_text()) | {"calibration": None}))
     with pytest.raises(GateError, match=r"another calibration, None and not .*: evaluate again"):
         publish(copied, Registry(tmp_path), version="1.0.1", licence="CC0-1.0")
+
+
+def test_too_few_validation_images_are_refused_with_what_to_do(
+    run: Path, discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    validating = [sample for sample in read_samples(discs) if sample.part == "val"]
+    write_samples(validating[:4], tmp_path / "few")
+    assert main(["calibrate", str(run), "--data", str(tmp_path / "few")]) == 2
+    said = capsys.readouterr().err
+    assert "4 validation images, expected at least 5: " in said
+    assert "prepare --split FILE" in said
 
 
 def test_a_damaged_calibration_is_named(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import errno
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -245,6 +245,19 @@ def test_initial_weights_that_are_not_there_claim_no_folder(
     assert not (tmp_path / "run").exists()
 
 
+def test_initial_weights_of_another_network_are_refused_with_what_to_write(
+    config: TrainConfig, whole: Path, tmp_path: Path
+) -> None:
+    other = replace(config, initial=str(whole), model=replace(config.model, width=8, norm="group"))
+    with pytest.raises(ConfigError) as refused:
+        loop.train(other, tmp_path / "run")
+    text = str(refused.value)
+    assert 'whose network has width = 4, norm = "batch", and' in text
+    assert 'says width = 8, norm = "group": write the former into [model]' in text
+    assert "\n" not in text
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_knows_what_its_initial_weights_had_seen(
     config: TrainConfig, whole: Path, tmp_path: Path
 ) -> None:
@@ -265,12 +278,15 @@ def test_a_run_can_go_on_from_a_published_version(
     for name in (run.WEIGHTS, "trained_on.csv"):
         shutil.copy(whole / name, version / name)
     data = run.load_record(whole)["data"]
-    (version / "card.json").write_text(json.dumps({"data": data}))
+    said = {"name": "disc-unet", "version": "1.0.0", "licence": "MIT", "limits": ["Discs."]}
+    shape = {"architecture": asdict(config.model)}
+    (version / "card.json").write_text(json.dumps({"data": data, **said, **shape}))
     loop.train(replace(config, initial=str(version)), tmp_path / "second")
     initial = run.load_record(tmp_path / "second")["initial"]
     assert initial == {
         "weights_sha256": file_sha256(whole / run.WEIGHTS),
         "data_sha256": data["sha256"],
+        "versions": [said | {"sha256": file_sha256(version / "card.json")}],
     }
     assert run.trained_on(tmp_path / "second") == run.trained_on(whole)
 
