@@ -12,10 +12,11 @@ import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from model_core.arrays import Mask
 from model_core.dicom.header import SOP_CLASS, Header, read_header
-from model_core.errors import ConfigError, UnreadableImageError
+from model_core.errors import ConfigError, ShapeMismatchError, UnreadableImageError
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -144,6 +145,17 @@ def read_source(data: bytes, *, max_pixels: int) -> Source:
     )
 
 
+def check_size(source: Source, mask: Mask) -> None:
+    """Refuse a mask that is not of the image's size.
+
+    Raises:
+        ShapeMismatchError: it is not.
+    """
+    size = (source.header.rows, source.header.columns)
+    if mask.shape != size:
+        raise ShapeMismatchError(f"the mask is {mask.shape}, the DICOM image {size}")
+
+
 def derived_uid(*parts: str) -> str:
     """Derive a UID from what these texts identify: always the same one (2.25, a UUID version 5).
 
@@ -152,6 +164,37 @@ def derived_uid(*parts: str) -> str:
         True
     """
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, chr(0).join(parts)).int}"
+
+
+def tracking_of(source: Source) -> tuple[str, str]:
+    """Name the lesion of an image, in words and by UID, alike for every version and threshold."""
+    return f"Skin lesion of image {source.number}", derived_uid("lesion", source.instance)
+
+
+def reference_to(source: Source) -> "Dataset":
+    """Tell highdicom what it must know of the image: no text, which is copied as it is later."""
+    blank = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber",
+             "StudyID", "StudyDate", "StudyTime")  # fmt: skip
+    return dataset_of(
+        SOPClassUID=source.sop_class,
+        SOPInstanceUID=source.instance,
+        StudyInstanceUID=source.study,
+        SeriesInstanceUID=source.series,
+        Rows=source.header.rows,
+        Columns=source.header.columns,
+        Modality="XC",
+        **dict.fromkeys(blank, ""),
+    )
+
+
+def dataset_of(**elements: Any) -> "Dataset":
+    """Make a data set of values by DICOM keyword."""
+    from pydicom.dataset import Dataset
+
+    dataset = Dataset()
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
+    return dataset
 
 
 def write_object(source: Source, ds: "Dataset", *, without: Collection[str] = ()) -> bytes:

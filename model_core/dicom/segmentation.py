@@ -12,15 +12,22 @@ from model_core.dicom.derived import (
     SOFTWARE_VERSION,
     Author,
     Source,
+    check_size,
+    dataset_of,
     derived_uid,
     read_source,
+    reference_to,
+    tracking_of,
     write_object,
     writing_dicom,
 )
-from model_core.errors import ShapeMismatchError
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+
+
+SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+"""UID of the kind of object."""
 
 
 def write_segmentation(data: bytes, mask: Mask, author: Author, *, max_pixels: int) -> bytes:
@@ -35,25 +42,33 @@ def write_segmentation(data: bytes, mask: Mask, author: Author, *, max_pixels: i
     """
     with writing_dicom():
         source = read_source(data, max_pixels=max_pixels)
-        size = (source.header.rows, source.header.columns)
-        if mask.shape != size:
-            raise ShapeMismatchError(f"the mask is {mask.shape}, the DICOM image {size}")
+        check_size(source, mask)
         segmentation = _segmentation(source, mask, author)
         return write_object(source, segmentation, without=("Laterality",))
+
+
+def segmentation_uids(source: Source, mask: Mask, author: Author) -> tuple[str, str]:
+    """Derive the UIDs of series and instance, by which a report refers to a segmentation.
+
+    Both may be asked for in two requests: neither has to see the other.
+    """
+    digest = hashlib.sha256(np.packbits(mask).data).hexdigest()
+    series = derived_uid("segmentation series", source.series, *author.parts)
+    return series, derived_uid("segmentation", source.instance, *author.parts, digest)
 
 
 def _segmentation(source: Source, mask: Mask, author: Author) -> "Dataset":
     from highdicom.seg import Segmentation, SegmentationTypeValues
 
-    digest = hashlib.sha256(np.packbits(mask).data).hexdigest()
+    series, instance = segmentation_uids(source, mask, author)
     segmentation = Segmentation(
-        source_images=[_reference(source)],
+        source_images=[reference_to(source)],
         pixel_array=mask[None],
         segmentation_type=SegmentationTypeValues.BINARY,
-        segment_descriptions=[_description(author)],
-        series_instance_uid=derived_uid("segmentation series", source.series, *author.parts),
+        segment_descriptions=[_description(source, author)],
+        series_instance_uid=series,
         series_number=SERIES_NUMBER,
-        sop_instance_uid=derived_uid("segmentation", source.instance, *author.parts, digest),
+        sop_instance_uid=instance,
         instance_number=source.number,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=author.name,
@@ -67,7 +82,7 @@ def _segmentation(source: Source, mask: Mask, author: Author) -> "Dataset":
     if source.header.spacing_mm is not None:
         # Readers want a thickness above 0 beside the spacing. An image has none: as a pixel.
         height, width = source.header.spacing_mm
-        measures = _dataset(PixelSpacing=[height, width], SliceThickness=height)
+        measures = dataset_of(PixelSpacing=[height, width], SliceThickness=height)
         segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence = [measures]
     dimensions = derived_uid("segmentation dimensions")
     segmentation.DimensionOrganizationSequence[0].DimensionOrganizationUID = dimensions
@@ -77,12 +92,13 @@ def _segmentation(source: Source, mask: Mask, author: Author) -> "Dataset":
     return dataset
 
 
-def _description(author: Author) -> Any:
+def _description(source: Source, author: Author) -> Any:
     """Describe the one segment in codes of SNOMED CT and of DICOM's CID 7150 and 7162."""
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.seg import SegmentAlgorithmTypeValues, SegmentDescription
     from pydicom.sr.codedict import codes
 
+    tracking_id, tracking_uid = tracking_of(source)
     return SegmentDescription(
         segment_number=1,
         segment_label="Skin lesion",
@@ -97,29 +113,6 @@ def _description(author: Author) -> Any:
             source=MANUFACTURER,
             parameters={"card_sha256": author.sha256, "threshold": f"{author.threshold:g}"},
         ),
+        tracking_id=tracking_id,
+        tracking_uid=tracking_uid,
     )
-
-
-def _reference(source: Source) -> "Dataset":
-    """Tell highdicom what it must know of the image: no text, which is copied as it is later."""
-    blank = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber",
-             "StudyID", "StudyDate", "StudyTime")  # fmt: skip
-    return _dataset(
-        SOPClassUID=source.sop_class,
-        SOPInstanceUID=source.instance,
-        StudyInstanceUID=source.study,
-        SeriesInstanceUID=source.series,
-        Rows=source.header.rows,
-        Columns=source.header.columns,
-        Modality="XC",
-        **dict.fromkeys(blank, ""),
-    )
-
-
-def _dataset(**elements: Any) -> "Dataset":
-    from pydicom.dataset import Dataset
-
-    dataset = Dataset()
-    for keyword, value in elements.items():
-        setattr(dataset, keyword, value)
-    return dataset

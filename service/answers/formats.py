@@ -9,7 +9,7 @@ from model_core.masks.outline import draw_outline
 from model_core.masks.png import encode_mask
 from model_core.registry.registry import LoadedVersion
 from service.answers.annotations import annotation_of, features_of
-from service.answers.dicom import capture_of, segmentation_of
+from service.answers.dicom import capture_of, report_of, segmentation_of
 from service.answers.pictures import encode_jpeg, encode_picture, encode_probability
 from service.answers.segmented import Segmented
 from service.answers.zip import zip_of
@@ -73,6 +73,7 @@ FORMATS: Mapping[MaskFormat, FileFormat] = {
     "probability": FileFormat(PNG, "probability.png", _probability),
     "dicom-seg": FileFormat(DICOM, "segmentation.dcm", segmentation_of),
     "dicom-sc": FileFormat(DICOM, "outlined.dcm", capture_of),
+    "dicom-sr": FileFormat(DICOM, "report.dcm", report_of),
 }
 
 

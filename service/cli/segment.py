@@ -37,6 +37,7 @@ SUFFIXES = {
     "zip": ".zip",
     "dicom-seg": ".seg.dcm",
     "dicom-sc": ".sc.dcm",
+    "dicom-sr": ".sr.dcm",
 }
 """What is added to an image's name, by format; the service says which formats it offers."""
 

@@ -29,6 +29,7 @@ MaskFormat = Literal[
     "probability",
     "dicom-seg",
     "dicom-sc",
+    "dicom-sr",
 ]
 AnswerFormat = Literal[MaskFormat, "zip"]
 EvaluationFormat = Literal["json", "png"]
@@ -117,8 +118,8 @@ class AnnotationQuery(MaskQuery):
     )
     spacing_mm: SpacingText | None = Field(
         default=None,
-        description="Height and width of a pixel in mm, `row,col`. Only with `measurements`; adds "
-        "them in mm.",
+        description="Height and width of a pixel in mm, `row,col`. Only with `measurements` or "
+        "`dicom-sr`; adds them in mm.",
         examples=["0.02,0.02"],
     )
 
@@ -181,9 +182,9 @@ class SegmentQuery(AnswerQuery):
         "JSON, its mask as run lengths. `polygon`: the same with polygons. `geojson`: polygons "
         "with holes. `image-jpeg`: the image by itself, upright and in sRGB, as any browser shows "
         "it. `overlay`, `overlay-jpeg`: the image with the outline. `probability`: that of each "
-        "pixel, grey. `dicom-seg`, `dicom-sc`: of a DICOM image, a segmentation "
-        "object or a secondary capture with the outline burned in. `zip`: several, see "
-        "`include`. By default `Accept` decides.",
+        "pixel, grey. `dicom-seg`, `dicom-sc`, `dicom-sr`: of a DICOM image, a segmentation "
+        "object, a secondary capture with the outline burned in, or a report of the measurements. "
+        "`zip`: several, see `include`. By default `Accept` decides.",
         examples=["png"],
     )
 
@@ -201,7 +202,7 @@ def misplaced(query: AnswerQuery, format: AnswerFormat | Literal["ndjson"]) -> l
     needs: dict[str, set[str]] = {
         "tolerance_px": {"polygon", "geojson"},
         "bits": {"probability"},
-        "measurements": {"rle", "polygon", "geojson"},
+        "measurements": {"rle", "polygon", "geojson", "dicom-sr"},
     }
     faults = [
         Fault(name, f"only with {' or '.join(sorted(users))}, found {format}", place="query")
@@ -210,7 +211,8 @@ def misplaced(query: AnswerQuery, format: AnswerFormat | Literal["ndjson"]) -> l
     ]
     if query.include is not None and format != "zip":
         faults.append(Fault("include", f"only with zip, found {format}", place="query"))
-    if query.spacing_mm is not None and not query.measurements:
+    measured = query.measurements or "dicom-sr" in formats
+    if query.spacing_mm is not None and not measured:
         faults.append(Fault("spacing_mm", "only with measurements=true", place="query"))
     return faults
 

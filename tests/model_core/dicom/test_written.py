@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset
 from model_core.arrays import Mask
 from model_core.dicom import derived
 from model_core.dicom.derived import Author
+from model_core.dicom.report import Findings, write_report
 from model_core.dicom.secondary_capture import write_secondary_capture
 from model_core.dicom.segmentation import write_segmentation
 from model_core.errors import ConfigError, ShapeMismatchError, UnreadableImageError
@@ -58,6 +59,11 @@ def capture(data: bytes, author: Author = AUTHOR) -> bytes:
     return write_secondary_capture(data, picture, author, max_pixels=LIMIT)
 
 
+def report(data: bytes, mask: Mask = MASK, author: Author = AUTHOR, score: float = 0.8) -> bytes:
+    findings = Findings({"area_px": 1.0, "score": score}, "review", ["blurred"])
+    return write_report(data, mask, author, findings, max_pixels=LIMIT)
+
+
 def read(data: bytes) -> Dataset:
     return pydicom.dcmread(io.BytesIO(data))
 
@@ -70,13 +76,15 @@ def check_against_the_standard(data: bytes, path: Path) -> None:
     run = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True)
     said = (run.stdout + run.stderr).splitlines()
     assert [line for line in said if line.startswith("Error")] == []
-    assert {"Segmentation", "SCImage"} & {line.strip() for line in said}
+    assert {"Segmentation", "SCImage", "EnhancedSR"} & {line.strip() for line in said}
 
 
 @every_source
 def test_what_is_written_is_valid(data: bytes, tmp_path: Path) -> None:
     check_against_the_standard(segmentation(data), tmp_path / "seg.dcm")
     check_against_the_standard(capture(data), tmp_path / "sc.dcm")
+    check_against_the_standard(report(data), tmp_path / "sr.dcm")
+    check_against_the_standard(report(data, np.zeros_like(MASK)), tmp_path / "none.dcm")
 
 
 @every_source
@@ -99,13 +107,14 @@ def test_highdicom_and_pydicom_read_the_very_same_pixels(data: bytes, mask: Mask
 
 @every_source
 def test_patient_and_study_are_copied_and_the_source_is_named(data: bytes) -> None:
-    for ds in (read(segmentation(data)), read(capture(data))):
+    for ds in (read(segmentation(data)), read(capture(data)), read(report(data))):
         assert (ds.PatientName, ds.PatientID) == (PATIENT, "PLANTED-4711")
         assert (ds.PatientBirthDate, ds.PatientSex) == ("19700101", "O")
         assert (ds.StudyInstanceUID, ds.StudyDate, ds.StudyID) == (STUDY_UID, "20260102", "7")
         assert (ds.AccessionNumber, ds.ReferringPhysicianName) == ("A-1", "Doctor^Planted")
         assert {ds.SeriesInstanceUID, ds.SOPInstanceUID}.isdisjoint({SERIES_UID, INSTANCE_UID})
-        assert ds.SourceImageSequence[0].ReferencedSOPInstanceUID == INSTANCE_UID
+        if ds.Modality != "SR":  # test_report.py has its references
+            assert ds.SourceImageSequence[0].ReferencedSOPInstanceUID == INSTANCE_UID
     (series,) = read(segmentation(data)).ReferencedSeriesSequence
     assert series.SeriesInstanceUID == SERIES_UID
 
@@ -155,7 +164,7 @@ def test_millimetres_are_there_only_where_the_source_has_pixel_spacing() -> None
 
 
 def test_the_same_request_gives_the_same_object_apart_from_its_dates() -> None:
-    for write in (segmentation, capture):
+    for write in (segmentation, capture, report):
         first, again = read(write(SOURCES["VL"])), read(write(SOURCES["VL"]))
         for ds in (first, again):
             for element in ds.iterall():
@@ -172,13 +181,16 @@ def test_another_mask_version_threshold_or_photograph_has_another_identifier() -
         segmentation(dicom(PICTURE, SOPInstanceUID="1.2.3")),
         segmentation(SOURCES["VL"]),
         capture(SOURCES["VL"]),
+        report(SOURCES["VL"]),
+        report(SOURCES["VL"], ~MASK),
+        report(SOURCES["VL"], score=0.81),
     ]
     found = [read(data) for data in others]
     assert len({ds.SOPInstanceUID for ds in found}) == len(others)
     assert all(uid.UID(ds.SOPInstanceUID).is_valid for ds in found)
     # Photographs of one series have their masks in one series of each version.
     assert found[0].SeriesInstanceUID == found[3].SeriesInstanceUID == found[4].SeriesInstanceUID
-    assert len({ds.SeriesInstanceUID for ds in found}) == 4
+    assert len({ds.SeriesInstanceUID for ds in found}) == 5
 
 
 @pytest.mark.parametrize(
@@ -193,7 +205,7 @@ def test_names_survive_in_their_own_character_set(
     characters: str | list[str], name: str, tmp_path: Path
 ) -> None:
     data = dicom(PICTURE, SpecificCharacterSet=characters, PatientName=name)
-    for written in (segmentation(data), capture(data)):
+    for written in (segmentation(data), capture(data), report(data)):
         assert read(written).PatientName == name
         check_against_the_standard(written, tmp_path / "x.dcm")
 
@@ -204,7 +216,7 @@ def test_a_source_without_a_patient_gives_an_object_without_one(tmp_path: Path) 
          "StudyTime", "AccessionNumber", "ReferringPhysicianName", "PatientOrientation"]
     )  # fmt: skip
     data = dicom(PICTURE, **anonymous, PatientIdentityRemoved="YES")
-    for written in (segmentation(data), capture(data)):
+    for written in (segmentation(data), capture(data), report(data)):
         ds = read(written)
         assert (ds.PatientName, ds.PatientID, ds.StudyDate) == ("", "", "")
         assert ds.DeidentificationMethod == "As in the source image"
@@ -232,11 +244,11 @@ def test_a_misspelt_character_set_is_copied_unread_and_so_are_texts(term: str) -
     data = dicom(PICTURE, PatientName="X" * len(name), SpecificCharacterSet="ISO_IR 192")
     data = data.replace(b"X" * len(name), name)
     data = data.replace(head + b"\x0a\0ISO_IR 192", head + bytes([len(said), 0]) + said)
-    for written in (segmentation(data), capture(data)):
+    for written in (segmentation(data), capture(data), report(data)):
         assert b"\x10\0\x10\0PN" + bytes([len(name), 0]) + name in written
         assert head + bytes([len(said), 0]) + said in written
         with warnings.catch_warnings(action="ignore"):
-            assert read(written).Rows == PICTURE.height
+            assert read(written).SOPInstanceUID.startswith("2.25.")
 
 
 def test_a_number_that_no_instance_can_have_is_not_cut_short() -> None:

@@ -1,4 +1,5 @@
 import io
+import sys
 import zipfile
 
 import numpy as np
@@ -88,11 +89,17 @@ def test_accept_may_ask_for_the_segmentation(client: TestClient) -> None:
 
 
 def test_a_zip_may_hold_them(client: TestClient) -> None:
-    target = "/segment?format=zip&include=png,dicom-seg,dicom-sc"
+    target = "/segment?format=zip&include=png,dicom-seg,dicom-sc,dicom-sr"
     response = client.post(target, files={"image": DICOM})
     with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
-        assert archive.namelist() == ["mask.png", "segmentation.dcm", "outlined.dcm"]
-        for name, modality in (("segmentation.dcm", "SEG"), ("outlined.dcm", "OT")):
+        assert archive.namelist() == [
+            "mask.png", "segmentation.dcm", "outlined.dcm", "report.dcm"
+        ]  # fmt: skip
+        for name, modality in (
+            ("segmentation.dcm", "SEG"),
+            ("outlined.dcm", "OT"),
+            ("report.dcm", "SR"),
+        ):
             assert pydicom.dcmread(io.BytesIO(archive.read(name))).Modality == modality
 
 
@@ -104,7 +111,7 @@ def test_no_lesion_is_an_empty_segment(client: TestClient) -> None:
     assert not ds.pixel_array.any()
 
 
-@pytest.mark.parametrize("form", ["dicom-seg", "dicom-sc"])
+@pytest.mark.parametrize("form", ["dicom-seg", "dicom-sc", "dicom-sr"])
 def test_a_photograph_without_patient_and_study_gets_no_dicom_object(
     client: TestClient, form: str
 ) -> None:
@@ -113,6 +120,26 @@ def test_a_photograph_without_patient_and_study_gets_no_dicom_object(
     assert problem.detail == (
         f"format: {form} belongs to the patient and study of a DICOM image, "
         "a PNG file has none; ask for png, rle or another format"
+    )
+
+
+@pytest.mark.parametrize(
+    ("form", "library"),
+    [
+        ("dicom-seg", "highdicom.seg"),
+        ("dicom-sc", "pydicom.dataset"),
+        ("dicom-sr", "highdicom.sr"),
+    ],
+)
+def test_without_the_extra_the_answer_names_it(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, form: str, library: str
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    response = client.post(f"/segment?format={form}", files={"image": DICOM})
+    problem = assert_problem(response, 422, "invalid-request")
+    assert problem.detail == (
+        f"format: {form}: this installation writes no DICOM: "
+        "pip install 'lesion-segmentation[dicom]'"
     )
 
 

@@ -80,7 +80,7 @@ def test_planted_texts_are_in_no_log_and_in_no_error(registry_root: Path, tmp_pa
         httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
     ):
         for data in files():
-            for form in ("rle", "dicom-seg", "dicom-sc"):
+            for form in ("rle", "dicom-seg", "dicom-sc", "dicom-sr"):
                 response = client.post(
                     f"/segment?format={form}",
                     content=data,

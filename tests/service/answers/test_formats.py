@@ -247,7 +247,12 @@ WRONG = [
     pytest.param("format=probability&bits=12", "bits", "8 or 16", id="12 bits"),
     pytest.param("format=zip&bits=8", "bits", "only with probability, found zip", id="zip"),
     pytest.param("format=rle&include=png", "include", "only with zip, found rle", id="rle"),
-    pytest.param("measurements=true", "measurements", "only with geojson", id="measured PNG"),
+    pytest.param(
+        "measurements=true",
+        "measurements",
+        "or geojson or polygon or rle, found png",
+        id="measured PNG",
+    ),
     pytest.param("format=rle&spacing_mm=1,1", "spacing_mm", "measurements=true", id="only mm"),
     pytest.param(
         "format=rle&measurements=true&spacing_mm=1", "spacing_mm", "height and width", id="one side"

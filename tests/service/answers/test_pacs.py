@@ -62,16 +62,16 @@ def test_a_mask_is_stored_beside_its_photograph(
             content=source,
             headers={"Content-Type": "application/dicom"},
         ).content
-        for form in ("png", "dicom-seg", "dicom-sc")
+        for form in ("png", "dicom-seg", "dicom-sc", "dicom-sr")
     }
-    for form in ("dicom-seg", "dicom-sc"):
+    for form in ("dicom-seg", "dicom-sc", "dicom-sr"):
         archive.store(answers[form])
         archive.store(answers[form])  # twice, and there is still one
 
     found = archive.find(study)
-    assert sorted(each["00080060"]["Value"][0] for each in found) == ["OT", "SEG", "XC"]
+    assert sorted(each["00080060"]["Value"][0] for each in found) == ["OT", "SEG", "SR", "XC"]
     assert {each["00100010"]["Value"][0]["Alphabetic"] for each in found} == {PATIENT}
-    assert len({each["0020000E"]["Value"][0] for each in found}) == 3
+    assert len({each["0020000E"]["Value"][0] for each in found}) == 4
     written = pydicom.dcmread(io.BytesIO(answers["dicom-seg"]))
     back = archive.retrieve(study, written.SeriesInstanceUID, written.SOPInstanceUID)
     mask = np.asarray(Image.open(io.BytesIO(answers["png"]))) > 0
