@@ -17,12 +17,13 @@ from model_core.card import parse_card
 from model_core.errors import ConfigError
 from model_core.predictor import Predictor
 from model_core.registry.local_store import file_sha256
-from trainer.data.cache import built_once, create_array, open_cache
+from trainer.data.cache import Cache, built_once, create_array, open_cache
 from trainer.data.samples import Sample, map_images
 from trainer.evaluation.subjects import run_subject
 from trainer.training.run import CONFIG, WEIGHTS
 
 _BATCH = 16
+_MAPS = "maps.npy"
 
 
 def open_teacher(folder: Path) -> Predictor:
@@ -62,29 +63,43 @@ def teacher_maps(
     own = predictor.preprocess_config
     if own.fit != fit:
         raise ConfigError(f"the teacher fits images by {own.fit}, expected {fit}")
-    images = open_cache(samples, own, cache)
-
-    def build(path: Path) -> None:
-        maps = create_array(path / "maps.npy", (len(samples), size, size))
-
-        def fill(start: int) -> None:
-            rows = slice(start, min(start + _BATCH, len(samples)))
-            logits = predictor.infer(np.array(images.images[rows]))
-            if predictor.calibration is not None:
-                logits = predictor.calibration.logits(logits)
-            for row, probability in zip(range(rows.start, rows.stop), expit(logits), strict=True):
-                picture = Pillow.fromarray(np.round(255 * probability).astype(np.uint8))
-                maps[row] = picture.resize((size, size), Pillow.Resampling.BILINEAR)
-
-        starts = range(0, len(samples), _BATCH)
-        for _ in map_images(fill, starts, "teacher", threads=1):
-            continue
-        maps.flush()
-
     # Versions may share weights and differ in calibration, as 1.1.1 and 1.2.0 do.
     calibration = predictor.calibration and asdict(predictor.calibration)
-    key = [images.key, file_sha256(folder / WEIGHTS), calibration, size]
-    loaded: npt.NDArray[np.uint8] = np.load(
-        built_once(cache, key, build) / "maps.npy", mmap_mode="r"
-    )
-    return loaded
+    images = open_cache(samples, own, cache)
+    key = [images.key, file_sha256(folder / WEIGHTS), calibration, own.size]
+
+    def infer(path: Path) -> None:
+        _infer_maps(predictor, images, path)
+
+    maps = _load(built_once(cache, key, infer))
+    if size == own.size:
+        return maps
+
+    def resize(path: Path) -> None:
+        resized = create_array(path / _MAPS, (len(samples), size, size))
+        for row, picture in enumerate(maps):
+            scaled = Pillow.fromarray(picture).resize((size, size), Pillow.Resampling.BILINEAR)
+            resized[row] = scaled
+        resized.flush()
+
+    return _load(built_once(cache, [*key, size], resize))
+
+
+def _infer_maps(predictor: Predictor, images: Cache, path: Path) -> None:
+    maps = create_array(path / _MAPS, images.masks.shape)
+
+    def fill(start: int) -> None:
+        rows = slice(start, start + _BATCH)
+        logits = predictor.infer(np.array(images.images[rows]))
+        if predictor.calibration is not None:
+            logits = predictor.calibration.logits(logits)
+        maps[rows] = np.round(255 * expit(logits))
+
+    for _ in map_images(fill, range(0, len(maps), _BATCH), "teacher", threads=1):
+        continue
+    maps.flush()
+
+
+def _load(folder: Path) -> npt.NDArray[np.uint8]:
+    maps: npt.NDArray[np.uint8] = np.load(folder / _MAPS, mmap_mode="r")
+    return maps
