@@ -13,10 +13,14 @@ def replacing(path: Path) -> Iterator[Path]:
     It is flushed to the disk first: after a power cut, a new name with no content would be left.
     """
     beside = path.with_name(f".{path.name}.part")
-    yield beside
-    with beside.open("r+b") as file:  # for writing, without which Windows flushes nothing
-        os.fsync(file.fileno())
-    beside.replace(path)
+    try:
+        yield beside
+        with beside.open("r+b") as file:  # for writing, without which Windows flushes nothing
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:  # a full disk keeps no half of a file
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def sync(path: Path) -> None:

@@ -15,9 +15,11 @@ from fastapi import FastAPI
 from service.access.admission import Admission
 from service.access.auth import Authenticator
 from service.access.body_limits import BodyByteBudget, BodyLimits
-from service.api import batch, docs, evaluate, health, models, segment
+from service.api import corrections, docs, evaluate, health, models, segment
+from service.api.batch import route as batch
 from service.api.dependencies import Parts
 from service.contract.openapi import DESCRIPTION
+from service.pipeline.corrections import Corrections
 from service.pipeline.health import HealthState
 from service.pipeline.hot_reload import Reloader
 from service.pipeline.pipeline import Pipeline
@@ -40,7 +42,7 @@ def create_app(settings: Settings) -> FastAPI:
         settings: Read once, by the caller; nothing inside reads the environment.
 
     Raises:
-        ConfigError: the file of keys or the audit log cannot be used.
+        ConfigError: the file of keys, the audit log or the place for corrections cannot be used.
     """
     app = FastAPI(
         title="Skin-lesion segmentation",
@@ -67,7 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.audit = audit = AuditLog(target, parts.telemetry) if target else None
     app.add_middleware(RequestLog, telemetry=parts.telemetry, audit=audit)
     app.add_middleware(AnswerHeaders, origins=origins)  # the outermost, for answers to crashes too
-    for module in (segment, batch, evaluate, models, health, docs):
+    for module in (segment, batch, evaluate, corrections, models, health, docs):
         app.include_router(module.router)
     return app
 
@@ -79,6 +81,9 @@ def make_parts(settings: Settings) -> Parts:
     admission = Admission(settings, telemetry)
     pipeline = Pipeline(settings, telemetry, admission, health)
     versions = Versions(settings, telemetry, pipeline.warm)
+    corrections = Corrections(settings.corrections) if settings.corrections else None
+    if corrections:
+        corrections.open()
     return Parts(
         settings=settings,
         telemetry=telemetry,
@@ -88,6 +93,7 @@ def make_parts(settings: Settings) -> Parts:
         pipeline=pipeline,
         versions=versions,
         reloader=Reloader(versions, telemetry, settings.model_name, settings.model_version),
+        corrections=corrections,
     )
 
 

@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     reload_seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 5
     """Time between two looks at the alias `production`; at 0 it is read once."""
 
+    corrections: Path | str | None = None
+    """Folder or bucket (`s3://`) that keeps corrected photographs; without one, none is kept."""
+
     device: Device = "auto"
     """Where the network runs; auto takes the GPU where there is one."""
     backend: BackendName = "auto"

@@ -93,10 +93,10 @@ def bucket() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def shipped_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a real process that serves the shipped version."""
+    """Address of a real process that serves the shipped version, and keeps corrections."""
     from tests.fixtures.service.process import free_port, service
 
-    port = free_port()
-    log = tmp_path_factory.mktemp("shipped") / "log"
-    with service(port, REPOSITORY / "models", log, {"LESION_BACKEND": "auto"}):
+    port, folder = free_port(), tmp_path_factory.mktemp("shipped")
+    settings = {"LESION_BACKEND": "auto", "LESION_CORRECTIONS": str(folder / "corrections")}
+    with service(port, REPOSITORY / "models", folder / "log", settings):
         yield f"http://127.0.0.1:{port}"

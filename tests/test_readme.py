@@ -19,8 +19,9 @@ DOCS = REPOSITORY / "docs"
 
 
 @pytest.fixture(scope="module")
-def shipped() -> Iterator[TestClient]:
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     settings = {"model_registry": REPOSITORY / "models", "backend": "pytorch-fp32"}
+    settings["corrections"] = tmp_path_factory.mktemp("corrections")
     with TestClient(create_app(Settings.model_validate(settings))) as client:
         yield client
 
@@ -84,6 +85,19 @@ def test_the_annotation_that_is_printed_is_the_one_that_comes(
 ) -> None:
     answer = send(shipped, "/segment?format=rle", image="example.png")
     check(printed(page, '{"id"'), answer.json())
+
+
+def test_the_correction_that_is_printed_is_the_one_that_comes(shipped: TestClient) -> None:
+    files = {"image": DOCS / "example.png", "mask": DOCS / "example_truth.png"}
+    answer = shipped.post(
+        "/corrections",
+        files={name: path.read_bytes() for name, path in files.items()},
+        data={"annotator": "reader-1", "seconds": "40"},
+    )
+    assert answer.status_code == 201, answer.text
+    shown, real = printed(API, '{"annotator"'), answer.json()
+    assert real.pop("created").startswith(shown.pop("created")[:2])
+    check(shown, real)
 
 
 def test_the_scores_that_are_printed_are_those_that_come(shipped: TestClient) -> None:

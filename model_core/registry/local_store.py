@@ -111,6 +111,26 @@ class LocalStore:
                 staged.rename(target)
                 sync(target.parent)
 
+    def keep(self, path: str, files: Mapping[str, bytes]) -> None:
+        """Write a folder of small files, which is there whole or not at all.
+
+        Raises:
+            VersionExistsError: `path` is taken.
+        """
+        with self.staging(path) as folder:
+            for name, data in files.items():
+                (folder / name).write_bytes(data)
+
+    def remove(self, path: str) -> None:
+        """Remove a folder and all in it, where it is there."""
+        folder = self.root / path
+        with _locked(folder.parent):
+            if folder.is_dir():
+                # Away in one step: what a crash leaves, the next one who stages removes.
+                away = folder.rename(folder.with_name(f"{STAGING}{folder.name}"))
+                sync(folder.parent)
+                shutil.rmtree(away)
+
 
 def file_sha256(path: Path) -> str:
     """Compute the SHA-256 of a file, hexadecimal."""

@@ -29,6 +29,7 @@ from model_core.errors import (
 from model_core.registry.local_store import (
     CARD,
     STAGING,
+    LocalStore,
     fault_of,
     file_sha256,
     is_inside,
@@ -56,6 +57,12 @@ def open_url(url: str) -> tuple[Any, str]:
     except ValueError as exc:
         raise ConfigError(f"{url} cannot be opened: {exc}") from exc
     return fs, str(root).rstrip("/")
+
+
+def open_store(root: Path | str, cache: Path | None = None) -> "LocalStore | ObjectStore":
+    """Make the store of a folder, or of a URL with a cache folder of this machine."""
+    text = str(root).removeprefix("file://")
+    return ObjectStore(text, cache) if "://" in text else LocalStore(Path(text))
 
 
 class ObjectStore:
@@ -137,6 +144,29 @@ class ObjectStore:
             folder = self.folder(path, file_sha256(staged / CARD))
             shutil.copytree(staged, folder, dirs_exist_ok=True)
             self._upload(staged, path)
+
+    def keep(self, path: str, files: Mapping[str, bytes]) -> None:
+        """Write a folder of small files, the last of which tells that all are there.
+
+        Raises:
+            FileExistsError: a file is there already; then those written before it are removed.
+        """
+        written: list[str] = []
+        try:
+            for name, data in files.items():
+                with self._reaching(writing=True) as fs:
+                    fs.pipe_file(self._key(path, name), data, mode="create")
+                written.append(name)
+        except BaseException:
+            with suppress(SegmentationError), self._reaching() as fs:
+                for name in written:
+                    fs.rm_file(self._key(path, name))
+            raise
+
+    def remove(self, path: str) -> None:
+        """Remove everything below a path, where there is anything."""
+        with self._reaching() as fs, suppress(FileNotFoundError):
+            fs.rm(self._key(path), recursive=True)
 
     def _upload(self, folder: Path, path: str) -> None:
         for file in sorted(folder.rglob("*")):

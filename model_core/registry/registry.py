@@ -28,7 +28,7 @@ from model_core.registry.aliases import FILE as ALIASES
 from model_core.registry.aliases import Aliases, parse_aliases
 from model_core.registry.golden import FILE as GOLDEN
 from model_core.registry.local_store import CARD, STAGING, LocalStore
-from model_core.registry.object_store import ObjectStore
+from model_core.registry.object_store import open_store
 from model_core.registry.version import LoadedVersion, fill_version, open_version
 
 __all__ = ["ALIASES", "GOLDEN", "PRODUCTION", "WEIGHTS", "LoadedVersion", "Registry",
@@ -51,8 +51,7 @@ class Registry:
 
     def __init__(self, root: Path | str, *, cache: Path | None = None) -> None:
         self._root = root
-        text = str(root).removeprefix("file://")
-        self._store = ObjectStore(text, cache) if "://" in text else LocalStore(Path(text))
+        self._store = open_store(root, cache)
 
     @property
     def root(self) -> Path:

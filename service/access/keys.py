@@ -18,7 +18,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from model_core.errors import ConfigError
 
-SCOPES = ("segment", "evaluate", "models:read", "metrics")
+SCOPES = ("segment", "evaluate", "correct", "models:read", "metrics")
 _PREFIX = "lsk_"  # so that scanners for leaked secrets can find them
 _KEY = re.compile(_PREFIX + "[A-Za-z0-9_-]{43}")
 _LOOK_S = 1.0
@@ -42,7 +42,8 @@ class ApiKey(BaseModel):
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     scopes: Annotated[
-        frozenset[Literal["segment", "evaluate", "models:read", "metrics"]], Field(min_length=1)
+        frozenset[Literal["segment", "evaluate", "correct", "models:read", "metrics"]],
+        Field(min_length=1),
     ]
     expires: AwareDatetime | None = None
 

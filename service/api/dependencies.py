@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from service.access.admission import Admission
 from service.access.body_limits import BodyByteBudget
+from service.pipeline.corrections import Corrections
 from service.pipeline.health import HealthState
 from service.pipeline.hot_reload import Reloader
 from service.pipeline.pipeline import Pipeline
@@ -27,6 +28,7 @@ class Parts:
     pipeline: Pipeline
     versions: Versions
     reloader: Reloader
+    corrections: Corrections | None
 
 
 async def _parts(request: Request) -> Parts:

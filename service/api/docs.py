@@ -10,7 +10,8 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 
 from service.contract.errors import NoSuchRouteError
 from service.contract.openapi import document
-from service.contract.problems import BY_SLUG, Problem
+from service.contract.problem import Problem
+from service.contract.problems import BY_SLUG
 from service.server.headers import page_policy
 
 router = APIRouter(include_in_schema=False)

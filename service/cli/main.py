@@ -2,6 +2,7 @@
 
     lesion segment images/ --out masks
     lesion evaluate --image images/ --truth masks-by-experts/
+    lesion correct --image images/ --mask corrected/ --annotator reader-1
 
 Exit codes: 0; 1 a file failed (the others are done); 2 the command line; 3 the service did not
 answer, or not to this caller; 130 interrupted.
@@ -16,6 +17,7 @@ from pathlib import Path
 import httpx
 
 from model_core.decimals import decimal, integer, parse_spacing
+from service.cli.correct import correct
 from service.cli.evaluate import evaluate
 from service.cli.files import UsageError, shown
 from service.cli.segment import SUFFIXES, explained, segment
@@ -63,7 +65,7 @@ def _complain(text: str, code: int) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lesion",
-        description="Segment and score images of skin lesions with a running service. "
+        description="Segment, score and correct images of skin lesions with a running service. "
         "Not a medical device.",
         epilog="Exit codes: 0 all done; 1 a file failed, the others are done; 2 the command line; "
         "3 the service did not answer, or not to this caller.",
@@ -91,11 +93,21 @@ def _parser() -> argparse.ArgumentParser:
     text = "height and width of a pixel, mm: adds distances in mm"
     add("--spacing-mm", type=_spacing, metavar="ROW,COL", help=text)
     _add_shared(command)
+    text = "Have the service keep images with their corrected masks."
+    command = commands.add_parser("correct", help=text, description=text)
+    command.set_defaults(run=correct)
+    add = command.add_argument
+    add("--image", required=True, type=Path, metavar="PATH", help="an image or a folder")
+    text = "its corrected mask, or a folder of them: PNG or COCO JSON"
+    add("--mask", required=True, type=Path, metavar="PATH", help=text)
+    text = "pseudonym of who corrected them, no name"
+    add("--annotator", required=True, metavar="PSEUDONYM", help=text)
+    _add_shared(command)
     return parser
 
 
 def _add_shared(command: argparse.ArgumentParser) -> None:
-    """Add the options that both commands have."""
+    """Add the options that every command has."""
     add = command.add_argument
     text = f"address of the service (default: ${_URL}, or {DEFAULT_URL})"
     add("--url", default=os.environ.get(_URL, DEFAULT_URL), help=text)

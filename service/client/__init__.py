@@ -23,6 +23,7 @@ from service.client.errors import (
 )
 from service.client.results import Health, Segmentation, segmentation_of
 from service.client.retries import Retries
+from service.contract.corrections import Correction, CorrectionCount
 from service.contract.evaluation import Evaluation, MeanWithInterval, PairScores, ScoreSummary
 from service.contract.schemas import ModelRef, VersionDetail, VersionEntry, VersionList
 
@@ -33,6 +34,8 @@ __all__ = [
     "BusyError",
     "Client",
     "ClientError",
+    "Correction",
+    "CorrectionCount",
     "Evaluation",
     "FailedError",
     "FaultFound",

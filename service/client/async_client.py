@@ -88,6 +88,8 @@ class AsyncClient:
     segment_as = _awaitable(Client.segment_as)
     evaluate = _awaitable(Client.evaluate)
     evaluation_picture = _awaitable(Client.evaluation_picture)
+    correct = _awaitable(Client.correct)
+    corrections = _awaitable(Client.corrections)
     models = _awaitable(Client.models)
     model = _awaitable(Client.model)
 

@@ -38,9 +38,10 @@ class Call(Generic[T]):
     """One request and how its answer is read.
 
     Attributes:
-        method: HTTP method. No call changes anything: each can be sent again without harm.
+        method: HTTP method. Each call can be sent again without harm: none changes anything but
+            that of a correction, and the same one twice is kept once.
         path: Below the service's address.
-        read: Makes the result of a response with status 200.
+        read: Makes the result of a response with a status of 200 to 299.
         params: Query; those that are None are left out.
         content: The body as it stands.
         files: The parts of a form.
@@ -74,7 +75,7 @@ class Call(Generic[T]):
         if response is None:
             reason = str(error) or type(error).__name__
             raise ServiceUnreachableError(f"no answer from {url}: {reason}") from error
-        if response.status_code == httpx.codes.OK:
+        if response.is_success:
             return self.read(response)
         raise error_of(response, retry_after_s(response))
 
@@ -106,6 +107,17 @@ def form(
     parts = [("truth", _mask_bytes(truth)) for truth in truths]
     parts += [("image", file_bytes(image)) for image in images]
     parts += [("pred", _mask_bytes(pred)) for pred in preds]
+    return [(name, (name, data)) for name, data in parts]
+
+
+def correction_form(
+    image: SentImage, mask: SentMask, annotator: str, seconds: float | None
+) -> Files:
+    """Return the parts of a correction's form; no file's own name is among them."""
+    parts = [("image", file_bytes(image)), ("mask", _mask_bytes(mask))]
+    parts.append(("annotator", annotator.encode()))
+    if seconds is not None:
+        parts.append(("seconds", repr(float(seconds)).encode()))
     return [(name, (name, data)) for name, data in parts]
 
 

@@ -14,6 +14,7 @@ from service.client.calls import (
     SentImage,
     SentMask,
     Spacing,
+    correction_form,
     file_bytes,
     form,
     httpx_options,
@@ -25,6 +26,7 @@ from service.client.calls import (
 from service.client.errors import ProblemError, ServiceUnreachableError
 from service.client.results import Health, Segmentation, parse, segmentation_of
 from service.client.retries import ONCE, Retries
+from service.contract.corrections import Correction, CorrectionCount
 from service.contract.evaluation import Evaluation
 from service.contract.schemas import VersionDetail, VersionList
 
@@ -173,6 +175,41 @@ class Client:
             Call("POST", "evaluate", read_content, params, files=files, accept="image/png")
         )
 
+    def correct(
+        self,
+        /,  # `AsyncClient` takes this signature over
+        image: SentImage,
+        mask: SentMask,
+        *,
+        annotator: str,
+        seconds: float | None = None,
+        model: str | None = None,
+        threshold: float | None = None,
+        **more: str | float | None,
+    ) -> Correction:
+        """Have the service keep a photograph with its corrected mask.
+
+        Args:
+            image: The photograph's bytes, or its path; it is kept as it is.
+            mask: The corrected mask, of the upright photograph's size.
+            annotator: Pseudonym of who corrected it: 1 to 64 of A-Z a-z 0-9 . _ -
+            seconds: Time spent on it.
+            model: Version whose mask was corrected, as in `segment`.
+            threshold: As that mask was cut at.
+            more: Any other query parameter of `/segment/mask`, such as `margin`.
+
+        Raises:
+            RefusedError: 404 `corrections-off` where the service keeps none.
+            FailedError: 507 `storage-full` where it has no room; nothing was kept.
+        """
+        params = {"threshold": threshold, "model": model, **more}
+        files = correction_form(image, mask, annotator, seconds)
+        return self._ask(Call("POST", "corrections", _read_correction, params, files=files))
+
+    def corrections(self) -> CorrectionCount:
+        """Count the corrected photographs; RefusedError `corrections-off` where none is kept."""
+        return self._ask(Call("GET", "corrections", lambda r: parse(CorrectionCount, read_json(r))))
+
     def models(self) -> VersionList:
         """List every published version, and which one serves."""
         return self._ask(Call("GET", "models", lambda r: parse(VersionList, read_json(r))))
@@ -203,3 +240,7 @@ class Client:
             if wait is None:
                 return call.result(response, error, self._http.base_url)
             time.sleep(wait)
+
+
+def _read_correction(response: httpx.Response) -> Correction:
+    return parse(Correction, read_json(response))

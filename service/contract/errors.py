@@ -80,6 +80,10 @@ class NoSuchRouteError(InputError):
     """No route has this path."""
 
 
+class CorrectionsOffError(InputError):
+    """The operator has named no place that corrections are kept in."""
+
+
 class MethodNotAllowedError(InputError):
     """The route of this path does not know this method."""
 
@@ -126,6 +130,14 @@ class EngineFailedError(UnavailableError):
 
 class DecoderFailedError(UnavailableError):
     """The process that decoded the image was ended from outside; the file is not to blame."""
+
+
+class StorageFullError(UnavailableError):
+    """The disk has no room for what is to be kept."""
+
+
+class StorageUnavailableError(UnavailableError):
+    """The folder or bucket of the corrections cannot be reached, read or written."""
 
 
 class DeadError(UnavailableError):

@@ -38,7 +38,8 @@ from service.contract.errors import (
     UnsupportedMediaTypeError,
 )
 from service.contract.evaluation import Evaluation
-from service.contract.problems import INTERNAL, PROBLEM_JSON, PROBLEMS, Problem, problem_body
+from service.contract.problem import PROBLEM_JSON, Problem, problem_body
+from service.contract.problems import INTERNAL, PROBLEMS
 from service.contract.schemas import (
     Annotation,
     BatchLine,

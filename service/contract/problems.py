@@ -3,34 +3,9 @@
 The pages at `/problems`, the OpenAPI document and docs/errors.md are written from this table.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
-
 from model_core import errors as model_errors
 from service.contract import errors
-
-PROBLEM_JSON = "application/problem+json"
-
-
-class Problem(NamedTuple):
-    """Status, title and explanation of one kind of error.
-
-    Attributes:
-        status: HTTP status.
-        slug: Last part of the problem's `type`, and its heading in the documentation.
-        title: The same for every occurrence.
-        meaning: What it means and what to do, for its page.
-        example: A `detail` as a caller may read it.
-        retry_after_s: When trying again makes sense, s; None where it never does by itself.
-    """
-
-    status: int
-    slug: str
-    title: str
-    meaning: str
-    example: str
-    retry_after_s: int | None = None
-
+from service.contract.problem import Problem
 
 INTERNAL = Problem(
     500,
@@ -89,6 +64,14 @@ PROBLEMS: dict[type[model_errors.SegmentationError], Problem] = {
         "No such route",
         "Nothing answers at this path. `/docs` lists all there is.",
         "there is nothing at this path; /docs lists all routes",
+    ),
+    errors.CorrectionsOffError: Problem(
+        404,
+        "corrections-off",
+        "No corrections are kept",
+        "The operator has named no folder or bucket for corrections (`LESION_CORRECTIONS`). Keep "
+        "the corrected mask yourself.",
+        "this service keeps no corrections: its operator has not set LESION_CORRECTIONS",
     ),
     model_errors.VersionNotFoundError: Problem(
         404,
@@ -307,6 +290,15 @@ PROBLEMS: dict[type[model_errors.SegmentationError], Problem] = {
         "an answer would take about 7.5 s, the limit is 6 s",
         retry_after_s=1,
     ),
+    errors.StorageUnavailableError: Problem(
+        503,
+        "storage-unavailable",
+        "Corrections cannot be kept now",
+        "The folder or bucket of the corrections cannot be reached, read or written. Nothing of "
+        "the correction was kept; the log says why. Send it again later.",
+        "the correction was not kept: Permission denied",
+        retry_after_s=30,
+    ),
     errors.DeadlineError: Problem(
         504,
         "deadline-passed",
@@ -314,6 +306,14 @@ PROBLEMS: dict[type[model_errors.SegmentationError], Problem] = {
         "The request was let in, but not answered within `LESION_DEADLINE_SECONDS` (an evaluation: "
         "`LESION_EVALUATION_SECONDS`). What was left of its work is dropped. Send less at once.",
         "no answer within 10 s, the limit",
+    ),
+    errors.StorageFullError: Problem(
+        507,
+        "storage-full",
+        "No room for corrections",
+        "The disk that corrections are kept on is full. Nothing of the correction was kept; send "
+        "it again once the operator has made room.",
+        "the correction was not kept: No space left on device",
     ),
 }
 
@@ -323,26 +323,3 @@ BY_SLUG = {problem.slug: problem for problem in (*PROBLEMS.values(), INTERNAL)}
 def problem_of(error: model_errors.SegmentationError) -> Problem:
     """Return the problem of an error's class, else that of its nearest base class."""
     return next((PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS), INTERNAL)
-
-
-def problem_body(
-    problem: Problem,
-    *,
-    detail: str,
-    instance: str,
-    request_id: str,
-    faults: Sequence[errors.Fault] = (),
-) -> dict[str, Any]:
-    """Build the JSON of a problem, as `schemas.ProblemDetails`; empty members are left out."""
-    body = {
-        "type": f"/problems/{problem.slug}",
-        "title": problem.title,
-        "status": problem.status,
-        "detail": detail,
-        "instance": instance,
-        "request_id": request_id,
-        "errors": [
-            {"in": fault.place, "field": fault.field, "detail": fault.detail} for fault in faults
-        ],
-    }
-    return {key: value for key, value in body.items() if value}

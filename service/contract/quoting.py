@@ -9,15 +9,18 @@ from collections.abc import Collection
 
 FIELDS = frozenset(
     {
+        "annotator",
         "bits",
         "format",
         "image",
         "images",
         "include",
         "margin",
+        "mask",
         "measurements",
         "model",
         "pred",
+        "seconds",
         "spacing_mm",
         "threshold",
         "tolerance_px",

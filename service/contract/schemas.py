@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from model_core.processing.advice import Advice, Reason
 
-_SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+SHA256_EXAMPLE = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 Score = Annotated[float, Field(ge=0, le=1)]
 Length = Annotated[float, Field(ge=0)]
 Pixels = Annotated[int, Field(ge=1, examples=[2])]
 Name = Annotated[str, Field(examples=["lesion-unet"])]
 Version = Annotated[str, Field(examples=["1.2.0"])]
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$", examples=[_SHA256])]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$", examples=[SHA256_EXAMPLE])]
 Threshold = Annotated[
     float,
     Field(gt=0, lt=1, description="Probability above which a pixel is lesion.", examples=[0.5]),

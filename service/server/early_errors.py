@@ -13,7 +13,8 @@ import uuid
 from http import HTTPStatus
 
 from model_core.errors import SegmentationError
-from service.contract.problems import PROBLEM_JSON, PROBLEMS, problem_body
+from service.contract.problem import PROBLEM_JSON, problem_body
+from service.contract.problems import PROBLEMS
 from service.server.headers import HEADERS, shared_with
 from service.settings import Settings
 from service.telemetry.prometheus import Telemetry

@@ -25,7 +25,8 @@ from service.contract.errors import (
     MethodNotAllowedError,
     NoSuchRouteError,
 )
-from service.contract.problems import INTERNAL, PROBLEM_JSON, Problem, problem_body, problem_of
+from service.contract.problem import PROBLEM_JSON, Problem, problem_body
+from service.contract.problems import INTERNAL, problem_of
 from service.contract.quoting import unknown_name
 from service.telemetry.ticket import ticket_of
 

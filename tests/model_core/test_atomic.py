@@ -21,3 +21,4 @@ def test_a_block_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
         beside.write_text("ne")
         raise OSError("the disk is full")
     assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -71,9 +71,10 @@ def client(settings: Settings) -> Iterator[TestClient]:
 
 @pytest.fixture(scope="session")
 def served(registry_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a real process that serves `registry_root`."""
-    port = free_port()
-    with service(port, registry_root, tmp_path_factory.mktemp("served") / "log"):
+    """Address of a real process that serves `registry_root`, and keeps corrections."""
+    port, folder = free_port(), tmp_path_factory.mktemp("served")
+    settings = {"LESION_CORRECTIONS": str(folder / "corrections")}
+    with service(port, registry_root, folder / "log", settings):
         yield f"http://127.0.0.1:{port}"
 
 

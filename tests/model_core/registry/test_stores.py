@@ -21,6 +21,7 @@ from model_core.errors import (
     VersionNotFoundError,
 )
 from model_core.registry.local_store import file_sha256
+from model_core.registry.object_store import open_store
 from model_core.registry.registry import GOLDEN, WEIGHTS, Registry
 from tests.fixtures.models import CARD, NAME, VERSION
 from tests.fixtures.registry_writer import PICTURE, REPOSITORY
@@ -361,3 +362,19 @@ def test_only_a_folder_has_a_root(tmp_path: Path) -> None:
     assert Registry(f"file://{tmp_path}").root == tmp_path
     with pytest.raises(ConfigError, match="s3://models is no folder"):
         assert Registry("s3://models").root
+
+
+# --- small folders ---------------------------------------------------------------------------
+
+
+def test_a_small_folder_is_kept_whole_or_not_at_all_and_removed_whole(place: str) -> None:
+    store = open_store(place)
+    store.keep("one", {"a": b"1", "b": b"2"})
+    assert (store.read("one/a"), store.holding("", "b")) == (b"1", ["one"])
+    write(place, "two/b", b"of another")
+    with pytest.raises((FileExistsError, VersionExistsError)):
+        store.keep("two", {"a": b"1", "b": b"2"})
+    assert store.holding("", "a") == ["one"]
+    for name in ("one", "one", "two"):
+        store.remove(name)
+    assert store.folders() == []

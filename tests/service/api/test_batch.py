@@ -18,7 +18,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from service.access.body_limits import BatchBytes, BodyByteBudget
-from service.api.batch_work import WINDOW, Batch
+from service.api.batch.work import WINDOW, Batch
 from service.contract.schemas import BatchLine, BatchProblem
 from service.telemetry.prometheus import Telemetry
 from tests.fixtures.pictures import encode, lesion

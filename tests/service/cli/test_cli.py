@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -216,6 +217,31 @@ def test_two_masks_are_a_pair_whatever_their_names(
     assert (report["items"][0]["dice"], report["items"][0]["hausdorff_95_mm"]) == (1.0, 0.0)
     assert main([*command, "--pred", small, "--truth", theirs]) == 2
     assert "is (10, 64), its truth is (48, 64)" in capsys.readouterr().err
+
+
+def test_corrected_masks_of_a_folder_are_kept_and_a_bad_one_stops_nobody(
+    served: str, photographs: Path, mask: np.ndarray, tmp_path: Path, capsys: Output
+) -> None:
+    masks = tmp_path / "mended"
+    masks.mkdir()
+    (masks / "y_mask.png").write_bytes(encode_mask(mask))
+    (masks / "z.json").write_text(json.dumps(encode_rle(mask)))
+    (masks / "bad.png").write_bytes(encode_mask(mask))
+    (photographs / "z.png").write_bytes(encode(lesion(48, 64), compress_level=1))
+    shutil.rmtree(photographs / "left")
+    shutil.rmtree(photographs / "right")
+    command = ["correct", "--image", str(photographs), "--mask", str(masks), "--annotator", "a"]
+    capsys.readouterr()
+    assert main([*command, "--url", served]) == 1
+    said = capsys.readouterr()
+    assert "2 of 3 corrections kept by the service" in said.out
+    assert f"lesion: {photographs / 'bad.jpg'}: 415 unsupported-image" in said.err
+    assert main([*command, "--url", served, "--json"]) == 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert sorted((Path(line["file"]).name, line["ok"]) for line in lines) == [
+        ("bad.jpg", False), ("y.png", True), ("z.png", True)
+    ]  # fmt: skip
+    assert main([*command[:3], "--mask", str(tmp_path / "one.png"), "--annotator", "a"]) == 2
 
 
 def test_names_keep_their_folders_and_never_leave_the_output(tmp_path: Path) -> None:

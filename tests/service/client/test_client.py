@@ -107,6 +107,31 @@ def test_versions_and_health_can_be_asked_for(client: Client) -> None:
     assert (health.alive, health.ready) == (True, True)
 
 
+def test_a_corrected_mask_is_kept_and_sent_again_where_the_answer_is_lost(
+    served: str, client: Client, tmp_path: Path
+) -> None:
+    (tmp_path / "Jane Doe.png").write_bytes(PHOTO)
+    mask = client.segment(PHOTO, threshold=0.4).mask
+    kept = client.correct(tmp_path / "Jane Doe.png", ~mask, annotator="b", seconds=3, threshold=0.4)
+    assert (kept.annotator, kept.seconds, kept.threshold) == ("b", 3.0, 0.4)
+    assert kept.image.height == 48
+    assert client.corrections().photographs >= 1
+
+    async def ask() -> str:
+        async with AsyncClient(served) as other:
+            again = await other.correct(PHOTO, ~mask, annotator="b", seconds=3, threshold=0.4)
+            return again.id
+
+    assert asyncio.run(ask()) == kept.id
+    with pytest.raises(RefusedError, match="annotator: expected a pseudonym"):
+        client.correct(PHOTO, mask, annotator="Jane Doe")
+    lost = Answer(201, kept.model_dump_json().encode())
+    with scripted(Answer(0), lost) as (url, received), Client(url, retries=QUICK) as other:
+        assert other.correct(PHOTO, mask, annotator="b").id == kept.id
+        assert b"Jane" not in received[0].body
+        assert len(received) == 2
+
+
 def test_a_problem_says_what_was_found(client: Client) -> None:
     with pytest.raises(RefusedError) as caught:
         client.segment(b"no photograph")

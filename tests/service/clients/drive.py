@@ -9,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 from skin_lesion_segmentation_client import AuthenticatedClient
+from skin_lesion_segmentation_client.api.corrections import correct, count_corrections
 from skin_lesion_segmentation_client.api.evaluation import evaluate, evaluate_scores
 from skin_lesion_segmentation_client.api.models import list_versions, read_version
 from skin_lesion_segmentation_client.api.operation import healthz, metrics, readyz
@@ -21,6 +22,9 @@ from skin_lesion_segmentation_client.api.segmentation import (
     segment_polygons,
 )
 from skin_lesion_segmentation_client.models import (
+    CorrectBody,
+    Correction,
+    CorrectionCount,
     EvaluateBody,
     EvaluateScoresBody,
     Evaluation,
@@ -90,6 +94,14 @@ with AuthenticatedClient(base_url=address, token="none") as client:
     )
     assert isinstance(of_masks, Evaluation)
     assert of_masks.summary.n == 1
+
+    corrected = CorrectBody(image=file(photograph), mask=file(mask), annotator="a", seconds=2.5)
+    kept = correct.sync(client=client, body=corrected)
+    assert isinstance(kept, Correction)
+    assert (kept.annotator, kept.seconds, kept.image.height) == ("a", 2.5, 48)
+    count = count_corrections.sync(client=client)
+    assert isinstance(count, CorrectionCount)
+    assert count.photographs > 0
 
     versions = list_versions.sync(client=client)
     assert isinstance(versions, VersionList)

@@ -65,6 +65,7 @@ def test_every_public_route_is_in_it(document: Json) -> None:
         "/segment/batch",
         "/evaluate",
         "/evaluate/scores",
+        "/corrections",
         "/models",
         "/models/{version}",
         "/healthz",

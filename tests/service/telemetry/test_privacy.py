@@ -118,6 +118,11 @@ def requests() -> Iterator[tuple[str, str, dict[str, str], bytes]]:
         yield "POST", "/segment", raw, photo
     mask = encode(Image.new("1", (80, 60)))
     yield "POST", "/evaluate", form, part("image", jpeg()) + part("truth", mask) + END
+    who = b'--x\r\nContent-Disposition: form-data; name="annotator"\r\n\r\n'
+    # As many as the stride of the quick test, so that it goes on where it went before.
+    for name, data in (("a", mask), (MARK + "!", mask), ("a", MARK.encode()), ("a", b"{")):
+        body = part("image", jpeg()) + part("mask", data) + who + name.encode() + b"\r\n" + END
+        yield "POST", "/corrections", form, body
     for answer in ("ndjson", "zip"):
         several = [part("images", data) for data in (jpeg(), MARK.encode(), dicom(), png())]
         yield "POST", f"/segment/batch?format={answer}", form, b"".join(several) + END
@@ -179,6 +184,7 @@ def test_planted_marks_are_found_nowhere(
     monkeypatch.setenv("TMPDIR", str(scratch))
     settings = {"LESION_LOG_LEVEL": "DEBUG", "LESION_LOG_FORMAT": log_format}
     settings["LESION_AUDIT_LOG"] = str(audit)
+    settings["LESION_CORRECTIONS"] = str(tmp_path / "corrections")
     authorization: dict[str, str] = {}
     if log_format == "json":
         settings["LESION_DECODE_PROCESSES"] = "1"

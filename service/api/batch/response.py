@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.answers.zip import ZipStream
-from service.api.batch_work import Files
+from service.api.batch.work import Files
 from service.server.error_handlers import error_body
 
 BatchFormat = Literal["ndjson", "zip"]

@@ -14,8 +14,8 @@ from model_core.registry.registry import LoadedVersion
 from service.access.auth import needs
 from service.access.body_limits import BatchBytes
 from service.answers.formats import files_of, line_of, version_headers
-from service.api.batch_response import MEDIA_TYPES, PROBLEM, BatchFormat, BatchResponse
-from service.api.batch_work import Batch, Files, images_of
+from service.api.batch.response import MEDIA_TYPES, PROBLEM, BatchFormat, BatchResponse
+from service.api.batch.work import Batch, Files, images_of
 from service.api.dependencies import Parts, PartsOf
 from service.api.part_stream import Content, PartStream
 from service.api.zip_stream import ZipStream
