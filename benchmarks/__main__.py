@@ -72,9 +72,7 @@ def contenders(arguments: argparse.Namespace, version: Version) -> Iterator[Cont
         for name in arguments.servers:
             if name == OURS:
                 yield ours(version, engine)
-            elif engine == NULL and name != NAIVE:
-                continue  # what a framework costs without a network is the naive server's row
-            elif name == NAIVE or engine == NULL:
+            elif name == NAIVE:
                 yield peer(name, version, engine, steps=arguments.peer_steps)
             else:
                 for workers in arguments.peer_workers:

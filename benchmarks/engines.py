@@ -1,20 +1,19 @@
-"""The engines that every row runs: a version's own, on as many threads as a row is to have."""
+"""The engines that every row runs: a version's own, on as many threads as a row is to have.
+
+PyTorch is imported only where it computes, so that no server is weighed with what it does not use.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from model_core.arrays import Batch, Logits
-from model_core.backends.byte_network import ByteNetwork
 from model_core.backends.cores import usable_cores
 from model_core.backends.openvino import OpenVINOBackend
 from model_core.backends.protocol import Backend, BackendName
 from model_core.backends.select import INT8_FILE
-from model_core.network.unet import UNet
-from model_core.network.weights import load_weights
 from model_core.predictor import Predictor
 from model_core.registry.registry import LoadedVersion, Registry
 
@@ -60,15 +59,17 @@ def open_version(
         threads: Of the engine; 0 leaves it to the engine, as the service does.
     """
     registry = Registry(root)
-    choice: BackendName = "pytorch-fp32" if engine == NULL else engine  # type: ignore[assignment]  # the registry refuses others
-    if threads:
-        torch.set_num_threads(threads)
+    choice: BackendName = "auto" if engine == NULL else engine  # type: ignore[assignment]  # the registry refuses others
     loaded = registry.load(name, registry.resolve(name, version), backend=choice)
     backend = loaded.predictor.backend
     if engine == NULL:
         backend = NullBackend(loaded.card.preprocess.size)
     elif threads and backend.name.startswith("openvino"):
         backend = _on_threads(loaded, threads)
+    elif threads:
+        import torch
+
+        torch.set_num_threads(threads)
     return with_backend(loaded, backend)
 
 
@@ -90,6 +91,10 @@ def _on_threads(loaded: LoadedVersion, threads: int) -> OpenVINOBackend:
     precision = loaded.predictor.backend.name.removeprefix("openvino-")
     if precision == "int8":
         return OpenVINOBackend(loaded.folder / INT8_FILE, precision="int8", threads=threads)
+    from model_core.backends.byte_network import ByteNetwork
+    from model_core.network.unet import UNet
+    from model_core.network.weights import load_weights
+
     model = UNet(loaded.card.architecture)
     load_weights(loaded.folder / "model.safetensors", model)
     network = ByteNetwork(model, loaded.card.preprocess)

@@ -23,11 +23,10 @@ from typing import TypeVar
 
 import aiohttp
 
-from benchmarks.bodies import MULTIPART, multipart
 from benchmarks.latency import arrivals, percentile
+from benchmarks.wires import FORM, WIRES, Wire
 
 TIMEOUT_S = 60.0
-_PNG = b"\x89PNG\r\n\x1a\n"
 
 T = TypeVar("T")
 Ask = Callable[[], Awaitable[None]]
@@ -52,7 +51,7 @@ class Seen:
         answered: Masks that came back at all, in the warm-up and after the end too.
         errors: How often what went wrong.
         generator_cpu: Processor time of the generator itself, in cores.
-        backends: The `X-Backend` headers that came back.
+        backends: The `X-Backend` headers that came back; an empty one where there was none.
     """
 
     seconds: float
@@ -150,19 +149,25 @@ async def open_loop(ask: Ask, record: Record, *, rate: float, seconds: float) ->
 
 
 def asking(
-    session: aiohttp.ClientSession, url: str, bodies: Sequence[bytes], backends: set[str]
+    session: aiohttp.ClientSession,
+    url: str,
+    photographs: Sequence[bytes],
+    backends: set[str],
+    wire: Wire = WIRES[FORM],
 ) -> Ask:
-    """A function that posts the bodies in turn."""
-    turn = cycle(bodies)
-    headers = {"Content-Type": MULTIPART, "Accept": "image/png"}
+    """A function that posts the photographs in turn."""
+    turn = cycle([wire.call(photograph) for photograph in photographs])
 
     async def ask() -> None:
-        async with session.post(url, data=next(turn), headers=headers) as response:
+        call = next(turn)
+        async with session.post(url, data=call.body, headers=call.headers) as response:
             content = await response.read()
             if response.status != 200:
                 raise WrongAnswerError(f"status {response.status}")
-            if not content.startswith(_PNG):
-                raise WrongAnswerError("not a PNG")
+            try:
+                wire.mask(response.headers, content)
+            except ValueError as exc:
+                raise WrongAnswerError(str(exc)) from exc
             backends.add(response.headers.get("X-Backend", ""))
 
     return ask
@@ -170,12 +175,13 @@ def asking(
 
 async def generate(arguments: argparse.Namespace) -> Seen:
     """Run one load against one server."""
-    bodies = [multipart(path.read_bytes()) for path in sorted(arguments.bodies.iterdir())]
+    photographs = [path.read_bytes() for path in sorted(arguments.bodies.iterdir())]
     record = Record()
     connector = aiohttp.TCPConnector(limit=0)
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-        ask = asking(session, arguments.url, bodies, record.backends)
+        wire = WIRES[arguments.wire]
+        ask = asking(session, arguments.url, photographs, record.backends, wire)
         if arguments.rate:
             return await open_loop(ask, record, rate=arguments.rate, seconds=arguments.seconds)
         return await closed_loop(
@@ -192,6 +198,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.load", description=__doc__)
     parser.add_argument("url")
     parser.add_argument("--bodies", type=Path, required=True, help="folder of photographs")
+    parser.add_argument("--wire", default=FORM, choices=WIRES, help="what the server wants")
     parser.add_argument("--callers", type=int, default=1, help="callers of a closed loop")
     parser.add_argument("--rate", type=float, default=0, help="requests/s of an open loop")
     parser.add_argument("--seconds", type=float, default=10, help="how long to measure")

@@ -14,8 +14,8 @@ from benchmarks.processes import ROOT
 from model_core.backends.cores import usable_cores
 
 PACKAGES = (
-    "aiohttp", "bentoml", "fastapi", "litserve", "numpy", "openvino", "pillow", "ray", "torch",
-    "uvicorn",
+    "aiohttp", "bentoml", "fastapi", "litserve", "mosec", "numpy", "openvino", "pillow", "ray",
+    "torch", "uvicorn",
 )  # fmt: skip
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8")
 """What decides how fast a network runs on a CPU."""

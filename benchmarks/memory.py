@@ -16,7 +16,7 @@ from pathlib import Path
 import aiohttp
 import numpy as np
 
-from benchmarks.bodies import multipart, photographs
+from benchmarks.bodies import photographs
 from benchmarks.load import asking
 from benchmarks.processes import Server, ServerFailedError, free_port
 from benchmarks.servers import Version, ours
@@ -103,8 +103,7 @@ def measure(
         log = Path(folder) / "log"
         with Server(contender.command, contender.environment(port), url, log) as server:
             server.wait(bodies[0])
-            forms = [multipart(body) for body in bodies]
-            return asyncio.run(post(server, forms, requests, callers))
+            return asyncio.run(post(server, bodies, requests, callers))
 
 
 def main() -> int:

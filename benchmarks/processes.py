@@ -17,7 +17,7 @@ from typing import Self
 
 import psutil
 
-from benchmarks.bodies import MULTIPART, multipart
+from benchmarks.wires import FORM, WIRES, Wire
 
 START_S = 120.0
 """Longest start: Ray brings up a cluster, and torch is read from a cold disk."""
@@ -53,12 +53,18 @@ class Server:
         environment: Added to ours.
         url: Where it takes photographs.
         log: File for all that it writes.
+        wire: How it wants to be asked.
     """
 
     def __init__(
-        self, command: Sequence[str], environment: Mapping[str, str], url: str, log: Path
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        url: str,
+        log: Path,
+        wire: Wire = WIRES[FORM],
     ) -> None:
-        self.url = url
+        self.url, self._wire = url, wire
         self.start_s = 0.0
         self._command = list(command)
         self._environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
@@ -101,7 +107,7 @@ class Server:
             ServerFailedError: it ended, or does not answer in time.
         """
         started = time.perf_counter()
-        while reason := _refusal(self.url, photograph):
+        while reason := _refusal(self.url, self._wire, photograph):
             elapsed = time.perf_counter() - started
             if self._process.poll() is not None or elapsed > START_S:
                 raise ServerFailedError(
@@ -129,6 +135,11 @@ class Server:
         held: float = sum(process.memory_info().rss for process in self._tree()) / 1e6
         return held
 
+    def logged(self, begin: str) -> list[str]:
+        """List, each once, the rest of the lines of its log that begin so."""
+        lines = self._log.read_text(errors="replace").split("\n")
+        return sorted({line.removeprefix(begin) for line in lines if line.startswith(begin)})
+
     def _tree(self) -> list[psutil.Process]:
         try:
             root = psutil.Process(self._process.pid)
@@ -143,14 +154,19 @@ class Server:
 
 @contextmanager
 def serving(
-    command: Sequence[str], environment: Mapping[str, str], url: str, log: Path, photograph: bytes
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    url: str,
+    log: Path,
+    photograph: bytes,
+    wire: Wire = WIRES[FORM],
 ) -> Iterator[Server]:
     """A server that has answered its first photograph.
 
     Raises:
         ServerFailedError: it never did.
     """
-    with Server(command, environment, url, log) as server:
+    with Server(command, environment, url, log, wire) as server:
         server.wait(photograph)
         yield server
 
@@ -162,16 +178,16 @@ def free_port() -> int:
         return port
 
 
-def _refusal(url: str, photograph: bytes) -> str:
+def _refusal(url: str, wire: Wire, photograph: bytes) -> str:
     """Why a server gives no mask yet; empty where it does."""
-    request = urllib.request.Request(
-        url,
-        data=multipart(photograph),
-        headers={"Content-Type": MULTIPART, "Accept": "image/png"},
-    )
+    call = wire.call(photograph)
+    request = urllib.request.Request(url, data=call.body, headers=dict(call.headers))
     try:
         with urllib.request.urlopen(request, timeout=30) as response:
-            return "" if response.read().startswith(b"\x89PNG") else "its answer is no PNG"
+            wire.mask(response.headers, response.read())
+            return ""
+    except ValueError as exc:
+        return str(exc)
     except urllib.error.HTTPError as exc:
         return f"{exc.code} {exc.read()[:300]!r}"
     except OSError as exc:  # not listening yet

@@ -10,8 +10,10 @@ from typing import Any
 
 from benchmarks.engines import NULL
 from benchmarks.latency import middle, spread
+from benchmarks.peers.options import ENGINE
 from benchmarks.processes import ROOT, Server, ServerFailedError, free_port, serving
 from benchmarks.servers import Contender, Version
+from benchmarks.wires import WIRES
 
 ALONE = "engine alone"
 Measured = dict[str, Any]
@@ -155,34 +157,37 @@ class Bench:
             return
         port = free_port()
         log = self._plan.folder / f"{contender.label}-{contender.engine}-{number}.log"
-        url = f"http://127.0.0.1:{port}/segment"
+        wire = WIRES[contender.wire]
+        url = f"http://127.0.0.1:{port}{wire.path}"
         photograph = next(iter(sorted(self._plan.bodies.iterdir()))).read_bytes()
         self._say(f"round {number + 1}: {contender.engine}, {contender.label}")
         try:
             with serving(
-                contender.command, contender.environment(port), url, log, photograph
+                contender.command, contender.environment(port), url, log, photograph, wire
             ) as server:
                 for load, row in zip(loads, rows, strict=True):
-                    row.rounds.append(self._load(server, load, contender.engine))
+                    row.rounds.append(self._load(server, load, contender))
         except ServerFailedError as exc:
             for row in rows:
                 row.skipped = f"round {number + 1}: {exc}"
 
-    def _load(self, server: Server, load: Load, engine: str) -> Measured:
+    def _load(self, server: Server, load: Load, contender: Contender) -> Measured:
         arguments = ["--callers", str(load.callers), "--warmup", str(self._plan.warmup_s)]
         if not load.callers:
             # The ceiling of the first rounds: the same rate for every server of a round.
-            ceiling = self._row(engine, ALONE).median("requests_per_s")
+            ceiling = self._row(contender.engine, ALONE).median("requests_per_s")
             arguments = ["--rate", str(load.of_ceiling * ceiling)]
         before = server.weigh()
         seen = _json_of(
             "benchmarks.load",
             server.url,
-            *("--bodies", str(self._plan.bodies)),
+            *("--bodies", str(self._plan.bodies), "--wire", contender.wire),
             *("--seconds", str(self._plan.seconds)),
             *arguments,
         )
         after = server.weigh()
+        if seen["backends"] == [""]:  # its answers have no such header
+            seen["backends"] = server.logged(ENGINE)
         answered = max(1, seen["answered"])
         return seen | {
             "start_s": server.start_s,

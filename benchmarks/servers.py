@@ -8,16 +8,18 @@ from pathlib import Path
 
 from benchmarks.engines import NULL
 from benchmarks.peers.options import PeerOptions, Steps
+from benchmarks.wires import FORM, PLAIN
 from model_core.backends.cores import usable_cores
 
 OURS, NAIVE = "service", "naive"
-PEERS: dict[str, tuple[str, str]] = {
-    NAIVE: ("naive_fastapi", "fastapi"),
-    "litserve": ("lit_serve", "litserve"),
-    "bentoml": ("bento_ml", "bentoml"),
-    "ray": ("ray_serve", "ray"),
+PEERS: dict[str, tuple[str, str, str]] = {
+    NAIVE: ("naive_fastapi", "fastapi", FORM),
+    "litserve": ("lit_serve", "litserve", FORM),
+    "bentoml": ("bento_ml", "bentoml", FORM),
+    "ray": ("ray_serve", "ray", FORM),
+    "mosec": ("mosec_stages", "mosec", PLAIN),
 }
-"""Module within `benchmarks.peers`, and the package that it needs, by the peer's name."""
+"""Module within `benchmarks.peers`, the package that it needs, and the wire, by the peer's name."""
 
 Environment = dict[str, str]
 
@@ -47,6 +49,7 @@ class Contender:
         command: Its command line.
         environment: From the port that it is to listen on.
         skipped: Why it cannot run here; empty where it can.
+        wire: How it wants to be asked.
     """
 
     label: str
@@ -54,6 +57,7 @@ class Contender:
     command: Sequence[str]
     environment: Callable[[int], Mapping[str, str]]
     skipped: str = ""
+    wire: str = FORM
 
 
 def ours(version: Version, engine: str) -> Contender:
@@ -87,7 +91,7 @@ def peer(name: str, version: Version, engine: str, *, workers: int = 1, batch: i
         batch: Largest batch of its own batching; 1 leaves it off.
         steps: What stands around the network, see `PeerOptions`.
     """
-    module, package = PEERS[name]
+    module, package, wire = PEERS[name]
     options = PeerOptions(
         root=str(version.root.resolve()),
         name=version.name,
@@ -107,6 +111,7 @@ def peer(name: str, version: Version, engine: str, *, workers: int = 1, batch: i
         (sys.executable, "-m", f"benchmarks.peers.{module}"),
         lambda port: replace(options, port=port).environment(),
         _why_not(name, package, batch),
+        wire,
     )
 
 

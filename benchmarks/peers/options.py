@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Literal, Self
 
 VARIABLE = "BENCHMARK_PEER"
+ENGINE = "engine: "
+"""A line of a peer's log that begins so names what it runs."""
 
 Steps = Literal["pil", "ours"]
 

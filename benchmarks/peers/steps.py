@@ -10,12 +10,14 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image as Pillow
 
-from benchmarks.engines import open_version
-from benchmarks.peers.options import PeerOptions
+from benchmarks.engines import NullBackend, open_version
+from benchmarks.peers.options import ENGINE, PeerOptions
 from model_core.arrays import Batch, Image, Logits
+from model_core.backends.protocol import Backend
+from model_core.card import Card
 from model_core.masks.png import encode_mask
 from model_core.processing.postprocess import logit
-from model_core.registry.registry import LoadedVersion
+from model_core.registry.registry import LoadedVersion, Registry
 
 
 class Steps(Protocol):
@@ -38,11 +40,11 @@ class Steps(Protocol):
 class PilSteps:
     """As people write it."""
 
-    def __init__(self, version: LoadedVersion) -> None:
-        self._size = version.card.preprocess.size
-        self._cut = logit(version.card.postprocess.threshold)
-        self._engine = version.predictor.backend
-        self.backend = self._engine.name
+    def __init__(self, card: Card, engine: Backend) -> None:
+        self._size = card.preprocess.size
+        self._cut = logit(card.postprocess.threshold)
+        self._engine = engine
+        self.backend = engine.name
 
     def before(self, data: bytes) -> tuple[Image, Any]:
         """Decode at full size and squash."""
@@ -84,12 +86,24 @@ class OurSteps:
         return encode_mask(self._predictor.finish(logits, known).mask)
 
 
-def open_steps(options: PeerOptions) -> Steps:
-    """The steps that the options name, around the version they name."""
+def open_steps(options: PeerOptions, *, network: bool = True) -> Steps:
+    """The steps that the options name, around the version they name.
+
+    Args:
+        options: Of the peer.
+        network: Whether this process runs the network; one that does not need not load it.
+    """
+    if options.steps == "pil" and not network:
+        registry = Registry(options.registry)
+        card, _ = registry.card(options.name, registry.resolve(options.name, options.version))
+        return PilSteps(card, NullBackend(card.preprocess.size))
     version = open_version(
         options.registry, options.name, options.version, options.engine, threads=options.threads
     )
-    return OurSteps(version) if options.steps == "ours" else PilSteps(version)
+    engine = version.predictor.backend
+    if network:
+        print(f"{ENGINE}{engine.name}", flush=True)
+    return OurSteps(version) if options.steps == "ours" else PilSteps(version.card, engine)
 
 
 def segment(steps: Steps, data: bytes) -> bytes:

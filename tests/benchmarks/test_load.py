@@ -75,6 +75,19 @@ def test_an_answer_without_a_mask_is_an_error(
     assert list(seen.errors) == [name]
 
 
+class WantsNoForm(OneAtATime):
+    wants_form = False
+
+
+def test_a_photograph_goes_as_the_server_wants_it(bodies: Path) -> None:
+    quick = ["--callers", "1", "--seconds", "0.3", "--warmup", "0"]
+    with listening(WantsNoForm) as url:
+        plain = load(url, bodies, *quick, "--wire", "plain")
+        form = load(url, bodies, *quick)
+    assert plain.requests > 0
+    assert (form.requests, list(form.errors)) == (0, ["status 415"])
+
+
 def test_a_server_that_is_gone_is_an_error(bodies: Path) -> None:
     with listening(OneAtATime) as url:
         pass

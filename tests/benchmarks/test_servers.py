@@ -8,8 +8,9 @@ import pytest
 
 from benchmarks.__main__ import contenders, parse
 from benchmarks.bodies import draw_photograph
-from benchmarks.peers.options import PeerOptions
-from benchmarks.processes import ROOT, ServerFailedError, free_port, serving
+from benchmarks.peers.options import ENGINE, PeerOptions
+from benchmarks.peers.steps import open_steps, segment
+from benchmarks.processes import ROOT, Server, ServerFailedError, free_port, serving
 from benchmarks.results import odd, table
 from benchmarks.rounds import ALONE, Bench, Load, Plan, Row
 from benchmarks.servers import PEERS, Contender, Version, ours, peer
@@ -127,15 +128,29 @@ def test_options_reach_a_peer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert PeerOptions.read() == sent
 
 
-def test_every_peer_runs_on_the_engine_and_ours_comes_first(version: Version) -> None:
+def test_every_peer_runs_on_every_engine_and_ours_comes_first(version: Version) -> None:
     arguments = parse(["--engines", "auto", "null", "--peer-workers", "1", "2"])
     found = [(each.engine, each.label) for each in contenders(arguments, version)]
-    peers = ["naive", "litserve", "litserve x2", "bentoml", "bentoml x2", "ray", "ray x2"]
-    assert found == [
-        *(("auto", label) for label in ["service", *peers]),
-        ("null", "service"),
-        ("null", "naive"),
-    ]
+    pairs = [[name, f"{name} x2"] for name in PEERS if name != "naive"]
+    labels = ["service", "naive", *(label for pair in pairs for label in pair)]
+    assert found == [(engine, label) for engine in ("auto", "null") for label in labels]
+
+
+def test_a_peer_whose_answers_have_no_headers_of_ours_logs_its_engine(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("ready\nengine: openvino-int8\nengine: openvino-int8\nover\n")
+    server = Server([], {}, "", tmp_path / "log")
+    assert server.logged(ENGINE) == ["openvino-int8"]
+
+
+def test_steps_without_a_network_read_the_card_alone(version: Version) -> None:
+    options = PeerOptions(root=str(version.root), name=NAME, version="production", engine="auto",
+                          port=0)  # fmt: skip
+    whole, apart = open_steps(options), open_steps(options, network=False)
+    photograph = draw_photograph(0, height=96, width=128)
+    pixels, known = apart.before(photograph)
+    assert (pixels == whole.before(photograph)[0]).all()
+    assert apart.after(whole.network(pixels[None])[0], known) == segment(whole, photograph)
+    assert apart.backend == "null"
 
 
 def test_a_row_that_another_engine_answered_is_unsound() -> None:

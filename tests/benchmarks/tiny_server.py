@@ -16,17 +16,17 @@ class OneAtATime(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     turn = threading.Lock()
-    answer, status = PNG, 200
+    answer, status, wants_form = PNG, 200, True
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        assert b'name="image"' in body
+        status = self.status if (b'name="image"' in body) == self.wants_form else 415
         with self.turn:
             began = time.thread_time()
             while time.thread_time() - began < BUSY_S:
                 pass
             time.sleep(SLOW_S - BUSY_S)
-        self.send_response(self.status)
+        self.send_response(status)
         self.send_header("Content-Length", str(len(self.answer)))
         self.send_header("X-Backend", "sleep")
         self.end_headers()
