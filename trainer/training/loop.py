@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from model_core.errors import ConfigError, CorruptVersionError
 from model_core.network.losses import LOSSES, bce, deep_supervised
+from model_core.network.narrow import narrowed
 from model_core.network.normalise import normalise
 from model_core.network.unet import UNet, channels_last
 from model_core.network.weights import load_weights, save_weights
@@ -40,9 +41,9 @@ from trainer.training.run import (
     RunStoppedError,
     append_log,
     held,
+    initial_network,
     open_run,
     read_log,
-    require_same_network,
     training_samples,
 )
 from trainer.training.teacher import teacher_maps
@@ -159,19 +160,27 @@ def new_state(config: TrainConfig, device: torch.device, *, initial: bool) -> Tr
     """
     model = UNet(config.model)
     if config.initial and initial:
-        weights = Path(config.initial) / WEIGHTS
-        if not weights.is_file():
-            raise ConfigError(f"initial is {config.initial!r}, and there is no {weights}")
-        require_same_network(Path(config.initial), config.model)
-        try:
-            load_weights(weights, model)
-        except CorruptVersionError as exc:
-            raise ConfigError(f"initial is {config.initial!r}: {exc}") from exc
+        _load_initial(model, Path(config.initial))
     if config.pretrained and initial:
         load_pretrained(model)
     channels_last(model, device)
     ema = Ema(model, config.optim.ema)
     return TrainState(model, ema, new_optimiser(model, config.optim), Progress())
+
+
+def _load_initial(model: UNet, folder: Path) -> None:
+    """Fill a model with a run's or a version's weights, or with the main channels of wider ones."""
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise ConfigError(f"initial is {str(folder)!r}, and there is no {weights}")
+    network = initial_network(folder, model.config)
+    source = model if network == model.config else UNet(network)
+    try:
+        load_weights(weights, source)
+    except CorruptVersionError as exc:
+        raise ConfigError(f"initial is {str(folder)!r}: {exc}") from exc
+    if source is not model:
+        model.load_state_dict(narrowed(source, model.config.width).state_dict())
 
 
 def _run_epochs(job: Job, samples: list[Sample], tensorboard: TensorBoard | None) -> None:

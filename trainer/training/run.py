@@ -24,7 +24,7 @@ import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -296,26 +296,29 @@ def _version_record(card: dict[str, Any], folder: Path) -> dict[str, Any]:
     return kept | {"sha256": file_sha256(folder / CARD)}
 
 
-def require_same_network(folder: Path, model: UNetConfig) -> None:
-    """Require that the weights of a run's or a version's folder are of a config's network.
+def initial_network(folder: Path, model: UNetConfig) -> UNetConfig:
+    """Read which network a run's or a version's folder holds: a config's, or a wider one.
 
     Raises:
-        ConfigError: they are of another; the text has the keys of [model] that differ.
+        ConfigError: it is another; the text has the keys of [model] that differ.
     """
     is_run = (folder / CONFIG).is_file()
     table = read_json(folder / (CONFIG if is_run else CARD))
-    theirs, ours = table["model" if is_run else "architecture"], asdict(model)
-    defaults = asdict(UNetConfig())  # keys that are younger than the folder
-    differ = [key for key in ours if theirs.get(key, defaults[key]) != ours[key]]
+    ours = asdict(model)
+    # Keys that are younger than the folder have their defaults.
+    theirs = asdict(UNetConfig()) | table["model" if is_run else "architecture"]
+    narrower = ours["width"] < theirs["width"]
+    differ = [key for key in ours if theirs[key] != ours[key] and not (key == "width" and narrower)]
     if differ:
-        wanted = ", ".join(
-            f"{key} = {json.dumps(theirs.get(key, defaults[key]))}" for key in differ
+        wanted, found = (
+            ", ".join(f"{key} = {json.dumps(values[key])}" for key in differ)
+            for values in (theirs, ours)
         )
-        found = ", ".join(f"{key} = {json.dumps(ours[key])}" for key in differ)
         raise ConfigError(
             f"initial is {str(folder)!r}, whose network has {wanted}, and [model] of the config "
             f"says {found}: write the former into [model]"
         )
+    return replace(model, width=theirs["width"])
 
 
 def _git_commit() -> str:

@@ -126,6 +126,16 @@ def test_a_run_can_start_from_another_runs_weights(
     assert second < first
 
 
+def test_a_narrower_run_starts_with_the_main_channels_of_a_wider_one(
+    config: TrainConfig, whole: Path, tmp_path: Path
+) -> None:
+    alone = replace(config, model=replace(config.model, width=2))
+    loop.train(alone, tmp_path / "alone")
+    loop.train(replace(alone, initial=str(whole)), tmp_path / "narrowed")
+    losses = [run.read_log(tmp_path / name)[-1]["loss"] for name in ("alone", "narrowed")]
+    assert losses[1] < losses[0]
+
+
 def test_a_folder_with_a_run_is_not_overwritten(config: TrainConfig, finished: Path) -> None:
     before = weights_of(finished)
     with pytest.raises(ConfigError, match="add --resume"):
