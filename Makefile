@@ -9,7 +9,7 @@ PYTHON ?=
 # Passed to the program behind the target: make test ARGS="-k rle -x"
 ARGS ?=
 
-.PHONY: help serve demo docs test test-slow test-foreign check format bench bench-stages audit clean venv base dev demo-packages docs-packages bench-packages
+.PHONY: help serve demo docs test test-slow test-foreign check format sign bench bench-stages audit clean venv base dev demo-packages docs-packages bench-packages
 .DEFAULT_GOAL := help
 # Two installers at once in one .venv would break it.
 .NOTPARALLEL:
@@ -39,6 +39,9 @@ check: dev ## lint, formatting and types, as CI checks them
 
 docs: docs-packages ## build docs/ as a site in site/, strictly and offline (read and search it: python3 -m http.server -d site)
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet $(ARGS)
+
+sign: dev ## sign every version of models/ with a new key, for a release: keys/RELEASE.pub, the private half is lost
+	@exec $(PY) -m trainer sign --new-key keys/RELEASE.pub $(ARGS)
 
 format: dev ## format the code and apply the safe lint fixes
 	$(PY) -m ruff check --fix-only .

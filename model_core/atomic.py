@@ -7,19 +7,23 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, beside: Path | None = None) -> Iterator[Path]:
     """Give a path to write to, whose file takes the place of `path` when the block ends.
 
     It is flushed to the disk first: after a power cut, a new name with no content would be left.
+
+    Args:
+        path: The file to replace.
+        beside: Folder of the same disk to write in; None for the file's own.
     """
-    beside = path.with_name(f".{path.name}.part")
+    part = (beside or path.parent) / f".{path.name}.part"
     try:
-        yield beside
-        with beside.open("r+b") as file:  # for writing, without which Windows flushes nothing
+        yield part
+        with part.open("r+b") as file:  # for writing, without which Windows flushes nothing
             os.fsync(file.fileno())
-        beside.replace(path)
+        part.replace(path)
     except BaseException:  # a full disk keeps no half of a file
-        beside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
 
 

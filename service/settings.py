@@ -55,6 +55,8 @@ class Settings(BaseSettings):
 
     model_registry: Path | str = Path("models")
     """Folder of the published versions, or the URL of a bucket's."""
+    trusted_signers: Path | None = None
+    """Folder of public keys: only versions that one of them signed are loaded."""
     model_name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")] = "lesion-unet"
     """Model that answers when a request names none."""
     model_version: Annotated[str, Field(pattern=r"^[0-9a-z][0-9A-Za-z.+-]{0,62}$")] = "production"

@@ -10,6 +10,7 @@ EXTRA = {
     "onnx": "export",
     "onnxscript": "export",
     "openvino": "export",
+    "model_signing": "sign",
     "pyarrow": "parquet",
     "ray": "ray",
 }

@@ -10,7 +10,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from model_core.errors import CorruptVersionError
+from model_core.card import check_name, check_version
+from model_core.errors import ConfigError, CorruptVersionError
 
 FILE = "aliases.json"
 _BEFORE = "_before"
@@ -83,3 +84,23 @@ def parse_aliases(data: bytes | None, path: str) -> Aliases:
 
 def _are_versions(content: object) -> bool:
     return isinstance(content, dict) and all(isinstance(v, str) for v in content.values())
+
+
+def split_reference(reference: str, default_name: str) -> tuple[str, str]:
+    """Split `name@version`, or a version or alias alone, into name and version (or alias).
+
+    Raises:
+        ConfigError: either part could not be a folder's name.
+
+    Example:
+        >>> split_reference("lesion-unet@1.0.0", "x"), split_reference("production", "lesion-unet")
+        (('lesion-unet', '1.0.0'), ('lesion-unet', 'production'))
+    """
+    name, at, version = reference.rpartition("@")
+    name = name if at else default_name
+    check_name(name)
+    try:
+        check_name(version)
+    except ConfigError:
+        check_version(version)
+    return name, version

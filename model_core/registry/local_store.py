@@ -9,7 +9,7 @@ import fcntl
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,12 +59,14 @@ class LocalStore:
         file as it is. Of several processes at once none overwrites what it has not read.
         """
         target = self.root / path
-        with _locked(target.parent):
+        # The model's own folder: a version's holds what is signed, and nothing beside.
+        outer = self.root.joinpath(*Path(path).parent.parts[:1])
+        with _locked(outer):
             before = target.read_bytes() if target.is_file() else None
             after = change(before)
             if after != before:
-                with replacing(target) as beside:
-                    beside.write_bytes(after)
+                with replacing(target, beside=outer) as part:
+                    part.write_bytes(after)
                 sync(target.parent)
 
     def folder(self, path: str, key: str) -> Path:
@@ -86,6 +88,22 @@ class LocalStore:
         folder = self.folder(path, key)
         raise_faults(fault_of(folder, name, files[name], path) for name in files)
         return folder
+
+    def require_no_others(self, path: str, files: Collection[str]) -> None:
+        """Require that a folder holds no file but these, and no link or device anywhere.
+
+        Raises:
+            CorruptVersionError: it does; the text has all of them.
+        """
+        folder = self.root / path
+        others = []
+        for entry in (folder, *sorted(folder.rglob("*"))):
+            name = entry.relative_to(folder).as_posix()
+            if entry.is_symlink():
+                others.append(f"{path} holds a symbolic link: {name}")
+            elif not entry.is_dir() and not (entry.is_file() and name in files):
+                others.append(f"{path} holds {name}, which its card does not list")
+        raise_faults(iter(others))
 
     @contextmanager
     def staging(self, path: str) -> Iterator[Path]:

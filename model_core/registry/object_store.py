@@ -13,7 +13,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -129,6 +129,9 @@ class ObjectStore:
         folder = self.folder(path, key)
         raise_faults(self._fetch(path, name, files[name], folder, again=again) for name in files)
         return folder
+
+    def require_no_others(self, path: str, files: Collection[str]) -> None:
+        """Require nothing: a bucket may hold what others left, and what is listed is fetched."""
 
     @contextmanager
     def staging(self, path: str) -> Iterator[Path]:

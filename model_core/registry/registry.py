@@ -1,13 +1,15 @@
 """Publish, load and name versions in a folder or a bucket: immutable, and verified on load.
 
     <root>/<name>/<version>/model.safetensors, card.json, golden.json, openvino/... (exports)
+    <root>/<name>/<version>/model.sig                  where somebody signed it (`signatures`)
     <root>/<name>/aliases.json
 
 `local_store` and `object_store` see to it that a crash leaves the old state or the new one.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,6 @@ from model_core.backends.select import WEIGHTS
 from model_core.card import (
     Card,
     check_name,
-    check_version,
     is_name,
     is_version,
     parse_card,
@@ -25,13 +26,16 @@ from model_core.card import (
 from model_core.errors import ConfigError, CorruptVersionError, ModelError, VersionNotFoundError
 from model_core.images.decode import MAX_PIXELS
 from model_core.registry.aliases import FILE as ALIASES
-from model_core.registry.aliases import Aliases, parse_aliases
+from model_core.registry.aliases import Aliases, parse_aliases, split_reference
 from model_core.registry.golden import FILE as GOLDEN
 from model_core.registry.local_store import CARD, STAGING, LocalStore
 from model_core.registry.object_store import open_store
+from model_core.registry.private_copy import private_copy
+from model_core.registry.signatures import FILE as SIGNATURE
+from model_core.registry.signatures import find_signer, read_keys
 from model_core.registry.version import LoadedVersion, fill_version, open_version
 
-__all__ = ["ALIASES", "GOLDEN", "PRODUCTION", "WEIGHTS", "LoadedVersion", "Registry",
+__all__ = ["ALIASES", "GOLDEN", "PRODUCTION", "SIGNATURE", "WEIGHTS", "LoadedVersion", "Registry",
            "split_reference"]  # fmt: skip
 
 PRODUCTION = "production"
@@ -44,13 +48,18 @@ class Registry:
         root: A folder (a reader's may be read-only) or any URL of fsspec, as `s3://bucket/models`.
         cache: Folder for copies of a URL's files; None for `$XDG_CACHE_HOME/lesion-models`, or
             `~/.cache/lesion-models`. They are verified on every load.
+        signers: Public key, or folder of such, that is read at each load: then only versions that
+            one of them signed are loaded. None checks no signature.
 
     Any method raises a RegistryUnavailableError where a URL cannot be reached, and a ConfigError
     where the library that it needs is not installed.
     """
 
-    def __init__(self, root: Path | str, *, cache: Path | None = None) -> None:
+    def __init__(
+        self, root: Path | str, *, cache: Path | None = None, signers: Path | None = None
+    ) -> None:
         self._root = root
+        self._signers = signers
         self._store = open_store(root, cache)
 
     @property
@@ -150,18 +159,59 @@ class Registry:
 
         Raises:
             VersionNotFoundError: no such version.
-            CorruptVersionError: hashes, the weights or the golden mask do not agree; the text has
-                every hash that does not.
+            CorruptVersionError: hashes, the weights or the golden mask do not agree (the text has
+                every hash that does not), or no key that is trusted signed exactly this.
             ConfigError: the backend cannot run this version here.
         """
+        path = f"{name}/{version}"
         card, sha256 = self.card(name, version)
         if missing := {WEIGHTS, GOLDEN} - set(card.files):
             raise CorruptVersionError(f"{CARD} lists no hash of {', '.join(sorted(missing))}")
-        folder = self._store.fetch(f"{name}/{version}", card.files, sha256, again=again)
-        loaded = open_version(folder, card, sha256, device=device, backend=backend)
+        signer = self._signer(self._signers, path, card, sha256) if self._signers else None
+        stored = self._store.fetch(path, card.files, sha256, again=again)
+        # Who may write there could change a file between its check and its use.
+        with private_copy(stored, card.files) if signer else nullcontext(stored) as folder:
+            loaded = open_version(folder, card, sha256, device=device, backend=backend)
         # The operator's limit is for callers' images; the golden image may be above it.
         loaded.predictor.max_pixels = max_pixels
-        return loaded
+        return replace(loaded, folder=stored, signer=signer)
+
+    def sign(self, name: str, version: str, make: Callable[[Path], bytes]) -> None:
+        """Put a signature beside a version's files, in the place of an earlier one.
+
+        Args:
+            name: Model name.
+            version: Version, not an alias.
+            make: Signs all files of a folder, and gives the bytes of a `model.sig`.
+
+        Raises:
+            VersionNotFoundError: no such version.
+            CorruptVersionError: its files are not those of its card.
+        """
+        path = f"{name}/{version}"
+        card, sha256 = self.card(name, version)
+        self._store.require_no_others(path, {CARD, SIGNATURE, *card.files})
+        stored = self._store.fetch(path, card.files, sha256, again=True)
+        with private_copy(stored, card.files, name=f"{name}@{version}") as folder:
+            (folder / CARD).write_bytes(self._store.read(f"{path}/{CARD}"))
+            signature = make(folder)
+        self._store.replace(f"{path}/{SIGNATURE}", lambda _: signature)
+
+    def _signer(self, trusted: Path, path: str, card: Card, sha256: str) -> str:
+        """Find the trusted key that signed a version; the card's name and number are signed too."""
+        try:
+            keys = read_keys(trusted)
+        except ConfigError as exc:  # the operator's to mend, not the caller's
+            raise CorruptVersionError(f"no trusted key can be read: {exc}") from exc
+        self._store.require_no_others(path, {CARD, SIGNATURE, *card.files})
+        try:
+            signature = self._store.read(f"{path}/{SIGNATURE}")
+        except OSError as exc:
+            raise CorruptVersionError(
+                f"{path} is not signed: expected a {SIGNATURE} by one of {', '.join(keys)}, "
+                f"found {exc.strerror or 'none'}"
+            ) from exc
+        return find_signer(signature, {**card.files, CARD: sha256}, keys)
 
     def verify(self, name: str, version: str) -> LoadedVersion:
         """Load a version on the CPU, from the registry itself; raises as `load`."""
@@ -291,23 +341,3 @@ class Registry:
             return parse_aliases(self._store.read(path) if is_name(name) else None, path)
         except FileNotFoundError:
             return Aliases()
-
-
-def split_reference(reference: str, default_name: str) -> tuple[str, str]:
-    """Split `name@version`, or a version or alias alone, into name and version (or alias).
-
-    Raises:
-        ConfigError: either part could not be a folder's name.
-
-    Example:
-        >>> split_reference("lesion-unet@1.0.0", "x"), split_reference("production", "lesion-unet")
-        (('lesion-unet', '1.0.0'), ('lesion-unet', 'production'))
-    """
-    name, at, version = reference.rpartition("@")
-    name = name if at else default_name
-    check_name(name)
-    try:
-        check_name(version)
-    except ConfigError:
-        check_version(version)
-    return name, version

@@ -14,6 +14,7 @@ from model_core.predictor import Predictor
 from model_core.registry.golden import FILE as GOLDEN
 from model_core.registry.golden import check_golden, dump_golden
 from model_core.registry.local_store import CARD, file_sha256
+from model_core.registry.signatures import FILE as SIGNATURE
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class LoadedVersion:
         predictor: Ready to use.
         folder: Folder of this machine with its files.
         passed_over: Why each faster engine does not run it, where the engine was chosen by `auto`.
+        signer: File name of the trusted key that signed it; None where no signature was checked.
     """
 
     card: Card
@@ -33,6 +35,7 @@ class LoadedVersion:
     predictor: Predictor
     folder: Path
     passed_over: Mapping[str, str] = field(default_factory=dict)
+    signer: str | None = None
 
     @property
     def label(self) -> str:
@@ -116,7 +119,7 @@ def _predictor(folder: Path, card: Card, engine: Engine, device: Device) -> Pred
 
 
 def _copy_exports(exports: Path, folder: Path) -> None:
-    ours = {CARD, GOLDEN, WEIGHTS} & {entry.name for entry in exports.iterdir()}
+    ours = {CARD, GOLDEN, SIGNATURE, WEIGHTS} & {entry.name for entry in exports.iterdir()}
     if ours:
         raise ConfigError(f"{exports} holds {', '.join(sorted(ours))}, which publishing writes")
     for path in sorted(exports.rglob("*")):

@@ -221,8 +221,8 @@ PROBLEMS: dict[type[model_errors.SegmentationError], Problem] = {
         503,
         "corrupt-version",
         "Version fails its checks",
-        "The stored version does not pass its own checks and is not served. The operator has to "
-        "publish or promote another one; the log says what is wrong.",
+        "The stored version does not pass its own checks, or is not signed by whom the operator "
+        "trusts, and is not served. The operator has to publish or promote another one.",
         "lesion-unet/1.2.0 lacks the file model.safetensors",
         retry_after_s=60,
     ),

@@ -12,6 +12,7 @@ from model_core.backends.protocol import Backend
 from model_core.backends.select import gpu_is_usable
 from model_core.errors import ConfigError, CorruptVersionError
 from model_core.registry.registry import LoadedVersion, Registry, split_reference
+from model_core.registry.signatures import read_keys
 from service.contract.errors import NotReadyError
 from service.pipeline.threads import background_pool
 from service.pipeline.version_cache import Entry, Key, VersionCache
@@ -40,7 +41,7 @@ class Versions:
     def __init__(
         self, settings: Settings, telemetry: Telemetry, warm: Callable[[LoadedVersion], None]
     ) -> None:
-        self.registry = Registry(settings.model_registry)
+        self.registry = Registry(settings.model_registry, signers=settings.trusted_signers)
         self._settings = settings
         self._telemetry = telemetry
         self._warm = warm
@@ -143,8 +144,19 @@ class Versions:
             self.registry.check()
         except ConfigError as exc:
             raise ConfigError(f"LESION_MODEL_REGISTRY is {exc}") from exc
+        self._check_signers()
         if self._settings.device == "cuda" and not gpu_is_usable():
             raise ConfigError("LESION_DEVICE is 'cuda', and PyTorch finds no usable GPU")
+
+    def _check_signers(self) -> None:
+        folder = self._settings.trusted_signers
+        if folder is None:
+            logger.info("signatures=unchecked reason=LESION_TRUSTED_SIGNERS is not set")
+            return
+        try:
+            logger.info("signatures=checked trusted=%s", ",".join(read_keys(folder)))
+        except ConfigError as exc:
+            raise ConfigError(f"LESION_TRUSTED_SIGNERS is {folder}: {exc}") from exc
 
     def _load(self, name: str, version: str) -> LoadedVersion:
         started = time.perf_counter()
@@ -163,7 +175,8 @@ class Versions:
         backend, seconds = loaded.predictor.backend.name, time.perf_counter() - started
         for engine, reason in loaded.passed_over.items():
             logger.info("passed_over=%s version=%s reason=%s", engine, loaded.label, reason)
-        logger.info("loaded=%s backend=%s seconds=%.2f", loaded.label, backend, seconds)
+        signed = f" signed_by={loaded.signer}" if loaded.signer else ""
+        logger.info("loaded=%s backend=%s seconds=%.2f%s", loaded.label, backend, seconds, signed)
         return loaded
 
     async def _load_beside(self, name: str, version: str) -> LoadedVersion:

@@ -23,6 +23,7 @@ COMMANDS = (
     finish.quality,
     finish.robustness,
     registry.publish,
+    registry.sign,
     registry.reopen,
     registry.promote,
     registry.rollback,

@@ -1,7 +1,9 @@
 """The commands on published versions: publish, reopen, promote, list, show, verify ..."""
 
+import os
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:  # the registry reads cards, and those bring SciPy, a second o
     from model_core.registry.registry import Registry
 
 _ALIAS = option("--alias", default="production", help="(production)")
+_KEY_HELP = "private key (PEM, P-256, P-384 or P-521); its password: LESION_KEY_PASSWORD, or asked"
 
 
 @command(
@@ -33,6 +36,7 @@ _ALIAS = option("--alias", default="production", help="(production)")
         "--onnx", action="store_true", help="put the exported ONNX network into the version too"
     ),
     option("--alias", help="let this alias point to it at once"),
+    option("--sign", type=Path, metavar="KEY", help=f"sign it: {_KEY_HELP}"),
     REGISTRY,
 )
 def publish(options: Namespace) -> None:
@@ -43,6 +47,7 @@ def publish(options: Namespace) -> None:
 
     if options.alias:
         check_name(options.alias)  # before: what is published stays
+    make = _signer(options.sign) if options.sign else None
     registry = Registry(options.registry)
     loaded = publish(
         options.run,
@@ -53,8 +58,48 @@ def publish(options: Namespace) -> None:
         onnx=options.onnx,
     )
     print(f"published {loaded.label}, card SHA-256 {loaded.sha256}")
+    if make:
+        registry.sign(loaded.card.name, loaded.card.version, make)
+        print(f"signed with {options.sign}")
     if options.alias:
         _point(registry, loaded.card.name, options.alias, loaded.card.version)
+
+
+@command(
+    option("version", nargs="?", help="version, alias, or name@version (default: everything)"),
+    option("--key", type=Path, help=_KEY_HELP),
+    option(
+        "--new-key",
+        type=Path,
+        metavar="PUB",
+        help="make a key for this once, and write its public half here: the private one is lost",
+    ),
+    *REGISTRY_AND_NAME,
+)
+def sign(options: Namespace) -> None:
+    """Sign a version, or every one, in the place of an earlier signature."""
+    from trainer.release.sign import passing_signer
+
+    if (options.key is None) == (options.new_key is None):
+        raise ConfigError("expected one of --key and --new-key")
+    registry = _existing(options)
+    versions = [(name, version) for name in registry.names() for version in registry.versions(name)]
+    if options.version:
+        versions = [_resolved(registry, options)]
+    make, public = (_signer(options.key), None) if options.key else passing_signer()
+    for name, version in versions:
+        registry.sign(name, version, make)
+        print(f"signed {name}@{version}")
+    if public:
+        options.new_key.parent.mkdir(parents=True, exist_ok=True)
+        options.new_key.write_bytes(public)
+        print(f"written to {options.new_key}; the private half is gone")
+
+
+def _signer(key: Path) -> "Callable[[Path], bytes]":
+    from trainer.release.sign import signer
+
+    return signer(key, password=os.environ.get("LESION_KEY_PASSWORD"))
 
 
 @command(
@@ -145,19 +190,21 @@ def show(options: Namespace) -> None:
 
 @command(
     option("version", nargs="?", help="version, alias, or name@version (default: everything)"),
+    option("--signers", type=Path, help="trusted public key, or folder of such: who signed it"),
     *REGISTRY_AND_NAME,
 )
 def verify(options: Namespace) -> int:
     """Check a version, or the whole registry."""
-    registry = _existing(options)
+    registry = _existing(options, signers=options.signers)
     if options.version:
         name, version = _resolved(registry, options)
         try:
-            registry.verify(name, version)
+            loaded = registry.verify(name, version)
         except (ModelError, OSError) as exc:
             print(f"{name} {version}: {exc}")
             return 1
-        print(f"{name} {version} is whole: hashes, weights and golden mask agree")
+        signed = f"; signed by {loaded.signer}" if loaded.signer else ""
+        print(f"{name} {version} is whole: hashes, weights and golden mask agree{signed}")
         return 0
     faults = list(registry.faults())
     for fault in faults:
@@ -204,10 +251,10 @@ def _resolved(registry: "Registry", options: Namespace) -> tuple[str, str]:
     return name, registry.resolve(name, reference)
 
 
-def _existing(options: Namespace) -> "Registry":
+def _existing(options: Namespace, *, signers: Path | None = None) -> "Registry":
     from model_core.registry.registry import Registry
 
-    registry = Registry(options.registry)
+    registry = Registry(options.registry, signers=signers)
     try:
         registry.check()
     except ConfigError as exc:
