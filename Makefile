@@ -48,6 +48,7 @@ format: dev ## format the code and apply the safe lint fixes
 	$(PY) -m ruff format .
 
 bench: bench-packages ## install what is missing, then measure the service beside its peers (docs/performance.md)
+	@$(PY) -m benchmarks.peers.triton_setup || true
 	@exec $(PY) -m benchmarks $(ARGS)
 
 bench-stages: dev ## time each stage of a request (docs/performance.md)

@@ -7,17 +7,19 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.engines import NULL
+from benchmarks.peers import triton_setup
 from benchmarks.peers.options import PeerOptions, Steps
-from benchmarks.wires import FORM, PLAIN
+from benchmarks.wires import FORM, PLAIN, TENSORS
 from model_core.backends.cores import usable_cores
 
-OURS, NAIVE = "service", "naive"
+OURS, NAIVE, TRITON = "service", "naive", "triton"
 PEERS: dict[str, tuple[str, str, str]] = {
     NAIVE: ("naive_fastapi", "fastapi", FORM),
     "litserve": ("lit_serve", "litserve", FORM),
     "bentoml": ("bento_ml", "bentoml", FORM),
     "ray": ("ray_serve", "ray", FORM),
     "mosec": ("mosec_stages", "mosec", PLAIN),
+    TRITON: ("py_triton", "pytriton", TENSORS),
 }
 """Module within `benchmarks.peers`, the package that it needs, and the wire, by the peer's name."""
 
@@ -108,7 +110,11 @@ def peer(name: str, version: Version, engine: str, *, workers: int = 1, batch: i
     return Contender(
         " ".join([name, *extras]),
         engine,
-        (sys.executable, "-m", f"benchmarks.peers.{module}"),
+        (
+            str(triton_setup.PYTHON) if name == TRITON else sys.executable,
+            "-m",
+            f"benchmarks.peers.{module}",
+        ),
         lambda port: replace(options, port=port).environment(),
         _why_not(name, package, batch),
         wire,
@@ -116,6 +122,9 @@ def peer(name: str, version: Version, engine: str, *, workers: int = 1, batch: i
 
 
 def _why_not(name: str, package: str, batch: int) -> str:
+    if name == TRITON:
+        how = "python -m benchmarks.peers.triton_setup"
+        return "" if triton_setup.is_made() else f"{package} is not installed ({how})"
     if find_spec(package) is None:
         return f"{package} is not installed (pip install -c constraints.txt -e '.[bench]')"
     if name == NAIVE and batch > 1:
