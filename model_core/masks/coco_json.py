@@ -50,11 +50,28 @@ def decode_coco(data: bytes, *, max_pixels: int, shape: tuple[int, int] | None =
     if isinstance(value, dict):
         shape = _own_shape(value) or shape
         segmentation = value.get("segmentation", value)
+    try:
+        return decode_segmentation(segmentation, max_pixels=max_pixels, shape=shape)
+    except _NoSegmentationError as exc:
+        raise InvalidRleError(f"{_found(value)}{_EXPECTED}") from exc
+
+
+class _NoSegmentationError(InvalidRleError):
+    """Neither run lengths nor polygons."""
+
+
+def decode_segmentation(
+    segmentation: object, *, max_pixels: int, shape: tuple[int, int] | None
+) -> Mask:
+    """Decode a COCO segmentation that was parsed already: run lengths, or polygons.
+
+    Arguments and errors are as those of `decode_coco`.
+    """
     if isinstance(segmentation, list) and all(isinstance(part, list) for part in segmentation):
         return _fill(segmentation, shape, max_pixels)
     if isinstance(segmentation, dict) and "counts" in segmentation:
         return decode_rle(segmentation, max_pixels=max_pixels)
-    raise InvalidRleError(f"{_found(value)}{_EXPECTED}")
+    raise _NoSegmentationError(_EXPECTED)
 
 
 def _found(value: object) -> str:

@@ -9,10 +9,20 @@ from model_core.errors import DatasetError
 from trainer.commands.declare import at_least, command, one_of, option
 from trainer.data.layouts import LAYOUTS, Listing, read_manifest, read_sources
 
+_EXPORTS = ("coco", "label-studio", "cvat", "labelme")
+"""Layouts of `trainer.data.exports.convert`, whose libraries only they need."""
+
 
 @command(
-    option("source", type=Path, nargs="*", help="dataset folder, or several; none for drawn"),
-    option("--layout", choices=[*LAYOUTS, "drawn"], default="manifest"),
+    option("source", type=Path, nargs="*", help="data set or export; none for drawn"),
+    option("--layout", choices=[*LAYOUTS, *_EXPORTS, "drawn"], default="manifest"),
+    option("--images", type=Path, help="photographs of an export (default: beside it)"),
+    option(
+        "--label",
+        action="append",
+        default=[],
+        help="what an export calls the lesion; may be repeated (default: its only label)",
+    ),
     option(
         "--download",
         choices=["isic2016", "isic2017", "isic2018"],
@@ -101,6 +111,13 @@ def _listing(options: Namespace) -> Listing:
         return replace(read_manifest(source), notes=[])  # each drawn lesion is one of its own
     if not sources:
         raise DatasetError(f"layout {layout} needs a SOURCE folder")
+    if layout in _EXPORTS:
+        from trainer.data.exports.convert import read_exports
+
+        images, labels = options.images, options.label
+        return read_exports(sources, layout, out=options.out, images=images, labels=labels)
+    if options.images or options.label:
+        raise DatasetError(f"--images and --label are for exports ({', '.join(_EXPORTS)})")
     return read_sources(sources, layout)
 
 

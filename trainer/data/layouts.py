@@ -162,7 +162,7 @@ def read_ph2(folder: Path) -> Listing:
             _key(image), image.parents[1] / f"{image.stem}_lesion" / f"{image.stem}_lesion.bmp"))
         for image in images
     ]  # fmt: skip
-    return _tied(folder, Listing(pairs, _orphans(masks.values(), pairs)))
+    return tied(folder, Listing(pairs, _orphans(masks.values(), pairs)))
 
 
 def read_ham10000(folder: Path) -> Listing:
@@ -184,7 +184,7 @@ def read_ham10000(folder: Path) -> Listing:
         )
     name = "HAM10000_segmentations_lesion_tschandl"
     masks = next(iter(_folders(folder, name)), folder / name)
-    return _tied(folder, _isic_pairs("ham10000", images, masks), required=True)
+    return tied(folder, _isic_pairs("ham10000", images, masks), required=True)
 
 
 LAYOUTS: dict[str, Callable[[Path], Listing]] = {
@@ -207,7 +207,11 @@ def read_sources(folders: Sequence[Path], layout: str) -> Listing:
     Raises:
         DatasetError: one of the folders is not of this layout.
     """
-    listings = [LAYOUTS[layout](folder) for folder in folders]
+    return join_listings(folders, [LAYOUTS[layout](folder) for folder in folders])
+
+
+def join_listings(folders: Sequence[Path], listings: Sequence[Listing]) -> Listing:
+    """Join the listings of several folders as `read_sources` does."""
     if len(listings) == 1:
         return listings[0]
     named = list(zip(map(str, folders), listings, strict=True))
@@ -243,7 +247,7 @@ def _challenge(
         raise DatasetError(
             f"{folder} holds no ISIC_*.jpg in {wanted}, the official layout of {dataset}"
         )
-    return _tied(folder, listing)
+    return tied(folder, listing)
 
 
 def _isic_pairs(
@@ -261,7 +265,7 @@ def _isic_pairs(
     return Listing(pairs, _orphans(masks.values(), pairs))
 
 
-def _tied(folder: Path, listing: Listing, *, required: bool = False) -> Listing:
+def tied(folder: Path, listing: Listing, *, required: bool = False) -> Listing:
     """Tie the photographs of a listing by the tables of their folder."""
     ties = read_ties(folder)
     pairs = [
@@ -270,7 +274,8 @@ def _tied(folder: Path, listing: Listing, *, required: bool = False) -> Listing:
     ]
     ungrouped = lacking(ties, (pair.id for pair in pairs), required=required)
     untied = sum(not pair.ties for pair in pairs)
-    notes = [*ties.unread, *(_silence(ties, untied, len(pairs)) if untied < len(pairs) else [])]
+    silence = _silence(ties, untied, len(pairs)) if untied < len(pairs) else []
+    notes = [*listing.notes, *ties.unread, *silence]
     return replace(listing, pairs=pairs, ungrouped=ungrouped, notes=notes, ties=ties.of_image)
 
 
@@ -307,7 +312,7 @@ def _key(path: Path) -> str:
     return canonical(path.stem).lower()
 
 
-def _known_id(text: str) -> str:
+def known_id(text: str) -> str:
     """Write an ID as splits do: of the ISIC archive in capitals, without ending or folder."""
     key = image_key(text)
     return key.upper() if ISIC_ID.fullmatch(key) else canonical(text)
@@ -325,7 +330,7 @@ def _pair_of_row(row: dict[str, str], root: Path) -> Pair:
     squashed = row.get("geometry", "").lower() == "full_frame_squashed"
     return Pair(
         dataset=row["dataset"],
-        id=_known_id(row["id"]),
+        id=known_id(row["id"]),
         image=named_file(root, row["image"]),
         mask=named_file(root, row["mask"]),
         aspect=_aspect(row) if squashed else None,
