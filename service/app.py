@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from model_core.version import VERSION
 from service.access.admission import Admission
 from service.access.auth import Authenticator
 from service.access.body_limits import BodyByteBudget, BodyLimits
@@ -31,9 +32,6 @@ from service.settings import Settings
 from service.telemetry.audit import AuditLog
 from service.telemetry.prometheus import Telemetry
 
-API_VERSION = "1.0.0"
-"""Of the HTTP contract, not of the code: a client that read 1.x keeps working until 2.0."""
-
 
 def create_app(settings: Settings) -> FastAPI:
     """Make the service as an ASGI application, which loads the production version and follows it.
@@ -46,7 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
     """
     app = FastAPI(
         title="Skin-lesion segmentation",
-        version=API_VERSION,
+        version=VERSION,
         description=DESCRIPTION,
         lifespan=_lifespan,
         openapi_url=None,  # api/docs.py serves these two, examples and all

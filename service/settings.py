@@ -21,6 +21,9 @@ _REMOVED = {
 }
 """Former settings: the value that asks for what there is anyway, and what to do instead."""
 
+_IN_WHEEL = Path(__file__).parent / "shipped"
+"""The shipped model, in a wheel; `deploy/wheel_model.py` puts it there."""
+
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
@@ -53,7 +56,7 @@ class Settings(BaseSettings):
     trusted_proxies: str = "127.0.0.1,::1"
     """Reverse proxies whose `X-Forwarded-For` is believed, with commas between."""
 
-    model_registry: Path | str = Path("models")
+    model_registry: Path | str = _IN_WHEEL if _IN_WHEEL.is_dir() else Path("models")
     """Folder of the published versions, or the URL of a bucket's."""
     trusted_signers: Path | None = None
     """Folder of public keys: only versions that one of them signed are loaded."""

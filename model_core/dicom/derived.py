@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 from model_core.arrays import Mask
 from model_core.dicom.header import SOP_CLASS, Header, read_header
 from model_core.errors import ConfigError, ShapeMismatchError, UnreadableImageError
+from model_core.version import VERSION
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 MANUFACTURER = "lesion-segmentation"
-SOFTWARE_VERSION = "0.1.0"
+SOFTWARE_VERSION = VERSION
 """As in pyproject.toml, which an image does not have."""
 SERIES_NUMBER = 900
 """Of our series within the study, beyond those of a camera's visit."""

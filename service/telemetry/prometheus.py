@@ -5,10 +5,10 @@ No label is anything that a caller chose: it might name a person, or differ from
 
 import platform
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
+from model_core.version import VERSION
 from service.contract.problems import BY_SLUG
 
 _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -76,7 +76,7 @@ class Telemetry:
         self.keys_file_intact = Gauge("lesion_keys_file_intact", text, registry=self.registry)
         self.keys_file_intact.set(1)
         self.build = Info("lesion_build", "The code that runs.", registry=self.registry)
-        self.build.info({"version": _version(), "python": platform.python_version()})
+        self.build.info({"version": VERSION, "python": platform.python_version()})
         self.model = Info("lesion_model", "The production version.", registry=self.registry)
         text = "Attempts to put another version in production while serving."
         self.reloads = _zeroed(counter("lesion_model_reloads", text, ["outcome"]), "ok", "failed")
@@ -86,10 +86,3 @@ def _zeroed(counter: Counter, *values: str) -> Counter:
     for value in values:
         counter.labels(value)
     return counter
-
-
-def _version() -> str:
-    try:
-        return version("lesion-segmentation")
-    except PackageNotFoundError:  # a container has the code without installing it
-        return "unknown"
