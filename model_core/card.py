@@ -42,7 +42,8 @@ class ScoreRecord:
 
     Attributes:
         dataset: Name of the set.
-        part: Side of the split: `test` is held out, `external` was never trained or tuned on.
+        part: Side of the split: `test` is held out, `external` was never trained or tuned on; or
+            `out of fold`: each image scored by weights that were kept from it.
         conditions: Resolution, masks and preprocessing of the scoring, in words.
         summary: As `model_core.scores.metrics.summarise` gives it.
     """
@@ -115,6 +116,51 @@ class EngineRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ParentRecord:
+    """A version that another one's weights began with, or learned from.
+
+    Attributes:
+        name: Its name.
+        version: Its version.
+        sha256: Hash of its card: its identity.
+        licence: Its terms.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    name: str
+    version: str
+    sha256: str
+    licence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineageRecord:
+    """Where a version's weights came from, and whether that made them better.
+
+    Attributes:
+        parents: Versions that they began with or learned from.
+        licence_because: Why the terms may be freer than a parent's; empty where they are not.
+        verdict: Of `trainer finetune`, beside the parent: `better`, `worse` or `cannot tell`; null
+            where the two were not compared.
+        why: The figures that it rests on, in words.
+        notes: How they were taken.
+        sets: By set the means before and now, and their differences with intervals.
+        worse_because: Why it was published though worse; empty where it is not.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    parents: list[ParentRecord]
+    licence_because: str = ""
+    verdict: str | None = None
+    why: str = ""
+    notes: list[str] = field(default_factory=list)
+    sets: list[dict[str, Any]] = field(default_factory=list)
+    worse_because: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Card:
     """Everything a user must know of a version, and everything needed to rebuild its network.
 
@@ -139,6 +185,7 @@ class Card:
         licence: Terms of the weights.
         intended_use: What it is for.
         limits: What it is not for, and where it is known to be weak.
+        lineage: Versions that its weights came from; null where they began anew.
         files: SHA-256 of every other file of the version, by name.
     """
 
@@ -159,6 +206,7 @@ class Card:
     licence: str
     intended_use: str
     limits: list[str]
+    lineage: LineageRecord | None = None
     gaps: list[GapRecord] = field(default_factory=list)
     engines: list[EngineRecord] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)

@@ -31,13 +31,16 @@ class Stage(_Strict):
 
     Attributes:
         size: Side of the square training images, px, 16 to 2048.
-        epochs: Passes over the training samples.
+        epochs: Passes over the training samples, or `passes` of them each.
         batch: Images a step; what is left over at an epoch's end waits for the next shuffle.
+        passes: Passes of one epoch: of a few images a single one is too short to be validated and
+            saved after each.
     """
 
     size: Size = 256
     epochs: Count = 5
     batch: Count = 8
+    passes: Count = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,8 @@ class OptimConfig(_Strict):
         bf16: Forward and backward pass in bfloat16 where the device has arithmetic for it, else in
             float32.
         clip_norm: Longest gradient, as the norm over all weights; 0 leaves gradients as they are.
+        freeze_norm: Keep the statistics of batch norm as the initial weights have them: those of a
+            few photographs are another network's to all others.
         encoder_lr: Highest learning rate of an EfficientNet encoder, which begins with weights that
             a rate fit for a new decoder would destroy; 0 takes `lr`.
     """
@@ -67,6 +72,7 @@ class OptimConfig(_Strict):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     bf16: bool = False
     clip_norm: NotNegative = 0.0
+    freeze_norm: bool = False
     encoder_lr: Annotated[float, Field(ge=0, le=10)] = 0.0
 
 

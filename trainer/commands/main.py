@@ -9,13 +9,14 @@ import sys
 from collections.abc import Sequence
 
 from model_core.errors import SegmentationError
-from trainer.commands import data, finish, predict, registry, runs
+from trainer.commands import data, finetune, finish, predict, registry, runs
 
 COMMANDS = (
     data.prepare,
     data.leaks,
     runs.train,
     runs.cross_validate,
+    finetune.finetune,
     runs.evaluate,
     predict.predict,
     finish.calibrate,
@@ -36,7 +37,10 @@ COMMANDS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when it succeeded, 1 when a check found something, 2 on bad input."""
+    """Run one command: 0 when it succeeded, 1 when a check found something, 2 on bad input.
+
+    Of `finetune`, 3 when the new version is worse or it cannot be told.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m trainer",
         description="From a dataset folder to a published version, one step a command.",

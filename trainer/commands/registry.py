@@ -33,6 +33,12 @@ _KEY_HELP = "private key (PEM, P-256, P-384 or P-521); its password: LESION_KEY_
         help="why the terms may be freer than those of the version that the weights came from",
     ),
     option(
+        "--worse-because",
+        default="",
+        metavar="REASON",
+        help="why a fine-tuned run is published though it is worse than what it came from",
+    ),
+    option(
         "--onnx", action="store_true", help="put the exported ONNX network into the version too"
     ),
     option("--alias", help="let this alias point to it at once"),
@@ -55,6 +61,7 @@ def publish(options: Namespace) -> None:
         version=options.version,
         licence=options.licence,
         licence_because=options.licence_because,
+        worse_because=options.worse_because,
         onnx=options.onnx,
     )
     print(f"published {loaded.label}, card SHA-256 {loaded.sha256}")

@@ -96,6 +96,28 @@ def choose(judged: Sequence[Judged]) -> float | None:
     return None
 
 
+def inherit(judged: Sequence[Judged], least: float | None) -> float | None:
+    """Take a version's least score over for another, raised where more of these masks would fail.
+
+    A few photographs can show that it is too low for them, but not prove that it is high enough.
+
+    Args:
+        judged: Masks of the new version.
+        least: What the old version has; None where it accepts nothing, and so shall the new one.
+
+    Returns:
+        The lowest score from `least` on at which at most `ALLOWED` of the accepted masks fail;
+        None where there is none.
+    """
+    if least is None:
+        return choose(judged)
+    for score in (score for score in _GRID if score >= least):
+        accepted = [image for image in judged if image.advice(score) == "accept"]
+        if sum(image.fails for image in accepted) <= ALLOWED * len(accepted):
+            return score
+    return None
+
+
 def upper_bound(failures: int, n: int) -> float:
     """Compute the one-sided 80 % bound of Clopper and Pearson for a share of failures.
 

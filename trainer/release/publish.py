@@ -7,6 +7,7 @@ python -m trainer promote 0.1.0
 import io
 import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
@@ -28,12 +29,12 @@ from trainer.evaluation.scores import scores_path
 from trainer.evaluation.subjects import EvaluationSubject, run_subject
 from trainer.release.accept_score import read_accept_score
 from trainer.release.licences import settle_licence
+from trainer.release.lineage import describe_lineage, find_parents, read_comparison
 from trainer.studies.protocol import read_gaps
 from trainer.training.run import (
     EXPORTS,
     PRECISION,
     WEIGHTS,
-    came_from,
     load_record,
     load_run,
     read_json,
@@ -63,29 +64,33 @@ def publish(
     version: str,
     licence: str | None = None,
     licence_because: str = "",
+    worse_because: str = "",
     onnx: bool = False,
 ) -> LoadedVersion:
     """Freeze a run's weights under a new version, with its card and golden test.
 
     Args:
-        run: A run folder that `evaluate` has scored on its held-out part.
+        run: A run folder that `evaluate` has scored on its held-out part, or that `finetune` made.
         registry: Where it goes.
         version: Semantic version, not yet taken.
         licence: Terms of the weights, which follow from the data's; None takes those of the version
             that the weights came from.
         licence_because: Why they may be freer than that version's.
+        worse_because: Why it is published though `finetune` found it worse than that version.
         onnx: Whether the version holds the exported ONNX network too, twice its weights in size.
 
     Raises:
         GateError: kept from a fold, not scored, scored before the weights changed, or too low; or
-            without a licence, or with a freer one than that of the version it came from.
+            without a licence, with a freer one than that of the version it came from, or worse
+            than that.
         VersionExistsError: the version is taken.
         ConfigError: no ONNX network was exported.
     """
     if onnx and not (run / EXPORTS / ONNX_FILE).is_file():
         raise ConfigError(f"{run} has no {EXPORTS}/{ONNX_FILE}: `python -m trainer export` first")
     config, record = load_run(run), load_record(run)
-    licence = settle_licence(licence, _parents(record, registry), because=licence_because)
+    parents = find_parents(record, registry)
+    licence = settle_licence(licence, parents, because=licence_because)
     if "fold" in record:
         raise GateError(
             f"{run} was kept from fold {record['fold']} of a cross-validation: `train` a run on "
@@ -93,7 +98,10 @@ def publish(
         )
     subject = run_subject(run)
     rules = subject.predictor.postprocess_config
-    scores = _held_out_scores(run, config, subject)
+    compared = read_comparison(run, subject, worse_because=worse_because)
+    scores = [ScoreRecord(**entry) for entry in compared.get("scores", [])]
+    if not compared or scores_path(run, "test").is_file():
+        scores += _held_out_scores(run, config, subject)
     gaps = read_gaps(run, [asdict(record) for record in scores])
     card = Card(
         name=config.name,
@@ -112,7 +120,10 @@ def publish(
         engines=_engines(run, subject),
         licence=licence,
         intended_use=INTENDED_USE,
-        limits=_limits(config, rules),
+        limits=_limits(config, rules, record, parents),
+        lineage=describe_lineage(
+            parents, compared, licence_because=licence_because, worse_because=worse_because
+        ),
     )
     # Gathered first: the registry takes a version whole or not at all.
     with tempfile.TemporaryDirectory() as name:
@@ -181,27 +192,6 @@ def _held_out_scores(
     return scores
 
 
-def _parents(record: dict[str, Any], registry: Registry) -> list[dict[str, Any]]:
-    """List the versions that a run came from, with their licences.
-
-    Runs of before these were noted have hashes of weights alone: the registry may know them.
-    """
-    noted = came_from(record)
-    if noted:
-        return noted
-    sources = (record.get("initial"), *(record.get("teachers") or []))
-    weights = {source["weights_sha256"] for source in sources if source}
-    if not weights:
-        return []
-    cards = (registry.card(n, v) for n in registry.names() for v in registry.versions(n))
-    return [
-        {"name": card.name, "version": card.version, "sha256": sha256, "licence": card.licence,
-         "limits": card.limits}
-        for card, sha256 in cards
-        if card.files.get(WEIGHTS) in weights
-    ]  # fmt: skip
-
-
 def _engines(run: Path, subject: EvaluationSubject) -> list[EngineRecord]:
     """Read what `export` measured of other precisions; nothing where it did not run."""
     path = run / PRECISION
@@ -212,10 +202,24 @@ def _engines(run: Path, subject: EvaluationSubject) -> list[EngineRecord]:
     return [EngineRecord(part=report["part"], **entry) for entry in report["engines"]]
 
 
-def _limits(config: TrainConfig, rules: PostprocessConfig) -> list[str]:
-    """List what is true of every version, of this one's rules and, by the config, of its data."""
+def _limits(
+    config: TrainConfig,
+    rules: PostprocessConfig,
+    record: Mapping[str, Any],
+    parents: Sequence[Mapping[str, Any]],
+) -> list[str]:
+    """List what is true of every version, of this one's rules and data, and of its parents."""
     region = [ONE_REGION] if rules.largest_component else []
-    return [*LIMITS, *region, *config.limits]
+    inherited = [limit for parent in parents for limit in parent["limits"]]
+    tuned = []
+    if "finetuned" in record:
+        made = record["finetuned"]
+        sets = ", ".join(record["data"]["samples"])
+        tuned = [
+            f"Fine-tuned from {made['from']} on {made['photographs']} photographs of {sets}: made "
+            "for photographs like these."
+        ]
+    return list(dict.fromkeys([*LIMITS, *region, *config.limits, *inherited, *tuned]))
 
 
 def _training(config: TrainConfig, record: dict[str, Any]) -> dict[str, Any]:

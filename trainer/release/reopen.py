@@ -14,6 +14,7 @@ from model_core.errors import ConfigError
 from model_core.registry.registry import LoadedVersion
 from trainer.config import dump_config, parse_config
 from trainer.data.leaks import TRAINED_CSV
+from trainer.release.lineage import parents_of_version
 from trainer.release.reproduce import OF_THE_RUN
 from trainer.training.run import CONFIG, EXPORTS, RUN, WEIGHTS, write_json
 
@@ -39,9 +40,12 @@ def reopen(loaded: LoadedVersion, run: Path, data: Path) -> None:
         )
     table = {key: value for key, value in card.training.items() if key not in OF_THE_RUN}
     config = parse_config({**table, "data": str(data)}, loaded.label)
+    initial = card.training.get("initial")
+    if initial and card.lineage:
+        initial = initial | {"versions": parents_of_version(card)}
     record = {
         "data": {"sha256": card.data.sha256, "samples": card.data.samples},
-        "initial": card.training.get("initial"),
+        "initial": initial,
         "teachers": card.training.get("teachers", []),
         "starts": card.training.get("starts", []),
     }

@@ -54,6 +54,13 @@ def describe(card: Card, sha256: str, place: str) -> str:
             f"began with weights of SHA-256 {initial['weights_sha256']}, trained on data "
             f"{initial['data_sha256']}"
         )
+    if card.lineage:
+        lines += [
+            f"came from {parent.name}@{parent.version}, card SHA-256 {parent.sha256}"
+            for parent in card.lineage.parents
+        ]
+        if card.lineage.verdict:
+            lines.append(f"beside it: {card.lineage.verdict}. {card.lineage.why}")
     teachers = card.training.get("teachers") or []
     lines += [
         f"learned from a teacher with weights of SHA-256 {teacher['weights_sha256']}"
@@ -79,6 +86,12 @@ def differences(
         One line each. Where the training data is not the card's, only that is said, and nothing is
         scored: the photographs may be others, or have been trained on.
     """
+    scored = [record for record in card.scores if record.part in ("test", "external")]
+    if card.scores and not scored:
+        raise DatasetError(
+            "the card's scores are out of fold, of weights that are gone: only `finetune` on the "
+            "same photographs makes them again"
+        )
     chosen = card.training.get("datasets") or [sample.dataset for sample in everything]
     own = [s for s in everything if s.part != "external" and s.dataset in chosen]
     if digest(own) != card.data.sha256:
@@ -89,13 +102,13 @@ def differences(
         hashes = f"data SHA-256: {card.data.sha256} in the card, {digest(own)} here"
         return ["\n".join([hashes, *counts])]
     # Only what the card has scores of: a folder may hold more sets by now.
-    sets = {(record.dataset, record.part) for record in card.scores}
+    sets = {(record.dataset, record.part) for record in scored}
     samples, _ = drop_seen([s for s in everything if (s.dataset, s.part) in sets], seen)
     if not samples:
         raise DatasetError(f"none of {sorted(sets)}, which the card has scores of, is in the data")
     records = summarise_sets(score(predictor, samples), predictor)
     again = {(record.dataset, record.part): record for record in records}
-    both = [(record, again.get((record.dataset, record.part))) for record in card.scores]
+    both = [(record, again.get((record.dataset, record.part))) for record in scored]
     return [line for record, other in both for line in _compare(record, other)]
 
 
@@ -146,6 +159,13 @@ def _commands(card: Card, commits: str, place: str) -> Iterator[str]:
     yield f"pip install -c constraints.txt -e '.[{','.join(extras)}]'"
     yield "python -m trainer prepare SOURCE --out data/skin  # to the same data SHA-256"
     yield "# write the config above to again.toml"
+    if card.lineage and card.lineage.verdict:
+        (parent,) = card.lineage.parents
+        yield (
+            f"python -m trainer finetune {parent.name}@{parent.version} --data data/clinic "
+            "--out runs/again  # the photographs of the data SHA-256 above"
+        )
+        return
     begin = " --initial RUN" if "data_sha256" in initial else ""
     begin += " --teacher RUN" * len(card.training.get("teachers") or [])
     yield f"python -m trainer train again.toml --data data/skin --out runs/again{begin}"

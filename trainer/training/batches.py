@@ -11,7 +11,7 @@ from trainer.data.cache import Cache
 
 def steps(stage: Stage, samples: int) -> int:
     """Count the steps of an epoch: whole batches, at least one."""
-    return max(1, samples // stage.batch)
+    return max(1, samples * stage.passes // stage.batch)
 
 
 def batches(
@@ -23,7 +23,8 @@ def batches(
     The order depends on seed and epoch alone, so that a resumed epoch goes on where it stopped.
     """
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
-    order = epoch_order(cache.datasets, config.shares, generator)
+    passes = [epoch_order(cache.datasets, config.shares, generator) for _ in range(stage.passes)]
+    order = torch.cat(passes)
     for step in range(done, steps(stage, len(cache))):
         rows = order[step * stage.batch : (step + 1) * stage.batch].sort().values.numpy()
         images = torch.from_numpy(cache.images[rows]).to(device)

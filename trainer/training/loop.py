@@ -33,7 +33,7 @@ from trainer.training.augment import Augment
 from trainer.training.batches import batches, steps
 from trainer.training.checkpoint import Progress, TrainState, load_checkpoint, save_checkpoint
 from trainer.training.distributed import SINGLE_PROCESS, Network, Team
-from trainer.training.optimiser import Ema, clip_gradient, new_optimiser, set_rate
+from trainer.training.optimiser import Ema, clip_gradient, freeze_norm, new_optimiser, set_rate
 from trainer.training.pretrained import load_pretrained
 from trainer.training.run import (
     CHECKPOINT,
@@ -218,6 +218,8 @@ def _train_epoch(job: Job, cache: Cache, epoch: int, stage: Stage) -> None:
     augment = Augment(config.augment)
     began, seen = time.monotonic(), 0
     job.state.model.train()
+    if config.optim.freeze_norm:
+        freeze_norm(job.state.model)
     bar = tqdm(
         total=steps(stage, len(cache)),
         initial=progress.step,

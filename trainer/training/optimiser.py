@@ -49,6 +49,13 @@ def clip_gradient(model: nn.Module, config: OptimConfig) -> float:
     return float(nn.utils.clip_grad_norm_(model.parameters(), longest, foreach=True))
 
 
+def freeze_norm(model: nn.Module) -> None:
+    """Let batch norm use its statistics and leave them alone; its weights still learn."""
+    for part in model.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.eval()
+
+
 class Ema:
     """Average of a model's parameters and float buffers.
 

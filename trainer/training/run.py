@@ -16,6 +16,7 @@
 | scores_PART.json, .csv, triptychs_PART.png, report.html | how good it is |
 | strata_val.json, .md, worst_val.png, .html | on what kind of image it fails, and the worst ones |
 | protocol.json, .md | the evaluation of record |
+| comparison.json, .md | of `finetune`: new beside the version that it came from |
 """
 
 import fcntl
@@ -48,6 +49,7 @@ LOG = "log.jsonl"
 EXPORTS = "exports"
 PRECISION = "precision.json"
 CALIBRATION = "calibration.json"
+COMPARISON = "comparison.json"
 
 _NOT_IN_WEIGHTS = ("name", "data", "gate_dice", "limits", "checkpoint_steps", "postprocess")
 """Config entries that may change between two starts of a run: they leave its weights alone."""

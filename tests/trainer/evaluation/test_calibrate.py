@@ -10,7 +10,7 @@ from model_core.processing.calibration import Calibration
 from model_core.registry.registry import Registry
 from trainer.commands.main import main
 from trainer.data.samples import read_photo, read_samples, write_samples
-from trainer.evaluation.calibrate import MOST_LEAST_SCORE, choose_least_score, fit_spread
+from trainer.evaluation.fit import MOST_LEAST_SCORE, choose_least_score, fit_spread
 from trainer.evaluation.subjects import read_calibrated, run_subject
 from trainer.release.publish import publish
 from trainer.training.run import CALIBRATION
