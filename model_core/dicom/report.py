@@ -186,6 +186,9 @@ def _report(source: Source, mask: Mask, author: Author, findings: Findings) -> "
         CodingSchemeResponsibleOrganization=MANUFACTURER,
     )
     report.CodingSchemeIdentificationSequence = [scheme]
+    for element in report.iterall():  # highdicom 0.28 has each item run on from the one before
+        if element.keyword == "ContinuityOfContent":
+            element.value = "SEPARATE"
     return report
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 """UID of the kind of object."""
+COLOUR = (86, 180, 233)
+"""What viewers are to show the segment in, sRGB: that of the outline in a secondary capture."""
 
 
 def write_segmentation(data: bytes, mask: Mask, author: Author, *, max_pixels: int) -> bytes:
@@ -79,11 +81,7 @@ def _segmentation(source: Source, mask: Mask, author: Author) -> "Dataset":
         series_description=f"Skin lesion by {author.name} {author.version}"[:64],
         omit_empty_frames=False,
     )
-    if source.header.spacing_mm is not None:
-        # Readers want a thickness above 0 beside the spacing. An image has none: as a pixel.
-        height, width = source.header.spacing_mm
-        measures = dataset_of(PixelSpacing=[height, width], SliceThickness=height)
-        segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence = [measures]
+    _place(segmentation, source)
     dimensions = derived_uid("segmentation dimensions")
     segmentation.DimensionOrganizationSequence[0].DimensionOrganizationUID = dimensions
     for index in segmentation.DimensionIndexSequence:
@@ -92,9 +90,30 @@ def _segmentation(source: Source, mask: Mask, author: Author) -> "Dataset":
     return dataset
 
 
+def _place(segmentation: "Dataset", source: Source) -> None:
+    """Put the frame into a coordinate system, where the size of its pixels is known.
+
+    Pixel Measures are for frames of reference alone (PS3.3 table A.51-2). An image has none, so the
+    segmentation gets one of its own: x runs along the rows, y along the columns. Without a size
+    there is no coordinate system: each pixel is one of the image.
+    """
+    if source.header.spacing_mm is None:
+        return
+    segmentation.FrameOfReferenceUID = derived_uid("frame of reference", source.instance)
+    segmentation.PositionReferenceIndicator = ""
+    height, width = source.header.spacing_mm
+    shared = segmentation.SharedFunctionalGroupsSequence[0]
+    # Readers want a thickness above 0 beside the spacing. An image has none: as a pixel.
+    measures = dataset_of(PixelSpacing=[height, width], SliceThickness=height)
+    shared.PixelMeasuresSequence = [measures]
+    shared.PlanePositionSequence = [dataset_of(ImagePositionPatient=[0, 0, 0])]
+    shared.PlaneOrientationSequence = [dataset_of(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])]
+
+
 def _description(source: Source, author: Author) -> Any:
     """Describe the one segment in codes of SNOMED CT and of DICOM's CID 7150 and 7162."""
     from highdicom import AlgorithmIdentificationSequence
+    from highdicom.color import CIELabColor
     from highdicom.seg import SegmentAlgorithmTypeValues, SegmentDescription
     from pydicom.sr.codedict import codes
 
@@ -113,6 +132,7 @@ def _description(source: Source, author: Author) -> Any:
             source=MANUFACTURER,
             parameters={"card_sha256": author.sha256, "threshold": f"{author.threshold:g}"},
         ),
+        display_color=CIELabColor.from_rgb(*COLOUR),
         tracking_id=tracking_id,
         tracking_uid=tracking_uid,
     )

@@ -99,6 +99,11 @@ def test_a_report_names_the_version_its_digest_and_its_threshold() -> None:
     assert (scheme.CodingSchemeDesignator, scheme.CodingSchemeVersion) == (PRIVATE, "1")
 
 
+def test_each_item_is_to_be_shown_by_itself() -> None:
+    said = {item.value for item in report().iterall() if item.keyword == "ContinuityOfContent"}
+    assert said == {"SEPARATE"}
+
+
 def test_without_a_lesion_there_is_neither_finding_nor_region() -> None:
     found = report(np.zeros_like(MASK), Findings({}, "reject", ["nothing_found"]))
     assert found.content.get_planar_roi_measurement_groups() == []

@@ -11,6 +11,7 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
+from highdicom.color import CIELabColor
 from pydicom import uid
 from pydicom.dataset import Dataset
 
@@ -19,9 +20,9 @@ from model_core.dicom import derived
 from model_core.dicom.derived import Author
 from model_core.dicom.report import Findings, write_report
 from model_core.dicom.secondary_capture import write_secondary_capture
-from model_core.dicom.segmentation import write_segmentation
+from model_core.dicom.segmentation import COLOUR, write_segmentation
 from model_core.errors import ConfigError, ShapeMismatchError, UnreadableImageError
-from model_core.masks.outline import draw_outline
+from model_core.masks.outline import LINE, draw_outline
 from model_core.version import VERSION
 from tests.fixtures.dicom_files import (
     DERMOSCOPIC,
@@ -141,6 +142,8 @@ def test_a_segmentation_says_what_it_shows_and_who_found_it() -> None:
     assert f"card_sha256={'ab' * 32}" in algorithm.AlgorithmParameters
     assert "threshold=0.45" in algorithm.AlgorithmParameters
     assert segment.SegmentAlgorithmType == "AUTOMATIC"
+    shown = CIELabColor.from_dicom_value(segment.RecommendedDisplayCIELabValue).to_rgb()
+    assert shown == LINE == COLOUR
 
 
 def test_a_capture_shows_the_outline_and_says_that_it_is_burned_in() -> None:
@@ -153,8 +156,13 @@ def test_a_capture_shows_the_outline_and_says_that_it_is_burned_in() -> None:
 
 def test_millimetres_are_there_only_where_the_source_has_pixel_spacing() -> None:
     with_spacing, without = (read(segmentation(SOURCES[name])) for name in ("dermoscopic", "VL"))
-    (measures,) = with_spacing.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
-    assert measures.PixelSpacing == [0.02, 0.03]
+    (shared,) = with_spacing.SharedFunctionalGroupsSequence
+    assert shared.PixelMeasuresSequence[0].PixelSpacing == [0.02, 0.03]
+    # They are those of a frame of reference (PS3.3 A.51.5), along the rows and the columns.
+    assert shared.PlaneOrientationSequence[0].ImageOrientationPatient == [1, 0, 0, 0, 1, 0]
+    assert shared.PlanePositionSequence[0].ImagePositionPatient == [0, 0, 0]
+    assert uid.UID(with_spacing.FrameOfReferenceUID).is_valid
+    assert "FrameOfReferenceUID" not in without
     assert "PixelSpacing" not in str(without)
     assert "Pixel Spacing" not in str(without)
     assert read(capture(SOURCES["dermoscopic"])).PixelSpacing == [0.02, 0.03]
