@@ -122,7 +122,7 @@ def notebook(config: TrainConfig, samples: list[Sample], loader_workers: int) ->
 
 def ours(name: str, config: TrainConfig, stage: Stage, samples: list[Sample]) -> Contender:
     """Our loop on one of a config's sizes, from the cache to the averaged weights."""
-    state = new_state(config, SINGLE_PROCESS.device, initial=False)
+    state = new_state(config, SINGLE_PROCESS.device, None)
     state.model.train()
     bf16 = SINGLE_PROCESS.in_bf16(config.optim.bf16)
     job = Job(config, Path(), state, SINGLE_PROCESS, state.model.forward_all, bf16, total=10**6)

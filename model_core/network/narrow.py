@@ -9,10 +9,15 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from model_core.errors import ConfigError
 from model_core.network.unet import UNet
+
+_PLACES = 1024
+"""Pixels of an image, at most, that a layer is fitted on."""
+_RIDGE = 1e-3
 
 _Weights = dict[str, Tensor]
 
@@ -31,15 +36,20 @@ class _Layer(NamedTuple):
         return (1, 0) if self.conv.startswith("up.") else (0, 1)
 
 
-def narrowed(wide: UNet, width: int) -> UNet:
+def narrowed(wide: UNet, width: int, images: Tensor | None = None) -> UNet:
     """Keep the most important channels of every layer, and the weights between them.
 
-    What is left needs training: sums over fewer channels are smaller, which batch norm has to find
-    out.
+    With images, each layer is then fitted to make the best of the channels that it still reads:
+    least squares against what the wide network's layer computes, from the first layer on.
 
     Args:
         wide: A plain U-Net with batch norm and transposed convolutions.
         width: Of the new network, below that of `wide`; all else of its shape stays.
+        images: float (N, 3, H, W), normalised; some hundred, for the deepest layers have few
+            pixels. None leaves the weights as they are, which then need more training.
+
+    Returns:
+        The network, in evaluation mode.
 
     Raises:
         ConfigError: the network is of another kind, or not wider.
@@ -51,7 +61,7 @@ def narrowed(wide: UNet, width: int) -> UNet:
             f"{config} cannot be narrowed to width {width}: expected a wider plain U-Net with "
             "batch norm and transposed convolutions, neither residual nor with deep supervision"
         )
-    narrow = UNet(replace(config, width=width))
+    narrow = UNet(replace(config, width=width)).eval()
     old, new = wide.state_dict(), narrow.state_dict()
     layers = _layers(config.depth)
     sizes = {layer.writes: old[f"{layer.conv}.weight"].shape[layer.axes[0]] for layer in layers}
@@ -74,7 +84,74 @@ def narrowed(wide: UNet, width: int) -> UNet:
             elif value.ndim and name.rpartition(".")[0] in (layer.conv, layer.norm):
                 new[name] = value[outputs]
     narrow.load_state_dict(new)
+    if images is not None:
+        _fit(narrow, wide, layers, kept, images)
     return narrow
+
+
+@torch.no_grad()
+def _fit(
+    narrow: UNet, wide: UNet, layers: list[_Layer], kept: dict[str, Tensor], images: Tensor
+) -> None:
+    """Fit each layer's weights, in the order in which they run, to what the wide one's compute."""
+    wanted: dict[str, Tensor] = {}
+    hooks = []
+    for layer in layers:
+
+        def note(_: nn.Module, __: object, output: Tensor, layer: _Layer = layer) -> None:
+            wanted[layer.conv] = output[:, kept[layer.writes]]
+
+        def fit(conv: nn.Module, inputs: tuple[Tensor], layer: _Layer = layer) -> None:
+            norm = narrow.get_submodule(layer.norm) if layer.norm else None
+            _least_squares(conv, norm, inputs[0], wanted.pop(layer.conv))
+
+        hooks.append(wide.get_submodule(layer.conv).register_forward_hook(note))
+        hooks.append(narrow.get_submodule(layer.conv).register_forward_pre_hook(fit))
+    was_training = wide.training
+    wide.eval()(images)
+    narrow(images)
+    wide.train(was_training)
+    for hook in hooks:
+        hook.remove()
+
+
+def _least_squares(conv: nn.Module, norm: nn.Module | None, inputs: Tensor, wanted: Tensor) -> None:
+    """Change a convolution, and its offset, to give of these inputs what is wanted.
+
+    A norm takes the offset up in its mean. What the inputs do not decide stays as it is.
+    """
+    if not isinstance(conv, nn.Conv2d | nn.ConvTranspose2d):
+        raise TypeError(f"{conv} is no convolution")
+    doubles, kernel = isinstance(conv, nn.ConvTranspose2d), conv.kernel_size[0]
+    weights = conv.weight.flatten(1).T if doubles else conv.weight.flatten(1)
+    offset = torch.zeros(len(weights)) if conv.bias is None else conv.bias
+    if doubles:
+        offset = offset.repeat_interleave(kernel**2)
+    start = torch.cat([weights, offset[:, None]], dim=1)
+    gram = torch.zeros(start.shape[1], start.shape[1])
+    cross = torch.zeros_like(start)
+    for image, answer in zip(inputs, wanted, strict=True):
+        if doubles:
+            seen, said = image, functional.pixel_unshuffle(answer, kernel)
+        else:
+            seen, said = functional.unfold(image[None], kernel, padding=kernel // 2)[0], answer
+        seen, said = seen.flatten(1), said.flatten(1)
+        places = torch.randperm(seen.shape[1])[:_PLACES]
+        seen = torch.cat([seen[:, places], torch.ones(1, len(places))])
+        gram += seen @ seen.T
+        cross += said[:, places] @ seen.T
+    ridge = _RIDGE * gram.diagonal().mean() * torch.eye(len(gram))
+    fitted = start + torch.linalg.solve(gram + ridge, (cross - start @ gram).T).T
+    weights, offset = fitted[:, :-1], fitted[:, -1]
+    if doubles:
+        conv.weight.copy_(weights.T.reshape(conv.weight.shape))
+        offset = offset.view(-1, kernel**2).mean(dim=1)
+    else:
+        conv.weight.copy_(weights.view(conv.weight.shape))
+    if isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None:
+        norm.running_mean -= offset
+    elif conv.bias is not None:
+        conv.bias.copy_(offset)
 
 
 def _layers(depth: int) -> list[_Layer]:

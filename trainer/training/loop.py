@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
@@ -25,9 +26,10 @@ from model_core.network.narrow import narrowed
 from model_core.network.normalise import normalise
 from model_core.network.unet import UNet, channels_last
 from model_core.network.weights import load_weights, save_weights
+from model_core.processing.preprocess import preprocess
 from trainer.config import Stage, TrainConfig
 from trainer.data.cache import Cache, open_cache
-from trainer.data.samples import Sample
+from trainer.data.samples import Sample, read_photo
 from trainer.plots.pictures import draw_curves
 from trainer.training.augment import Augment
 from trainer.training.batches import batches, steps
@@ -49,6 +51,9 @@ from trainer.training.run import (
 from trainer.training.teacher import teacher_maps
 from trainer.training.tensorboard import TensorBoard
 from trainer.training.validate import Validation, validate
+
+_FIT_IMAGES = 256
+"""Photographs on which a narrowed network is fitted to the wide one."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,8 @@ def train(
     count = sum(sample.part == "train" for sample in samples)
     _require_enough(config, count, team)
     torch.manual_seed(config.seed)
-    state = new_state(config, team.device, initial=not (run / CHECKPOINT).exists())
+    fresh = not (run / CHECKPOINT).exists()
+    state = new_state(config, team.device, samples if fresh else None)
     bf16 = team.in_bf16(config.optim.bf16)
     with ExitStack() as stack:
         if team.is_main:
@@ -147,40 +153,48 @@ def _require_same(progress: Progress, run: Path, team: Team) -> None:
         )
 
 
-def new_state(config: TrainConfig, device: torch.device, *, initial: bool) -> TrainState:
+def new_state(
+    config: TrainConfig, device: torch.device, samples: list[Sample] | None
+) -> TrainState:
     """Set up a run before its first step.
 
     Args:
         config: Of the run; torch's global generator draws its weights.
         device: Where the network lives.
-        initial: Whether to take the config's initial weights, where it names some.
+        samples: What it will train on, if it is to take the config's initial weights where the
+            config names some; None leaves them out.
 
     Raises:
         ConfigError: they are not there, or do not fit.
     """
     model = UNet(config.model)
-    if config.initial and initial:
-        _load_initial(model, Path(config.initial))
-    if config.pretrained and initial:
+    if config.initial and samples is not None:
+        _load_initial(model, config, samples)
+    if config.pretrained and samples is not None:
         load_pretrained(model)
     channels_last(model, device)
     ema = Ema(model, config.optim.ema)
     return TrainState(model, ema, new_optimiser(model, config.optim), Progress())
 
 
-def _load_initial(model: UNet, folder: Path) -> None:
-    """Fill a model with a run's or a version's weights, or with the main channels of wider ones."""
-    weights = folder / WEIGHTS
-    if not weights.is_file():
-        raise ConfigError(f"initial is {str(folder)!r}, and there is no {weights}")
-    network = initial_network(folder, model.config)
-    source = model if network == model.config else UNet(network)
+def _load_initial(model: UNet, config: TrainConfig, samples: list[Sample]) -> None:
+    """Fill a model with a run's or a version's weights, or with wider ones made narrow."""
+    folder = Path(config.initial)
+    if not (folder / WEIGHTS).is_file():
+        raise ConfigError(f"initial is {str(folder)!r}, and there is no {folder / WEIGHTS}")
+    network = initial_network(folder, config.model)
+    source = model if network == config.model else UNet(network)
     try:
-        load_weights(weights, source)
+        load_weights(folder / WEIGHTS, source)
     except CorruptVersionError as exc:
         raise ConfigError(f"initial is {str(folder)!r}: {exc}") from exc
-    if source is not model:
-        model.load_state_dict(narrowed(source, model.config.width).state_dict())
+    if source is model:
+        return
+    train_samples = [sample for sample in samples if sample.part == "train"]
+    spread = train_samples[:: max(1, len(train_samples) // _FIT_IMAGES)][:_FIT_IMAGES]
+    images = [preprocess(read_photo(sample), config.preprocess)[0] for sample in spread]
+    inputs = normalise(torch.from_numpy(np.stack(images)), config.preprocess)
+    model.load_state_dict(narrowed(source, config.model.width, inputs).state_dict())
 
 
 def _run_epochs(job: Job, samples: list[Sample], tensorboard: TensorBoard | None) -> None:

@@ -27,12 +27,29 @@ def _with_silent_half() -> UNet:
     return model
 
 
-def test_channels_that_add_nothing_are_left_out() -> None:
+@pytest.mark.parametrize("fitted", [False, True])
+def test_channels_that_add_nothing_are_left_out(fitted: bool) -> None:
     wide = _with_silent_half()
-    narrow = narrowed(wide, 4).eval()
+    narrow = narrowed(wide, 4, torch.randn(8, 3, 32, 32) if fitted else None)
     assert narrow.config == replace(CONFIG, width=4)
     images = torch.randn(2, 3, 24, 16)
-    torch.testing.assert_close(narrow(images), wide(images), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(narrow(images), wide(images), rtol=1e-3, atol=1e-4)
+
+
+def test_layers_are_fitted_to_what_the_wide_network_computes() -> None:
+    wide = _with_silent_half()
+    weights = wide.state_dict()
+    for name, value in weights.items():  # now every silent channel repeats its louder neighbour
+        if name.startswith("up.") and value.ndim > 1:
+            value[:, ::2] = 0.3 * value[:, 1::2]
+        elif not name.startswith("head") and value.ndim:
+            factor = 0.3 if value.ndim == 1 and "running" not in name else 1
+            value[::2] = factor * value[1::2]
+    images = torch.randn(24, 3, 32, 32)
+    seen, unseen = images[:16], images[16:]
+    answers = [narrowed(wide, 4, kind)(unseen) for kind in (None, seen)]
+    without, fitted = ((answer - wide(unseen)).square().mean() for answer in answers)
+    assert fitted < without / 10
 
 
 def test_a_channel_counts_by_its_size_and_by_the_weights_that_read_it() -> None:
