@@ -31,5 +31,6 @@ def scaled(images: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """As `normalise`, of what `scale_and_shift` gave, on the device of `images`."""
     if images.ndim != 4 or images.shape[-1] != 3:
         raise ShapeMismatchError(f"images are {tuple(images.shape)}, expected (N, S, S, 3)")
-    # One multiply and one add per value; the permuted view already is channels-last.
-    return (images * scale - shift).permute(0, 3, 1, 2)
+    # One multiply and one add per value, after the permutation: OpenVINO then moves bytes, not
+    # floats. PyTorch moves nothing, since the permuted view already is channels-last.
+    return images.permute(0, 3, 1, 2) * scale[:, None, None] - shift[:, None, None]
