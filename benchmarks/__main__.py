@@ -58,6 +58,9 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
         default=[0.7],
         help="offered rates, as fractions of what the engine alone does",
     )
+    parser.add_argument(
+        "--generators", type=int, default=1, help="processes that the callers are shared out among"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10, help="of each load in each round")
     parser.add_argument("--warmup", type=float, default=2, help="s before that")
@@ -105,7 +108,7 @@ def main() -> int:
         for number, body in enumerate(bodies):
             (folder / "bodies" / f"{number:03}.jpg").write_bytes(body)
         plan = Plan(version, list(contenders(arguments, version)), loads, arguments.rounds,
-                    arguments.seconds, arguments.warmup, folder)  # fmt: skip
+                    arguments.seconds, arguments.warmup, folder, arguments.generators)  # fmt: skip
         rows = Bench(plan, _say).run()
     print(table(rows))
     write(rows, found, arguments.out)

@@ -7,6 +7,7 @@ images; this is every engine that runs here, on any folder of photographs. No ex
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import get_args
 
 from benchmarks.bodies import photographs
 from benchmarks.latency import percentile
-from model_core.backends.protocol import Engine
+from model_core.backends.protocol import Device, Engine
 from model_core.errors import ConfigError, SegmentationError
 from model_core.predictor import Predictor
 from model_core.registry.registry import PRODUCTION, Registry
@@ -56,18 +57,34 @@ class Agreement:
 
 
 def opened(
-    registry: Registry, name: str, version: str, engines: Sequence[Engine] = ENGINES
+    registry: Registry,
+    name: str,
+    version: str,
+    engines: Sequence[Engine] = ENGINES,
+    *,
+    device: Device = "cpu",
 ) -> tuple[dict[str, Predictor], list[str]]:
-    """A version on the engines that run it here, the reference first, and why others do not."""
-    found: dict[str, Predictor] = {}
+    """A version on the engines that run it here, the reference first, and why others do not.
+
+    Args:
+        registry: Of the version.
+        name: Model.
+        version: Its version.
+        engines: Which.
+        device: Theirs; the reference always runs on the CPU.
+    """
+    reference = registry.load(name, version, device="cpu", backend=REFERENCE).predictor
+    found = {reference.backend.name: reference}
     missing = []
-    for engine in (REFERENCE, *(each for each in engines if each != REFERENCE)):
+    for engine in engines:
+        if engine == REFERENCE and device == "cpu":
+            continue
         try:
-            loaded = registry.load(name, version, device="cpu", backend=engine)
+            loaded = registry.load(name, version, device=device, backend=engine)
         except ConfigError as exc:
             missing.append(f"{engine}: {exc}")
         else:
-            found[engine] = loaded.predictor
+            found[loaded.predictor.backend.name] = loaded.predictor
     return found, missing
 
 
@@ -114,18 +131,30 @@ def main() -> int:
     parser.add_argument("--version", default=PRODUCTION, help="version or alias")
     parser.add_argument("--photographs", type=Path, help="folder of JPEGs; drawn ones without it")
     parser.add_argument("--limit", type=int, default=400, help="photographs, evenly spread (400)")
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
+    parser.add_argument("--device", choices=get_args(Device), default="cpu", help="(cpu)")
+    parser.add_argument("--out", type=Path, help="JSON of the table")
     arguments = parser.parse_args()
     try:
         images = photographs(arguments.photographs, limit=arguments.limit)
         registry = Registry(arguments.registry)
         version = registry.resolve(arguments.name, arguments.version)
-        predictors, missing = opened(registry, arguments.name, version)
+        predictors, missing = opened(
+            registry, arguments.name, version, arguments.engines, device=arguments.device
+        )
         found = compare(predictors, images)
     except SegmentationError as exc:
         print(f"benchmarks: {exc}", file=sys.stderr)
         return 2
     print(f"{arguments.name}@{version}, masks against {REFERENCE}'s")
     print("\n".join([table(found), *missing]))
+    if arguments.out:
+        rows = [
+            {"engine": each.engine, "n": len(each.values), "median": each.median,
+             "first_percentile": each.first_percentile, "least": min(each.values)}
+            for each in found
+        ]  # fmt: skip
+        arguments.out.write_text(json.dumps({"rows": rows, "missing": missing}) + "\n")
     return 0 if all(each.sufficient for each in found) else 1
 
 

@@ -2,22 +2,26 @@
 
     python -m benchmarks.ceiling --registry models --name lesion-unet --seconds 5
 
-Twice: n threads on one image at a time, and n processes of one thread each (streams). Which is
-faster depends on engine and network, and the faster is the ceiling.
+On a CPU twice: n threads on one image at a time, and n processes of one thread each (streams); on a
+GPU in batches of every size that is recorded. Which is fastest depends on engine and network, and
+the fastest is the ceiling.
 """
 
 import argparse
 import json
-import multiprocessing
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.bodies import draw_photograph
 from benchmarks.engines import open_version
 from benchmarks.latency import percentile
+from benchmarks.side_by_side import side_by_side
 from model_core.backends.cores import usable_cores
 
 
@@ -27,11 +31,11 @@ class Ceiling:
 
     Attributes:
         backend: Its name.
-        streams: Of the faster way: how many images at once.
+        streams: Of the faster way: how many batches at once.
         threads: Of the faster way: threads for each.
         images_per_s: Of the faster way.
         p50_ms: Of one image on all threads, alone: what one caller waits for the network.
-        ways: Images/s by `streams x threads`.
+        ways: Images/s by `streams x threads`, and the images of a batch where there are several.
     """
 
     backend: str
@@ -42,67 +46,86 @@ class Ceiling:
     ways: dict[str, float]
 
 
-def loop(version: dict[str, Any], threads: int, seconds: float, start: Any, out: Any) -> None:
-    """One stream, in its process: put its name, its images/s and the median latency (s) in `out`.
+@dataclass(frozen=True)
+class Stream:
+    """What one stream saw.
+
+    Attributes:
+        backend: Name of the engine.
+        images_per_s: By the images of a batch.
+        p50_ms: Of one image, alone in its batch.
+    """
+
+    backend: str
+    images_per_s: dict[int, float]
+    p50_ms: float
+
+
+def loop(
+    start: Any, version: dict[str, Any], threads: int, sizes: Sequence[int], seconds: float
+) -> Stream:
+    """Run one stream, in its process.
 
     Args:
+        start: A barrier that all streams wait at, so that they run beside each other.
         version: Arguments of `open_version`.
         threads: For the engine.
-        seconds: How long.
-        start: A barrier that all streams wait at, so that they run beside each other.
-        out: A queue.
+        sizes: Images of a batch, one size after the other; none takes those that the engine gains
+            by: on a CPU 1, on a GPU the powers of two up to its largest.
+        seconds: How long for each size.
     """
     loaded = open_version(**version, threads=threads)
     predictor = loaded.predictor
-    batch = predictor.prepare(draw_photograph(0)).pixels[None]
-    for _ in range(3):
-        predictor.infer(batch)
+    pixels = predictor.prepare(draw_photograph(0)).pixels
+    largest = predictor.backend.batch
+    rates: dict[int, float] = {}
+    p50_s = 0.0
     start.wait()
-    latencies = []
-    began = now = time.perf_counter()
-    while now - began < seconds:
-        predictor.infer(batch)
-        before, now = now, time.perf_counter()
-        latencies.append(now - before)
-    out.put((predictor.backend.name, len(latencies) / (now - began), percentile(latencies, 50)))
+    for size in sizes or [2**power for power in range(largest.bit_length())]:
+        batch = np.repeat(pixels[None], size, axis=0)
+        for _ in range(3):
+            predictor.infer(batch)
+        latencies = []
+        began = now = time.perf_counter()
+        while now - began < seconds:
+            predictor.infer(batch)
+            before, now = now, time.perf_counter()
+            latencies.append(now - before)
+        rates[size] = size * len(latencies) / (now - began)
+        p50_s = percentile(latencies, 50) if size == 1 else p50_s
+    return Stream(predictor.backend.name, rates, 1000 * p50_s)
 
 
-def measure(version: dict[str, Any], seconds: float) -> Ceiling:
-    """Both ways, one after the other.
+def measure(version: dict[str, Any], seconds: float, sizes: Sequence[int] = ()) -> Ceiling:
+    """Measure one way after the other.
 
     Args:
         version: Arguments of `open_version`.
         seconds: Of each way.
+        sizes: As `loop` takes them; where any is more than 1, one stream alone is measured.
     """
     count = usable_cores()
-    rates: dict[tuple[int, int], float] = {}
-    backend, p50_s = "", 0.0
-    for streams, threads in {(1, count), (count, 1)}:
-        ends = _together(version, streams, threads, seconds)
-        rates[streams, threads] = sum(rate for _, rate, _ in ends)
-        if streams == 1:
-            backend, _, p50_s = ends[0]
-    streams, threads = max(rates, key=lambda way: rates[way])
-    ways = {f"{many} x {each}": rate for (many, each), rate in sorted(rates.items())}
-    return Ceiling(backend, streams, threads, rates[streams, threads], 1000 * p50_s, ways)
+    ways: dict[tuple[int, int, int], float] = {}
+
+    def run(streams: int, threads: int) -> Stream:
+        arguments = [(version, threads, sizes, seconds)] * streams
+        # Processes, because engines of one process may be pinned to the same core.
+        timeout_s = 120 + 10 * seconds
+        found: list[Stream] = side_by_side(loop, arguments, timeout_s=timeout_s)
+        for size in found[0].images_per_s:
+            ways[streams, threads, size] = sum(each.images_per_s[size] for each in found)
+        return found[0]
+
+    alone = run(1, count)
+    if count > 1 and max(alone.images_per_s) == 1:
+        run(count, 1)
+    best = max(ways, key=lambda way: ways[way])
+    named = {_way(*way): rate for way, rate in sorted(ways.items())}
+    return Ceiling(alone.backend, best[0], best[1], ways[best], alone.p50_ms, named)
 
 
-def _together(
-    version: dict[str, Any], streams: int, threads: int, seconds: float
-) -> list[tuple[str, float, float]]:
-    # Processes, because engines of one process may be pinned to the same core.
-    context = multiprocessing.get_context("spawn")
-    start, out = context.Barrier(streams), context.Queue()
-    arguments = (version, threads, seconds, start, out)
-    processes = [context.Process(target=loop, args=arguments) for _ in range(streams)]
-    for process in processes:
-        process.start()
-    try:
-        return [out.get(timeout=120 + 2 * seconds) for _ in processes]
-    finally:
-        for process in processes:
-            process.join(10)
-            process.kill()
+def _way(streams: int, threads: int, size: int) -> str:
+    return f"{streams} x {threads}" + (f", batches of {size}" if size > 1 else "")
 
 
 def main() -> int:
@@ -113,6 +136,7 @@ def main() -> int:
     parser.add_argument("--version", default="production", help="version or alias")
     parser.add_argument("--engine", default="auto", help="as LESION_BACKEND")
     parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--batches", type=int, nargs="*", default=(), help="images in a batch")
     arguments = parser.parse_args()
     version = {
         "root": arguments.registry,
@@ -120,7 +144,7 @@ def main() -> int:
         "version": arguments.version,
         "engine": arguments.engine,
     }
-    json.dump(asdict(measure(version, arguments.seconds)), sys.stdout)
+    json.dump(asdict(measure(version, arguments.seconds, arguments.batches)), sys.stdout)
     return 0
 
 

@@ -19,11 +19,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import cycle
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 
 from benchmarks.latency import arrivals, percentile
+from benchmarks.side_by_side import side_by_side
 from benchmarks.wires import FORM, WIRES, Wire
 
 TIMEOUT_S = 60.0
@@ -52,6 +53,7 @@ class Seen:
         errors: How often what went wrong.
         generator_cpu: Processor time of the generator itself, in cores.
         backends: The `X-Backend` headers that came back; an empty one where there was none.
+        latencies_s: Each, in the order of the answers.
     """
 
     seconds: float
@@ -64,6 +66,21 @@ class Seen:
     errors: dict[str, int]
     generator_cpu: float
     backends: list[str] = field(default_factory=list)
+    latencies_s: list[float] = field(default_factory=list)
+
+
+def _seen(latencies_s: Sequence[float], *, seconds: float, **more: Any) -> Seen:
+    p50, p95, p99 = (1000 * percentile(latencies_s, each) for each in (50, 95, 99))
+    return Seen(
+        seconds=seconds,
+        requests=len(latencies_s),
+        requests_per_s=len(latencies_s) / seconds,
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+        latencies_s=list(latencies_s),
+        **more,
+    )
 
 
 class Record:
@@ -85,14 +102,9 @@ class Record:
     def close(self) -> Seen:
         """Sum up what was seen since `open`."""
         seconds = time.perf_counter() - self._wall
-        p50, p95, p99 = (1000 * percentile(self.latencies_s, each) for each in (50, 95, 99))
-        return Seen(
+        return _seen(
+            self.latencies_s,
             seconds=seconds,
-            requests=len(self.latencies_s),
-            requests_per_s=len(self.latencies_s) / seconds,
-            p50_ms=p50,
-            p95_ms=p95,
-            p99_ms=p99,
             answered=self.answered,
             errors=dict(self.errors),
             generator_cpu=(time.process_time() - self._cpu) / seconds,
@@ -193,6 +205,33 @@ async def generate(arguments: argparse.Namespace) -> Seen:
         )
 
 
+def in_processes(arguments: argparse.Namespace) -> Seen:
+    """Share the callers, or the rate, out among processes: one alone is soon busy itself."""
+    count = min(arguments.processes, arguments.callers or arguments.processes)
+    parts = [argparse.Namespace(**vars(arguments)) for _ in range(count)]
+    for number, part in enumerate(parts):
+        part.callers = arguments.callers // count + (number < arguments.callers % count)
+        part.rate = arguments.rate / count
+    timeout_s = arguments.warmup + arguments.seconds + 2 * TIMEOUT_S
+    seen = side_by_side(_share, [(part,) for part in parts], timeout_s=timeout_s)
+    errors: Counter[str] = Counter()
+    for each in seen:
+        errors.update(each.errors)
+    return _seen(
+        [latency for each in seen for latency in each.latencies_s],
+        seconds=max(each.seconds for each in seen),
+        answered=sum(each.answered for each in seen),
+        errors=dict(errors),
+        generator_cpu=sum(each.generator_cpu for each in seen),
+        backends=sorted({name for each in seen for name in each.backends}),
+    )
+
+
+def _share(start: Any, arguments: argparse.Namespace) -> Seen:
+    start.wait()
+    return run(generate(arguments))
+
+
 def parse(words: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="benchmarks.load", description=__doc__)
@@ -201,6 +240,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--wire", default=FORM, choices=WIRES, help="what the server wants")
     parser.add_argument("--callers", type=int, default=1, help="callers of a closed loop")
     parser.add_argument("--rate", type=float, default=0, help="requests/s of an open loop")
+    parser.add_argument("--processes", type=int, default=1, help="that share the callers")
     parser.add_argument("--seconds", type=float, default=10, help="how long to measure")
     parser.add_argument("--warmup", type=float, default=1, help="s before that, closed loop only")
     return parser.parse_args(words)
@@ -208,7 +248,11 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> int:
     """Print one JSON object, a `Seen`."""
-    json.dump(asdict(run(generate(parse()))), sys.stdout)
+    arguments = parse()
+    seen = in_processes(arguments) if arguments.processes > 1 else run(generate(arguments))
+    found = asdict(seen)
+    del found["latencies_s"]
+    json.dump(found, sys.stdout)
     return 0
 
 

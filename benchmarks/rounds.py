@@ -88,6 +88,7 @@ class Plan:
         seconds: Of each load in each round.
         warmup_s: Before that.
         folder: Holds `bodies/` with the photographs, and is given each server's log.
+        generators: Processes that the callers are shared out among.
     """
 
     version: Version
@@ -97,6 +98,7 @@ class Plan:
     seconds: float
     warmup_s: float
     folder: Path
+    generators: int = 1
 
     @property
     def bodies(self) -> Path:
@@ -183,6 +185,7 @@ class Bench:
             server.url,
             *("--bodies", str(self._plan.bodies), "--wire", contender.wire),
             *("--seconds", str(self._plan.seconds)),
+            *("--processes", str(self._plan.generators)),
             *arguments,
         )
         after = server.weigh()

@@ -13,7 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.load import Record, Seen, WrongAnswerError, closed_loop, generate, open_loop, parse
+from benchmarks.load import (
+    Record,
+    Seen,
+    WrongAnswerError,
+    closed_loop,
+    generate,
+    in_processes,
+    open_loop,
+    parse,
+)
 from benchmarks.processes import ROOT
 from tests.benchmarks.tiny_server import SLOW_S, OneAtATime
 
@@ -73,6 +82,16 @@ def test_an_answer_without_a_mask_is_an_error(
         seen = load(url, bodies, "--callers", "1", "--seconds", "0.3", "--warmup", "0")
     assert seen.requests == 0
     assert list(seen.errors) == [name]
+
+
+def test_processes_share_the_callers_and_their_answers_are_one_table(bodies: Path) -> None:
+    words = ["--callers", "3", "--processes", "2", "--seconds", "1", "--warmup", "0.2"]
+    with listening(OneAtATime) as url:
+        seen = in_processes(parse([url, "--bodies", str(bodies), *words]))
+    assert seen.requests == len(seen.latencies_s) > 0
+    assert seen.answered >= seen.requests
+    assert seen.backends == ["sleep"]
+    assert seen.errors == {}
 
 
 class WantsNoForm(OneAtATime):
