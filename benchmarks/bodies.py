@@ -56,11 +56,16 @@ def photographs(folder: Path | None, *, limit: int = MAX_PHOTOGRAPHS) -> list[by
     return [path.read_bytes() for path in found[::step][:limit]]
 
 
-def multipart(photograph: bytes) -> bytes:
-    """A photograph as the form field `image`, as `curl -F image=@...` sends it."""
+def part(field: str, name: str, content: bytes) -> bytes:
+    """A file as one field of a form, without the form's end."""
     head = (
         f"--{BOUNDARY}\r\n"
-        'Content-Disposition: form-data; name="image"; filename="lesion.jpg"\r\n'
+        f'Content-Disposition: form-data; name="{field}"; filename="{name}"\r\n'
         "Content-Type: image/jpeg\r\n\r\n"
     )
-    return head.encode() + photograph + f"\r\n--{BOUNDARY}--\r\n".encode()
+    return head.encode() + content + b"\r\n"
+
+
+def multipart(photograph: bytes) -> bytes:
+    """A photograph as the form field `image`, as `curl -F image=@...` sends it."""
+    return part("image", "lesion.jpg", photograph) + f"--{BOUNDARY}--\r\n".encode()
