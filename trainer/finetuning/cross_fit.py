@@ -77,15 +77,15 @@ def load(path: Path) -> dict[str, Tensor]:
     return {n: v.float() if v.is_floating_point() else v for n, v in weights.items()}
 
 
-def mean_weights(several: Sequence[Weights], shares: Sequence[float]) -> dict[str, Tensor]:
-    """Average weights, each with its share; counters are those of the first.
+def mean_weights(several: Sequence[Weights]) -> dict[str, Tensor]:
+    """Average weights; counters are those of the first.
 
     Networks that began with the same weights lie in one basin, where the mean of several does at
     least as well as each (Wortsman et al. 2022, arXiv:2203.05482).
     """
     first = several[0]
     return {
-        name: torch.stack([s * w[name] for s, w in zip(shares, several, strict=True)]).sum(0)
+        name: torch.stack([weights[name] for weights in several]).mean(0)
         if first[name].is_floating_point()
         else first[name]
         for name in first

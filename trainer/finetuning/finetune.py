@@ -133,13 +133,9 @@ def finetune(
         if (out / CONFIG).is_file() and not begun:
             raise ConfigError(f"{out} holds another run: choose another --out")
         folds = train_folds(config, samples, recipe.folds, out / _FOLDS)
-        began = load(loaded.folder / WEIGHTS)
-        tuned = [
-            mean_weights([load(run / WEIGHTS), began], [recipe.blend, 1 - recipe.blend])
-            for run, _ in folds
-        ]
+        tuned = [load(run / WEIGHTS) for run, _ in folds]
         _write_run(config, recipe, samples, loaded, folds[0][0], out)
-        save_weights(mean_weights(tuned, [1 / len(tuned)] * len(tuned)), out / WEIGHTS)
+        save_weights(mean_weights(tuned), out / WEIGHTS)
         unseen = [
             Unseen(open_network(weights, config.model, config.preprocess), kept_out)
             for weights, (_, kept_out) in zip(tuned, folds, strict=True)

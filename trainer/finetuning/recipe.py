@@ -28,14 +28,12 @@ class Recipe:
     Attributes:
         shown: Photographs that a training is shown, repeated ones counted each time.
         lr: Highest learning rate.
-        blend: Share of the new weights in the mean with those that they began with, 0 to 1.
         batch: Photographs a step.
         folds: Folds that are trained, of `FOLDS`.
     """
 
     shown: int
-    lr: float = 3e-4
-    blend: float = 0.5
+    lr: float = 1e-4
     batch: int = 8
     folds: int = FOLDS
 
