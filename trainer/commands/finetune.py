@@ -1,10 +1,10 @@
-"""The commands that let a version learn a clinic's photographs: next and finetune."""
+"""The commands that let a version learn a clinic's photographs: finetune and next."""
 
 import sys
 from argparse import Namespace
 from pathlib import Path
 
-from trainer.commands.declare import REGISTRY_AND_NAME, command, option
+from trainer.commands.declare import REGISTRY_AND_NAME, at_least, command, option
 
 _PUBLIC = Path("data/skin")
 
@@ -53,3 +53,36 @@ def finetune(options: Namespace) -> int:
         print(f"trainer: not shown to be better than {loaded.label}", file=sys.stderr)
         return 3
     return 0
+
+
+@command(
+    option("folder", help="photographs to choose from; a folder, a .csv or a URL, as for predict"),
+    option("--corrected", help="photographs that are corrected already: the list keeps off them"),
+    option("--count", type=at_least(1), default=50, help="length of the list (50)"),
+    option("--model", default="production", help="version, alias or run folder (production)"),
+    option("--out", type=Path, help="CSV file to write the list to as well"),
+    *REGISTRY_AND_NAME,
+)
+def next_(options: Namespace) -> int:
+    """List which photographs to correct first."""
+    from trainer.archive.sources import list_photographs
+    from trainer.data.tables import write_table
+    from trainer.evaluation.subjects import open_subject
+    from trainer.finetuning.order import choose_next, look_at
+
+    predictor = open_subject(options.model, options.registry, options.name).predictor
+    done, _ = (
+        look_at(predictor, list_photographs(options.corrected)) if options.corrected else ([], [])
+    )
+    looked, bad = look_at(predictor, list_photographs(options.folder))
+    for name, problem in bad:
+        print(f"skipped: {name}: {problem}", file=sys.stderr)
+    listed = choose_next(looked, options.count, corrected=done)
+    rows = [(str(place), entry.name, f"{entry.score:.3f}", f"{entry.spread:.3f}")
+            for place, entry in enumerate(listed, 1)]  # fmt: skip
+    for place, name, score, _ in rows:
+        print(f"{place:>4}  {score}  {name}")
+    if options.out:
+        columns = ("place", "image", "predicted_jaccard", "spread")
+        write_table(options.out, columns, rows)
+    return 1 if bad else 0

@@ -16,6 +16,7 @@ COMMANDS = (
     data.leaks,
     runs.train,
     runs.cross_validate,
+    finetune.next_,
     finetune.finetune,
     runs.evaluate,
     predict.predict,
