@@ -1,17 +1,22 @@
 """What the page asks the service, and how it says that something went wrong.
 
-Answers are kept for the visit: as they came, without the photograph, so that many stay small.
+Answers are kept for the visit: as they came, without the photograph, so that many stay small. With
+a photograph's first answer comes the picture that a browser can show, of DICOM and HEIC too.
 """
 
+import io
+import json
 import os
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import streamlit as st
 
+from demo.pictures import thumbnail
 from service.client import (
     DEFAULT_URL,
     AccessError,
@@ -23,12 +28,14 @@ from service.client import (
     Retries,
     Segmentation,
     ServiceUnreachableError,
+    UnexpectedAnswerError,
     segmentation_of,
 )
 
 URL = os.environ.get("LESION_CLIENT_URL", DEFAULT_URL)
 _AT_A_TIME = 4
 _KEPT = 2_000
+_KEPT_PICTURE_BYTES = 100_000_000
 _PATIENCE = Retries(attempts=3, longest_wait_s=5.0)
 
 T = TypeVar("T")
@@ -87,27 +94,36 @@ def segment_all(
     photographs: Sequence[Photograph], wish: Wish
 ) -> Iterator[tuple[Photograph, Segmentation | ClientError]]:
     """Yield every photograph's answer, in order; several are under way at a time."""
-    answers, asker = _answers(), client()
-    query = wish.query()
+    answers, asker, small, large = _answers(), client(), thumbnails(), _pictures()
+    wishes = {photograph.key: measured_by(photograph, wish) for photograph in photographs}
 
     def ask(photograph: Photograph) -> Segmentation | ClientError:
+        query = wishes[photograph.key].query()
         try:
-            return asker.segment(photograph.data, **query)
+            if photograph.key in small:
+                return asker.segment(photograph.data, **query)
+            files = asker.segment_as(photograph.data, "zip", include="rle,image-jpeg", **query)
+            with zipfile.ZipFile(io.BytesIO(files)) as file:
+                annotation, large[photograph.key] = map(file.read, sorted(file.namelist()))
+            small[photograph.key] = thumbnail(large[photograph.key])
+            return segmentation_of(json.loads(annotation))
+        except (zipfile.BadZipFile, ValueError, OSError) as exc:
+            return UnexpectedAnswerError(f"{URL}/segment answered with what is no ZIP: {exc}")
         except ClientError as exc:
             return exc
 
-    new = [photo for photo in photographs if (photo.key, wish) not in answers]
+    new = [photo for photo in photographs if (photo.key, wishes[photo.key]) not in answers]
     pool = ThreadPoolExecutor(_AT_A_TIME)
     try:
         asked = pool.map(ask, new)
         for photograph in photographs:
-            kept = answers.get((photograph.key, wish))
+            kept = answers.get((photograph.key, wishes[photograph.key]))
             if kept is not None:
                 yield photograph, segmentation_of(kept)
                 continue
             answer = next(asked)
             if isinstance(answer, Segmentation):
-                answers[photograph.key, wish] = answer.annotation
+                answers[photograph.key, wishes[photograph.key]] = answer.annotation
             yield photograph, answer
     finally:  # the visitor changed something meanwhile: what was not begun is not needed
         pool.shutdown(wait=False, cancel_futures=True)
@@ -123,6 +139,36 @@ def segment(photograph: Photograph, wish: Wish) -> Segmentation:
     if isinstance(answer, ClientError):
         raise answer
     return answer
+
+
+def rulers() -> dict[str, float]:
+    """Return the side of a pixel, mm, by the key of each photograph whose ruler was measured."""
+    sides: dict[str, float] = st.session_state.setdefault("rulers", {})
+    return sides
+
+
+def measured_by(photograph: Photograph, wish: Wish) -> Wish:
+    """Return the wish with the scale of the photograph's own ruler, where that was measured."""
+    return replace(wish, spacing_mm=rulers().get(photograph.key, wish.spacing_mm))
+
+
+def made(photograph: Photograph, wish: Wish, format: str) -> bytes:
+    """Return a photograph's answer as a file of another format."""
+    return client().segment_as(photograph.data, format, model=wish.model, threshold=wish.threshold)
+
+
+def picture(photograph: Photograph) -> bytes:
+    """Return the upright photograph as the service decodes it, a JPEG."""
+    kept = _pictures()
+    if photograph.key not in kept:
+        kept[photograph.key] = client().segment_as(photograph.data, "image-jpeg")
+    return kept[photograph.key]
+
+
+def thumbnails() -> dict[str, bytes]:
+    """Return this visit's small pictures, JPEG, by the photograph's key."""
+    kept: dict[str, bytes] = st.session_state.setdefault("thumbnails", {})
+    return kept
 
 
 def once(key: tuple[object, ...], ask: Callable[[], T]) -> T:
@@ -146,12 +192,22 @@ def explain(error: ClientError) -> None:
         )
         st.button("Try again", key="again", type="primary")
     elif isinstance(error, AccessError):
-        st.error(f"**A key is needed.** {_said(error)} Enter one under *Connection* on the left.")
+        st.error(
+            f"**A key is needed.** {_said(error)} Open the settings at the top left, and enter one "
+            "under *Connection*."
+        )
     elif isinstance(error, BusyError):
         st.warning(f"**The service cannot answer now.** {_said(error)}")
         st.button("Try again", key="again", type="primary")
     elif isinstance(error, RefusedError):
         st.error(f"**{error.title}.** {_said(error)}{_more_on(error)}")
+    elif isinstance(error, UnexpectedAnswerError):
+        st.error(
+            f"**What answers at `{URL}` is not this service,** or one of another version. "
+            f"{error}\n\n"
+            "`LESION_CLIENT_URL` names another address."
+        )
+        st.button("Try again", key="again", type="primary")
     else:
         st.error(f"**Something went wrong.** {error}")
 
@@ -173,6 +229,13 @@ def _answers() -> dict[tuple[str, Wish], Any]:
     while len(answers) > _KEPT:
         del answers[next(iter(answers))]
     return answers
+
+
+def _pictures() -> dict[str, bytes]:
+    pictures: dict[str, bytes] = st.session_state.setdefault("pictures", {})
+    while sum(map(len, pictures.values())) > _KEPT_PICTURE_BYTES and len(pictures) > 1:
+        del pictures[next(iter(pictures))]
+    return pictures
 
 
 def _said(error: ProblemError) -> str:

@@ -7,16 +7,29 @@ A client of the API and nothing else: all it knows of lesions, it asks the servi
 
 import streamlit as st
 
-from demo import asking, views
+from demo import asking, several, views
 from demo.asking import Photograph, Wish
 from demo.pictures import icon
 from service.client import ClientError, Segmentation, VersionList
 
 TYPES = ["jpg", "jpeg", "png", "tif", "tiff", "bmp", "webp", "heic", "heif", "avif", "dcm"]
+INTRODUCTION = (
+    "Drop dermoscopic photographs; see the lesion's outline, mend it, see how sure the model is, "
+    "and how it compares with an expert. "
+)
+RESEARCH_ONLY = "**Not a medical device: for research only.** "
+WHITHER = (
+    f"Photographs go to the service at `{asking.URL}` and nowhere else. It forgets them with its "
+    "answer, unless you save a correction where its operator keeps these."
+)
 STYLE = """
 <style>
 :focus-visible { outline: 3px solid #0b5cad !important; outline-offset: 2px; }
-.block-container { padding-top: 2.5rem; max-width: 1280px; }
+[data-testid="stHeader"] { background: none; }
+[data-testid="stExpandSidebarButton"] { background: #ffffffe0; }
+.block-container { padding: 0.9rem clamp(0.75rem, 2vw, 2rem) 2rem; max-width: 1680px; }
+.block-container h1 { font-size: 1.4rem; padding: 0 0 0.4rem 2.4rem; }
+.block-container [data-testid="stVerticalBlock"] { gap: 0.7rem; }
 [data-testid="stCaptionContainer"] { color: #4a4a4a !important; opacity: 1 !important; }
 [data-testid="stCaptionContainer"] * { color: inherit !important; opacity: 1 !important; }
 .chip { display: inline-block; width: .9em; height: .9em; border: 1px solid #1a1a1a;
@@ -27,13 +40,12 @@ STYLE = """
 
 def main() -> None:
     """Draw the page."""
-    st.set_page_config("Skin-lesion segmentation", icon(), layout="wide")
+    st.set_page_config(
+        "Skin-lesion segmentation", icon(), layout="wide", initial_sidebar_state="collapsed"
+    )
     st.html(STYLE)
     st.title("Skin-lesion segmentation")
-    st.caption(
-        "Drop dermoscopic photographs; see the lesion's outline, how sure the model is, and how it "
-        "compares with an expert. **Not a medical device: for research only.**"
-    )
+    picture_first = st.container()
     with st.sidebar:
         connection()
     # Before anything is asked: what is not drawn loses its files, and the service may be away.
@@ -41,23 +53,39 @@ def main() -> None:
         "Photographs",
         type=TYPES,
         accept_multiple_files=True,
-        help="JPEG, PNG, TIFF, BMP, WebP, HEIC, AVIF or DICOM, up to 20 MB each. They go to the "
-        "service and are kept nowhere.",
+        help="JPEG, PNG, TIFF, BMP, WebP, HEIC, AVIF or DICOM, up to 20 MB each. " + WHITHER,
     )
+    photographs = [Photograph(file.name, file.file_id, file.getvalue()) for file in files]
+    with picture_first:
+        st.caption(RESEARCH_ONLY if photographs else INTRODUCTION + RESEARCH_ONLY + WHITHER)
+        results(photographs)
+
+
+def results(photographs: list[Photograph]) -> None:
+    """Draw the settings and what was found, or why nothing can be."""
     try:
         versions = asking.client().models()
         with st.sidebar:
-            wish, opacity = controls(versions)
+            wish = controls(versions)
     except ClientError as exc:
         asking.explain(exc)
         return
-    if not files:
+    if not photographs:
         st.info("Drop one photograph, or many, to begin.", icon=":material/upload:")
         return
-    photographs = [Photograph(file.name, file.file_id, file.getvalue()) for file in files]
-    chosen = choose(photographs, wish)
-    if chosen:
-        views.show(*chosen, wish, opacity, versions)
+    answers = segment(photographs, wish)
+    good = [
+        (photograph, answer) for photograph, answer in answers if isinstance(answer, Segmentation)
+    ]
+    if good:
+        keys = [photograph.key for photograph, _ in good]
+        chosen = st.session_state.get("chosen")
+        photograph, answer = good[keys.index(chosen) if chosen in keys else 0]
+        views.show(photograph, answer, good, asking.measured_by(photograph, wish), versions)
+    if len(answers) > 1:
+        several.overview(answers)
+    elif not good and answers and isinstance(answers[0][1], ClientError):
+        asking.explain(answers[0][1])
 
 
 def connection() -> None:
@@ -68,8 +96,8 @@ def connection() -> None:
         st.text_input("API key", type="password", key="api_key", help="Kept for this visit alone.")
 
 
-def controls(versions: VersionList) -> tuple[Wish, float]:
-    """Draw the settings, and return how to segment and the opacity of the tint."""
+def controls(versions: VersionList) -> Wish:
+    """Draw the settings, and return how to segment."""
     serving = versions.serving
     names = [f"{entry.name}@{entry.version}" for entry in versions.models]
     current = serving.label if serving else None
@@ -92,22 +120,22 @@ def controls(versions: VersionList) -> tuple[Wish, float]:
         help="Probability above which a pixel is lesion. Lower finds more.",
     )  # fmt: skip
     st.caption(f"The version's own, chosen on validation images, is {own:.2f}.")
-    opacity = st.slider("Opacity", 0, 100, 25, 5, format="%d %%", help="Of the colour inside.")
     spacing = st.number_input(
         "Side of a pixel, mm", 0.0, 10.0, 0.0, 0.001, format="%.4f",
-        help="From a scale in the photograph. 0: unknown, measurements in pixels alone. A "
-        "dermatoscope's magnification is not a pixel's size.",
+        help="Of every photograph whose own ruler was not measured. 0: unknown, measurements in "
+        "pixels alone. A dermatoscope's magnification is not a pixel's size.",
     )  # fmt: skip
-    wish = Wish(
+    return Wish(
         model=None if model == current else model,
         threshold=None if abs(threshold - own) < 1e-6 else threshold,
         spacing_mm=spacing or None,
     )
-    return wish, opacity / 100
 
 
-def choose(photographs: list[Photograph], wish: Wish) -> tuple[Photograph, Segmentation] | None:
-    """Segment all photographs, list them where there are several, and let one be chosen."""
+def segment(
+    photographs: list[Photograph], wish: Wish
+) -> list[tuple[Photograph, Segmentation | ClientError]]:
+    """Segment all photographs; where the service itself cannot answer, say so, and return none."""
     answers: list[tuple[Photograph, Segmentation | ClientError]] = []
     total = len(photographs)
     bar = st.progress(0.0, f"Segmenting {total} photographs") if total > 1 else None
@@ -117,25 +145,10 @@ def choose(photographs: list[Photograph], wish: Wish) -> tuple[Photograph, Segme
             bar.progress(len(answers) / total, f"{len(answers)} of {total} photographs segmented")
         if isinstance(pair[1], ClientError) and asking.is_for_all(pair[1]):
             asking.explain(pair[1])
-            return None
+            return []
     if bar:
         bar.empty()
-    if total == 1:
-        photograph, answer = answers[0]
-        if isinstance(answer, ClientError):
-            asking.explain(answer)
-            return None
-        return photograph, answer
-    views.overview(answers)
-    good = [
-        (photograph, answer) for photograph, answer in answers if isinstance(answer, Segmentation)
-    ]
-    if not good:
-        return None
-    number: int = st.selectbox(
-        "Photograph to look at", range(len(good)), format_func=lambda n: good[n][0].name
-    )
-    return good[number]
+    return answers
 
 
 main()

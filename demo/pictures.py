@@ -1,15 +1,19 @@
-"""Draw a tint of the lesion, and probabilities in colour, over pictures of the service."""
+"""Draw probabilities in colour over pictures of the service, and make small ones of them."""
 
 import io
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 LINE = (86, 180, 233)
 """Sky blue of Okabe and Ito's palette (2008), as the service's outline."""
+RIM = (16, 32, 44)
 SIDE_PX = 1200
 """Longest side of a picture on the page; smaller ones are enlarged, so that lines are smooth."""
+HALF = 127
+"""Highest level, of 255, that is not lesion where a mask of many levels is cut at half."""
+THUMBNAIL_PX = 200
 
 Mask = npt.NDArray[np.bool_]
 
@@ -22,17 +26,14 @@ def on_screen(data: bytes) -> Image.Image:
         return file.convert("RGB").resize(size, Image.Resampling.LANCZOS)
 
 
-def tinted(picture: Image.Image, mask: Mask, *, opacity: float) -> Image.Image:
-    """Return a copy of a picture with the lesion tinted.
-
-    Args:
-        picture: RGB, at screen size.
-        mask: bool (H, W), True = lesion, of the whole photograph.
-        opacity: Of the tint, 0 to 1.
-    """
-    lesion = Image.fromarray(mask).convert("L").resize(picture.size, Image.Resampling.BILINEAR)
-    tint = Image.new("RGB", picture.size, LINE)
-    return Image.composite(tint, picture, lesion.point(lambda value: round(value * opacity)))
+def thumbnail(jpeg: bytes) -> bytes:
+    """Make a small JPEG of a large one that the service made."""
+    with Image.open(io.BytesIO(jpeg)) as file:
+        file.draft("RGB", (2 * THUMBNAIL_PX, 2 * THUMBNAIL_PX))
+        file.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+        out = io.BytesIO()
+        file.save(out, "JPEG", quality=80)
+    return out.getvalue()
 
 
 def with_probability(photograph: Image.Image, grey: bytes, *, opacity: float) -> Image.Image:
@@ -43,6 +44,24 @@ def with_probability(photograph: Image.Image, grey: bytes, *, opacity: float) ->
         levels, black=(0, 32, 77), mid=(124, 123, 120), white=(255, 234, 70),  # cividis
     )  # fmt: skip
     return Image.blend(photograph, coloured, opacity)
+
+
+def outlined(picture: Image.Image, mask: Mask) -> Image.Image:
+    """Return a picture with the outline of a mask, at a size to print.
+
+    Args:
+        picture: RGB.
+        mask: bool (H, W), True = lesion, as high and wide as the picture.
+    """
+    large = picture.resize(screen_size((picture.height, picture.width)), Image.Resampling.LANCZOS)
+    lesion = Image.fromarray(mask).convert("L").resize(large.size, Image.Resampling.BILINEAR)
+    inside = lesion.point(lambda value: 255 * (value > 127))
+    for width, colour in ((7, RIM), (3, LINE)):
+        edge = ImageChops.difference(
+            inside.filter(ImageFilter.MaxFilter(width)), inside.filter(ImageFilter.MinFilter(width))
+        )
+        large.paste(colour, mask=edge)
+    return large
 
 
 def screen_size(shape: tuple[int, int]) -> tuple[int, int]:
@@ -65,6 +84,26 @@ def icon() -> Image.Image:
     skin.paste((96, 58, 44), mask=Image.fromarray(away < 20).convert("L"))
     skin.paste(LINE, mask=Image.fromarray((away > 19) & (away < 24)).convert("L"))
     return skin
+
+
+def grey_levels(data: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.uint8] | None:
+    """Decode a grey PNG to uint8 (H, W); None for every other file, and for every other size.
+
+    The size is that of a photograph which the service has let pass, and is looked at before a pixel
+    is decoded.
+
+    Args:
+        data: A file from anywhere.
+        shape: (height, width) that it must have.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as file:
+            if (file.height, file.width) != shape or file.mode not in ("L", "I;16"):
+                return None
+            levels = np.asarray(file)
+    except (OSError, SyntaxError, ValueError):
+        return None
+    return (levels // 257 if file.mode == "I;16" else levels).astype(np.uint8)
 
 
 def encode_png(mask: Mask) -> bytes:

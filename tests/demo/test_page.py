@@ -1,114 +1,48 @@
 """The page in a real browser, with a real service behind it."""
 
+import base64
+import csv
 import io
 import json
-import os
-import signal
-import subprocess
-import sys
+import re
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import zipfile
+import zlib
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import highdicom
 import httpx2
 import numpy as np
 import pytest
-from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from PIL import Image, ImageFilter
+from playwright.sync_api import Page, expect
 
 from model_core.masks.png import decode_mask, encode_mask
 from model_core.masks.rle import decode_rle
 from service.access.keys import new_key
 from service.client import Client
-from service.settings import PREFIX
 from tests.conftest import REPOSITORY
-from tests.fixtures.browser import chromium, weak_texts
+from tests.demo.conftest import (
+    EXAMPLE,
+    PATIENT,
+    START_S,
+    TRUTH,
+    demo,
+    download,
+    open_settings,
+    picture,
+    upload,
+)
+from tests.demo.test_main import Welcoming
+from tests.fixtures.browser import weak_texts
 from tests.fixtures.dicom_files import INSTANCE_UID, dicom
 from tests.fixtures.service.process import free_port, service
 from trainer.data.drawn import draw_lesion
 
 pytest.importorskip("streamlit", reason="streamlit is not installed (make demo installs it)")
 pytestmark = pytest.mark.foreign
-
-EXAMPLE, TRUTH = REPOSITORY / "docs" / "example.png", REPOSITORY / "docs" / "example_truth.png"
-START_S = 90
-# A busy machine takes its time to load a version.
-PATIENT = {"LESION_DEADLINE_SECONDS": "60", "LESION_BACKEND": "auto"}
-expect.set_options(timeout=30_000)
-
-
-@contextmanager
-def demo(url: str, log: Path) -> Iterator[str]:
-    """Address of the page, started as `make demo` does; its service too, where none answers."""
-    port = free_port()
-    environment = {k: v for k, v in os.environ.items() if not k.startswith((PREFIX, "DEMO_"))}
-    environment |= {"LESION_CLIENT_URL": url, "DEMO_PORT": str(port)}
-    with log.open("wb") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "demo"], cwd=REPOSITORY, env=environment,
-            stderr=stderr, stdout=stderr,
-        )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
-    try:
-        wait_for(f"{address}/_stcore/health", process, log)
-        yield address
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(START_S)
-
-
-def wait_for(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if httpx2.get(url).status_code == 200:
-                return
-        except httpx2.TransportError:
-            time.sleep(0.2)
-    pytest.fail(f"{url} does not answer: {log.read_text()}")
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a service with the shipped versions."""
-    port = free_port()
-    log = tmp_path_factory.mktemp("service") / "log"
-    with service(port, REPOSITORY / "models", log, PATIENT):
-        yield f"http://127.0.0.1:{port}"
-
-
-@pytest.fixture(scope="module")
-def address(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with demo(url, tmp_path_factory.mktemp("demo") / "log") as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A new visit; nothing that it does may ask another machine for anything."""
-    outside: list[str] = []
-    visit = browser.new_context(viewport={"width": 1280, "height": 1100})
-    visit.set_default_timeout(30_000)
-    page = visit.new_page()
-    page.on("request", lambda request: outside.append(request.url))
-    yield page
-    visit.close()
-    local = ("http://127.0.0.1:", "data:", "blob:")
-    assert [address for address in outside if not address.startswith(local)] == []
-
-
-def upload(page: Page, label: str, *files: Path) -> None:
-    page.get_by_test_id("stFileUploader").filter(has_text=label).locator("input").set_input_files(
-        files
-    )
 
 
 def metric(page: Page, label: str) -> str:
@@ -126,22 +60,16 @@ def settle(page: Page) -> None:
     expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
 
 
-def download(page: Page, label: str) -> bytes:
-    with page.expect_download() as event:
-        page.get_by_role("button", name=label).click()
-    return Path(event.value.path()).read_bytes()
-
-
 def test_from_a_photograph_to_its_mask_its_scores_and_its_files(
     page: Page, address: str, url: str
 ) -> None:
     page.goto(address)
     upload(page, "Photographs", EXAMPLE)
-    expect(page.get_by_alt_text("with the lesion's outline")).to_be_visible()
+    expect(picture(page)).to_be_visible()
     with Client(url) as client:
         found, lower = client.segment(EXAMPLE), client.segment(EXAMPLE, threshold=0.4)
         scores = client.evaluate([TRUTH], images=[EXAMPLE]).items[0]
-    assert metric(page, "Lesion") == f"{found.area_px:,} px"
+    assert metric(page, "Lesion") == f"{found.area_px:,} px²"
     assert metric(page, "Expected Jaccard") == f"{found.score:.2f}"
 
     assert np.array_equal(decode_mask(download(page, "Mask (PNG)")), found.mask)
@@ -151,12 +79,13 @@ def test_from_a_photograph_to_its_mask_its_scores_and_its_files(
     assert outlined.size == (512, 384)
     assert json.loads(download(page, "GeoJSON"))["type"] == "FeatureCollection"
 
+    open_settings(page)
     threshold = page.get_by_role("slider", name="Threshold")
     threshold.focus()
     threshold.press("ArrowLeft")  # from 0.45 to 0.40: more is lesion
-    expect(page.get_by_text(f"{lower.area_px:,} px").first).to_be_visible()
+    expect(page.get_by_text(f"Model's outline: {lower.area_px:,} px²")).to_be_visible()
     threshold.press("ArrowRight")
-    expect(page.get_by_text(f"{found.area_px:,} px").first).to_be_visible()
+    expect(page.get_by_text(f"Model's outline: {found.area_px:,} px²")).to_be_visible()
 
     view(page, "Expert's mask")
     upload(page, "Expert's mask", TRUTH)
@@ -173,18 +102,6 @@ def test_from_a_photograph_to_its_mask_its_scores_and_its_files(
     assert 0.5 < float(metric(page, "two masks with each other")) < 1
 
 
-def test_the_opacity_slider_changes_the_picture(page: Page, address: str) -> None:
-    page.goto(address)
-    upload(page, "Photographs", EXAMPLE)
-    picture = page.get_by_alt_text("with the lesion's outline")
-    expect(picture).to_be_visible()
-    before = picture.get_attribute("src")
-    opacity = page.get_by_role("slider", name="Opacity")
-    opacity.focus()
-    opacity.press("End")
-    expect(picture).not_to_have_attribute("src", before or "")
-
-
 def test_many_photographs_one_of_them_bad(page: Page, address: str, tmp_path: Path) -> None:
     for seed in range(5):
         Image.fromarray(draw_lesion(seed)[0]).save(tmp_path / f"lesion_{seed}.png")
@@ -192,10 +109,31 @@ def test_many_photographs_one_of_them_bad(page: Page, address: str, tmp_path: Pa
     page.goto(address)
     upload(page, "Photographs", *sorted(tmp_path.iterdir()))
     expect(page.get_by_text("6 photographs, 1 could not be used")).to_be_visible()
-    page.get_by_role("combobox", name="Photograph to look at").click()
-    page.get_by_role("option", name="lesion_3.png").click()
+    expect(page.get_by_text("found bytes of no image type we know, expected JPEG")).to_be_visible()
+    page.get_by_role("navigation").get_by_role("button", name="lesion_3.png").click()
     settle(page)
     assert decode_mask(download(page, "Mask (PNG)")).shape == (384, 512)
+    with zipfile.ZipFile(io.BytesIO(download(page, "Download all"))) as file:
+        lines = list(csv.DictReader(io.StringIO(file.read("lesions.csv").decode())))
+        masks = {name: decode_mask(file.read(name)) for name in file.namelist() if ".png" in name}
+    assert [line["photograph"] for line in lines] == sorted(
+        path.name for path in tmp_path.iterdir()
+    )
+    bad, *good = lines
+    assert bad["error"].startswith("found bytes of no image type")
+    for line in good:
+        assert int(line["area_px"]) == masks[line["mask"]].sum()
+        assert line["advice"] in ("accept", "review", "reject")
+        assert line["model"].startswith("lesion-unet@")
+    report = download(page, "Report to print (PDF)")
+    assert report.startswith(b"%PDF")
+    text = b"".join(
+        zlib.decompress(base64.a85decode(stream, adobe=True))
+        for stream in re.findall(rb"stream\r?\n(.*?~>)endstream", report, re.DOTALL)
+        if not stream.startswith(b"s4IA0")  # a JPEG
+    )
+    for words in (b"research only", b"lesion_3.png", b"lesion-unet@", b"Feret"):
+        assert words in text
 
 
 def test_what_cannot_be_used_is_explained(page: Page, address: str, tmp_path: Path) -> None:
@@ -212,6 +150,25 @@ def test_what_cannot_be_used_is_explained(page: Page, address: str, tmp_path: Pa
     expect(page.get_by_text("truth is (3, 4), the upright image is (384, 512)")).to_be_visible()
 
 
+def test_an_experts_mask_of_many_levels_is_cut_at_half_where_that_is_wanted(
+    page: Page, address: str, url: str, tmp_path: Path
+) -> None:
+    truth = Image.open(TRUTH).convert("L")
+    truth.filter(ImageFilter.GaussianBlur(2)).save(tmp_path / "blurred.png")
+    page.goto(address)
+    upload(page, "Photographs", EXAMPLE)
+    expect(picture(page)).to_be_visible()
+    view(page, "Expert's mask")
+    upload(page, "Expert's mask", tmp_path / "blurred.png")
+    expect(page.get_by_text("lie between black and white")).to_be_visible()
+    half = np.asarray(Image.open(tmp_path / "blurred.png")) > 127
+    page.get_by_text(f"Cut at half: {half.sum():,} px are lesion").click()
+    expect(page.get_by_text("IoU (Jaccard)")).to_be_visible()
+    with Client(url) as client:
+        scores = client.evaluate([encode_mask(half)], images=[EXAMPLE]).items[0]
+    assert metric(page, "Dice") == f"{scores.dice:.4f}"
+
+
 def test_a_dicom_photograph_goes_out_as_a_segmentation_of_it(
     page: Page, address: str, url: str, tmp_path: Path
 ) -> None:
@@ -219,10 +176,10 @@ def test_a_dicom_photograph_goes_out_as_a_segmentation_of_it(
     photograph.write_bytes(dicom(Image.open(EXAMPLE).convert("RGB")))
     page.goto(address)
     upload(page, "Photographs", photograph)
-    expect(page.get_by_alt_text("with the lesion's outline")).to_be_visible()
+    expect(picture(page)).to_be_visible()
     with Client(url) as client:
         found = client.segment(photograph)
-    assert metric(page, "Lesion") == f"{found.area_px:,} px"
+    assert metric(page, "Lesion") == f"{found.area_px:,} px²"
     written = highdicom.seg.segread(io.BytesIO(download(page, "DICOM SEG")))
     pixels = written.get_pixels_by_source_instance([INSTANCE_UID], combine_segments=True)[0]
     assert np.array_equal(pixels.astype(bool), found.mask)
@@ -239,6 +196,7 @@ def test_a_service_with_keys_is_opened_by_the_visitors_own(page: Page, tmp_path:
     with running, demo(f"http://127.0.0.1:{port}", tmp_path / "demo-log") as address:
         page.goto(address)
         expect(page.get_by_text("A key is needed.")).to_be_visible()
+        page.get_by_test_id("stExpandSidebarButton").click()
         page.get_by_test_id("stExpander").get_by_text("Connection").click()
         field = page.locator("input[type=password]")
         field.fill("no such key")
@@ -248,7 +206,7 @@ def test_a_service_with_keys_is_opened_by_the_visitors_own(page: Page, tmp_path:
         field.press("Enter")
         expect(page.get_by_text("Drop one photograph")).to_be_visible()
         upload(page, "Photographs", EXAMPLE)
-        expect(page.get_by_alt_text("with the lesion's outline")).to_be_visible()
+        expect(picture(page)).to_be_visible()
         assert key not in (tmp_path / "log").read_text() + (tmp_path / "demo-log").read_text()
 
 
@@ -267,7 +225,7 @@ def test_the_page_brings_a_service_and_says_when_it_is_away(page: Page, tmp_path
             elif page.get_by_text("Drop one photograph").is_visible():
                 break
         upload(page, "Photographs", EXAMPLE)
-        expect(page.get_by_alt_text("with the lesion's outline")).to_be_visible()
+        expect(picture(page)).to_be_visible()
     for _ in range(50):  # and ends with it
         try:
             httpx2.get(f"http://127.0.0.1:{port}/healthz")
@@ -290,7 +248,24 @@ def test_a_service_that_went_away_is_missed_and_found_again(page: Page, tmp_path
         expect(page.get_by_test_id("stAlert")).to_contain_text(f"http://127.0.0.1:{port}")
         with service(port, REPOSITORY / "models", tmp_path / "log", PATIENT):
             page.get_by_role("button", name="Try again").click()
-            expect(page.get_by_alt_text("with the lesion's outline")).to_be_visible()
+            expect(picture(page)).to_be_visible()
+
+
+def test_another_server_at_the_services_address_is_named(page: Page, tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "log"
+    with service(port, REPOSITORY / "models", log, PATIENT) as process:
+        running = demo(f"http://127.0.0.1:{port}", tmp_path / "demo-log")
+        with running as address:
+            process.kill()
+            process.wait()
+            other = ThreadingHTTPServer(("127.0.0.1", port), Welcoming)
+            threading.Thread(target=other.serve_forever, daemon=True).start()
+            page.goto(address)
+            expect(page.get_by_text("is not this service")).to_be_visible()
+            upload(page, "Photographs", EXAMPLE)
+            expect(page.get_by_text("is not this service")).to_be_visible()
+            other.shutdown()
+            other.server_close()
 
 
 def test_the_keyboard_alone_reaches_everything_and_shows_where_it_is(
@@ -298,9 +273,11 @@ def test_the_keyboard_alone_reaches_everything_and_shows_where_it_is(
 ) -> None:
     page.goto(address)
     upload(page, "Photographs", EXAMPLE)
-    expect(page.get_by_alt_text("with the lesion's outline")).to_be_visible()
+    expect(picture(page)).to_be_visible()
+    open_settings(page)
+    page.evaluate("document.activeElement.blur(); window.getSelection().removeAllRanges()")
     reached: list[str] = []
-    for _ in range(40):
+    for _ in range(60):
         page.keyboard.press("Tab")
         reached.append(
             page.evaluate(
@@ -310,7 +287,7 @@ def test_the_keyboard_alone_reaches_everything_and_shows_where_it_is(
             )
         )
     everything = "\n".join(reached)
-    for name in ("Model version", "Threshold", "Opacity", "Outline", "Mask (PNG)"):
+    for name in ("Model version", "Threshold", "Points", "Tint", "lesion's outline", "Mask (PNG)"):
         assert name in everything
     sliders = [line for line in reached if "| range |" in line]
     assert sliders
@@ -326,5 +303,5 @@ def test_every_text_stands_out_from_what_is_behind_it(page: Page, address: str) 
     expect(page.get_by_text("Drop one photograph")).to_be_visible()
     assert weak_texts(page) == []
     upload(page, "Photographs", EXAMPLE)
-    expect(page.get_by_alt_text("with the lesion's outline")).to_be_visible()
+    expect(picture(page)).to_be_visible()
     assert weak_texts(page) == []
