@@ -19,6 +19,7 @@ from service.access.body_limits import BodyByteBudget, BodyLimits
 from service.api import corrections, docs, evaluate, health, models, segment
 from service.api.batch import route as batch
 from service.api.dependencies import Parts
+from service.api.label_studio import route as label_studio
 from service.contract.openapi import DESCRIPTION
 from service.pipeline.corrections import Corrections
 from service.pipeline.health import HealthState
@@ -69,6 +70,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(AnswerHeaders, origins=origins)  # the outermost, for answers to crashes too
     for module in (segment, batch, evaluate, corrections, models, health, docs):
         app.include_router(module.router)
+    if settings.label_studio_url:
+        app.include_router(label_studio.router)
     return app
 
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -68,6 +68,11 @@ class Settings(BaseSettings):
     """Versions kept loaded at most, production among them."""
     reload_seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 5
     """Time between two looks at the alias `production`; at 0 it is read once."""
+
+    label_studio_url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+[^?#@\s]*$")] | None = None
+    """Address of the Label Studio that this service predicts for; without one, for none."""
+    label_studio_token: SecretStr | None = None
+    """Token of a Label Studio user, by which photographs of its tasks are fetched."""
 
     corrections: Path | str | None = None
     """Folder or bucket (`s3://`) that keeps corrected photographs; without one, none is kept."""

@@ -6,6 +6,7 @@ It runs before the body is read. The probes, the documentation and the explanati
 none: they hold nothing that is not in this repository, and their callers have no key.
 """
 
+import base64
 import math
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -137,13 +138,49 @@ async def _guard(
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
     header: Annotated[str | None, Depends(_HEADER)],
 ) -> None:
-    authenticator: Authenticator = request.app.state.authenticator
     presented = [text for text in (bearer and bearer.credentials, header) if text]
+    _admit(request, presented, scopes)
+
+
+async def _guard_basic(
+    request: Request,
+    scopes: SecurityScopes,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
+    header: Annotated[str | None, Depends(_HEADER)],
+) -> None:
+    basic = _password_of(request.headers.get("authorization", ""))
+    presented = [text for text in (bearer and bearer.credentials, header, basic) if text]
+    _admit(request, presented, scopes)
+
+
+def _password_of(authorization: str) -> str | None:
+    """Return the password of HTTP's basic authentication, whoever the user; None without one.
+
+    Example:
+        >>> _password_of("Basic bGFiZWwtc3R1ZGlvOmxza19r"), _password_of("Basic !")
+        ('lsk_k', None)
+    """
+    scheme, _, encoded = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        pair = base64.b64decode(encoded.strip(), validate=True).decode()
+    except ValueError:
+        return None
+    return pair.partition(":")[2] or None
+
+
+def _admit(request: Request, presented: list[str], scopes: SecurityScopes) -> None:
+    authenticator: Authenticator = request.app.state.authenticator
     address = request.client.host if request.client else ""
     ticket = ticket_of(request.scope)
     ticket.answer_headers = authenticator.admit(ticket, presented, scopes.scope_str, address)
 
 
-def needs(scope: str) -> Any:
-    """Make the dependency of a router or route whose callers need a key with this scope."""
-    return Security(_guard, scopes=[scope])
+def needs(scope: str, *, basic: bool = False) -> Any:
+    """Make the dependency of a router or route whose callers need a key with this scope.
+
+    With `basic`, a key is also taken as the password of HTTP's basic authentication, for programs
+    that know no other.
+    """
+    return Security(_guard_basic if basic else _guard, scopes=[scope])

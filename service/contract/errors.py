@@ -140,6 +140,10 @@ class StorageUnavailableError(UnavailableError):
     """The folder or bucket of the corrections cannot be reached, read or written."""
 
 
+class LabelStudioError(UnavailableError):
+    """Label Studio does not give the photograph of one of its tasks."""
+
+
 class DeadError(UnavailableError):
     """The process cannot recover and should be killed."""
 

@@ -299,6 +299,15 @@ PROBLEMS: dict[type[model_errors.SegmentationError], Problem] = {
         "the correction was not kept: Permission denied",
         retry_after_s=30,
     ),
+    errors.LabelStudioError: Problem(
+        503,
+        "label-studio-unavailable",
+        "Label Studio gives no photograph",
+        "Label Studio (`LESION_LABEL_STUDIO_URL`) does not answer, or refuses the photographs of "
+        "its tasks to the user whose token the service has (`LESION_LABEL_STUDIO_TOKEN`).",
+        "Label Studio does not answer: ConnectError",
+        retry_after_s=10,
+    ),
     errors.DeadlineError: Problem(
         504,
         "deadline-passed",
