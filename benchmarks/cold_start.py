@@ -8,20 +8,20 @@ start on; the first is printed too.
 import argparse
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.bodies import draw_photograph
 from benchmarks.latency import middle
-from benchmarks.processes import Server, ServerFailedError, Weight, free_port
-from benchmarks.servers import Version, ours
+from benchmarks.processes import ServerFailedError, Weight, free_port, serving
+from benchmarks.servers import Contender, Version, ours
 
 
-def start(contender_environment: Mapping[str, str], port: int, log: Path) -> tuple[float, Weight]:
+def start(contender: Contender, log: Path) -> tuple[float, Weight]:
     """Seconds until the first mask, and what the process had used by then."""
+    port = free_port()
     url = f"http://127.0.0.1:{port}/segment"
-    with Server([sys.executable, "-m", "service"], contender_environment, url, log) as server:
-        server.wait(draw_photograph(0))
+    environment, photograph = contender.environment(port), draw_photograph(0)
+    with serving(contender.command, environment, url, log, photograph) as server:
         return server.start_s, server.weigh()
 
 
@@ -41,10 +41,8 @@ def main() -> int:
     taken: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(arguments.times):
-            port = free_port()
-            environment = ours(version, arguments.engine).environment(port)
             try:
-                seconds, weight = start(environment, port, Path(folder) / "log")
+                seconds, weight = start(ours(version, arguments.engine), Path(folder) / "log")
             except ServerFailedError as exc:
                 print(f"benchmarks: {exc}", file=sys.stderr)
                 return 1

@@ -148,16 +148,29 @@ async def closed_loop(
 
 async def open_loop(ask: Ask, record: Record, *, rate: float, seconds: float) -> Seen:
     """Send a request every 1 / rate s, and measure until the last is answered or given up."""
-    loop = asyncio.get_running_loop()
     record.open()
+    await send_on_time(lambda due: record.answer(ask, due), rate=rate, seconds=seconds)
+    return record.close()
+
+
+async def send_on_time(
+    send: Callable[[float], Coroutine[None, None, T]], *, rate: float, seconds: float
+) -> list[T]:
+    """Begin a request every 1 / rate s whatever became of those before; wait for all of them.
+
+    Args:
+        send: Sends one, told when it was due (s, `perf_counter`).
+        rate: Requests/s.
+        seconds: How long requests are begun.
+    """
+    loop = asyncio.get_running_loop()
     # A second clock is read once, so that arrivals do not drift with each sleep.
     started, looped = time.perf_counter(), loop.time()
     tasks = []
     for due in arrivals(rate, seconds):
         await asyncio.sleep(max(0.0, looped + due - loop.time()))
-        tasks.append(asyncio.create_task(record.answer(ask, started + due)))
-    await asyncio.gather(*tasks)
-    return record.close()
+        tasks.append(asyncio.create_task(send(started + due)))
+    return list(await asyncio.gather(*tasks))
 
 
 def asking(

@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.bodies import photographs
 from benchmarks.load import asking
-from benchmarks.processes import Server, ServerFailedError, free_port
+from benchmarks.processes import Server, ServerFailedError, free_port, serving
 from benchmarks.servers import Version, ours
 from model_core.errors import SegmentationError
 
@@ -101,8 +101,8 @@ def measure(
     url = f"http://127.0.0.1:{port}/segment"
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        with Server(contender.command, contender.environment(port), url, log) as server:
-            server.wait(bodies[0])
+        environment = contender.environment(port)
+        with serving(contender.command, environment, url, log, bodies[0]) as server:
             return asyncio.run(post(server, bodies, requests, callers))
 
 

@@ -21,8 +21,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.bodies import multipart
-from benchmarks.latency import arrivals, percentile
+from benchmarks.latency import percentile
 from benchmarks.load import run as run_loop
+from benchmarks.load import send_on_time
 from benchmarks.one_call import post
 from benchmarks.processes import free_port, serving
 
@@ -103,17 +104,6 @@ async def _peak(ask: Ask, seconds: float) -> float:
     return done / (time.perf_counter() - started)
 
 
-async def _open(ask: Ask, rate: float, seconds: float) -> tuple[list[_Answer], float]:
-    loop = asyncio.get_running_loop()
-    started, looped = time.perf_counter(), loop.time()
-    tasks = []
-    for due in arrivals(rate, seconds):
-        await asyncio.sleep(max(0.0, looped + due - loop.time()))
-        tasks.append(asyncio.create_task(ask(started + due)))
-    answers = await asyncio.gather(*tasks)
-    return answers, time.perf_counter() - started
-
-
 async def measure(
     url: str, photograph: bytes, *, seconds: float, factor: float, deadline_s: float
 ) -> Overload:
@@ -122,7 +112,9 @@ async def measure(
     await _peak(ask, 1)
     peak = await _peak(ask, min(10, seconds))
     began = time.process_time()
-    answers, took = await _open(ask, factor * peak, seconds)
+    started = time.perf_counter()
+    answers = await send_on_time(ask, rate=factor * peak, seconds=seconds)
+    took = time.perf_counter() - started
     cores = (time.process_time() - began) / took
     good = [each.seconds for each in answers if each.status == "200"]
     refused = [each for each in answers if each.status == "503"]
