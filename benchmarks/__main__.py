@@ -30,13 +30,19 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
         default=["auto", "pytorch-fp32", NULL],
         help="as LESION_BACKEND; null is a constant in place of the network",
     )
-    parser.add_argument("--servers", nargs="+", default=[OURS, *PEERS], choices=[OURS, *PEERS])
+    parser.add_argument(
+        "--servers",
+        nargs="+",
+        type=server,
+        default=[(name, 0) for name in (OURS, *PEERS)],
+        help=f"of {OURS}, {', '.join(PEERS)}; a peer's processes behind it, as ray:2",
+    )
     parser.add_argument(
         "--peer-workers",
         nargs="+",
         type=int,
         default=sorted({1, usable_cores()}),
-        help="processes of a peer, each on its share of the cores",
+        help="processes of a peer that names none, each on its share of the cores",
     )
     parser.add_argument(
         "--peer-batch",
@@ -69,16 +75,24 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(words)  # fmt: skip
 
 
+def server(text: str) -> tuple[str, int]:
+    """A server's name, and how many processes it is to have; 0 where that is not said."""
+    name, _, workers = text.partition(":")
+    if name not in (OURS, *PEERS) or (workers and (name in (OURS, NAIVE) or int(workers) < 1)):
+        raise ValueError(text)
+    return name, int(workers or 0)
+
+
 def contenders(arguments: argparse.Namespace, version: Version) -> Iterator[Contender]:
     """Everyone who is to be measured, engine by engine."""
     for engine in arguments.engines:
-        for name in arguments.servers:
+        for name, chosen in arguments.servers:
             if name == OURS:
                 yield ours(version, engine)
             elif name == NAIVE:
                 yield peer(name, version, engine, steps=arguments.peer_steps)
             else:
-                for workers in arguments.peer_workers:
+                for workers in [chosen] if chosen else arguments.peer_workers:
                     yield peer(name, version, engine, workers=workers,
                                batch=arguments.peer_batch, steps=arguments.peer_steps)  # fmt: skip
 

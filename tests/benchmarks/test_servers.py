@@ -162,6 +162,19 @@ def test_tritons_python_finds_here_what_it_has_not(tmp_path: Path) -> None:
     assert run.stdout.strip().endswith("site-packages")
 
 
+def test_a_peer_may_have_its_own_number_of_processes(version: Version) -> None:
+    words = ["--engines", "auto", "--peer-workers", "1", "--servers", "service", "ray:2", "mosec"]
+    found = [each.label for each in contenders(parse(words), version)]
+    assert found == ["service", "ray x2", "mosec"]
+
+
+@pytest.mark.parametrize("text", ["raay", "ray:0", "ray:x", "naive:2", "service:2"])
+def test_a_server_that_is_none_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--servers", text])
+    assert f"invalid server value: '{text}'" in capsys.readouterr().err
+
+
 def test_a_peer_whose_answers_have_no_headers_of_ours_logs_its_engine(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("ready\nengine: openvino-int8\nengine: openvino-int8\nover\n")
     server = Server([], {}, "", tmp_path / "log")
