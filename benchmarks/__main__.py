@@ -67,6 +67,12 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--generators", type=int, default=1, help="processes that the callers are shared out among"
     )
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="let the servers run between rounds: for many short rounds on a busy machine; memory "
+        "that several share is then counted in parts",
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10, help="of each load in each round")
     parser.add_argument("--warmup", type=float, default=2, help="s before that")
@@ -122,7 +128,8 @@ def main() -> int:
         for number, body in enumerate(bodies):
             (folder / "bodies" / f"{number:03}.jpg").write_bytes(body)
         plan = Plan(version, list(contenders(arguments, version)), loads, arguments.rounds,
-                    arguments.seconds, arguments.warmup, folder, arguments.generators)  # fmt: skip
+                    arguments.seconds, arguments.warmup, folder, arguments.generators,
+                    arguments.keep)  # fmt: skip
         rows = Bench(plan, _say).run()
     print(table(rows))
     write(rows, found, arguments.out)

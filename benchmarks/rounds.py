@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,7 @@ class Plan:
         warmup_s: Before that.
         folder: Holds `bodies/` with the photographs, and is given each server's log.
         generators: Processes that the callers are shared out among.
+        keep: Whether the servers run until the end, instead of starting anew for each round.
     """
 
     version: Version
@@ -99,6 +101,7 @@ class Plan:
     warmup_s: float
     folder: Path
     generators: int = 1
+    keep: bool = False
 
     @property
     def bodies(self) -> Path:
@@ -122,16 +125,18 @@ class Bench:
     def __init__(self, plan: Plan, say: Callable[[str], None]) -> None:
         self._plan, self._say = plan, say
         self._rows: dict[tuple[str, str, str], Row] = {}
+        self._kept: dict[tuple[str, str], Server] = {}
 
     def run(self) -> list[Row]:
         """Run all rounds; the rows come grouped by engine."""
-        for number in range(self._plan.rounds):
-            for engine in self._plan.engines:
-                if engine != NULL:
-                    self._engine_alone(number, engine)
-                for contender in self._plan.contenders:
-                    if contender.engine == engine:
-                        self._contender(number, contender)
+        with ExitStack() as stack:
+            for number in range(self._plan.rounds):
+                for engine in self._plan.engines:
+                    if engine != NULL:
+                        self._engine_alone(number, engine)
+                    for contender in self._plan.contenders:
+                        if contender.engine == engine:
+                            self._contender(number, contender, stack)
         return list(self._rows.values())
 
     def _row(self, engine: str, server: str, load: str = "") -> Row:
@@ -149,7 +154,7 @@ class Bench:
         seen["requests_per_s"] = seen["images_per_s"]
         self._row(engine, ALONE).rounds.append(seen)
 
-    def _contender(self, number: int, contender: Contender) -> None:
+    def _contender(self, number: int, contender: Contender, until_the_end: ExitStack) -> None:
         # Without a network there is no ceiling to take a fraction of.
         loads = [each for each in self._plan.loads if each.callers or contender.engine != NULL]
         rows = [self._row(contender.engine, contender.label, each.label) for each in loads]
@@ -157,21 +162,30 @@ class Bench:
             for row in rows:
                 row.skipped = contender.skipped
             return
-        port = free_port()
-        log = self._plan.folder / f"{contender.label}-{contender.engine}-{number}.log"
-        wire = WIRES[contender.wire]
-        url = f"http://127.0.0.1:{port}{wire.path}"
-        photograph = next(iter(sorted(self._plan.bodies.iterdir()))).read_bytes()
         self._say(f"round {number + 1}: {contender.engine}, {contender.label}")
+        key = (contender.engine, contender.label)
         try:
-            with serving(
-                contender.command, contender.environment(port), url, log, photograph, wire
-            ) as server:
+            with ExitStack() as stack:
+                server = self._kept.get(key)
+                if server is None:
+                    started = self._serving(number, contender)
+                    if self._plan.keep:
+                        server = self._kept[key] = until_the_end.enter_context(started)
+                    else:
+                        server = stack.enter_context(started)
                 for load, row in zip(loads, rows, strict=True):
                     row.rounds.append(self._load(server, load, contender))
         except ServerFailedError as exc:
             for row in rows:
                 row.skipped = f"round {number + 1}: {exc}"
+
+    def _serving(self, number: int, contender: Contender) -> AbstractContextManager[Server]:
+        port = free_port()
+        log = self._plan.folder / f"{contender.label}-{contender.engine}-{number}.log"
+        wire = WIRES[contender.wire]
+        url = f"http://127.0.0.1:{port}{wire.path}"
+        photograph = next(iter(sorted(self._plan.bodies.iterdir()))).read_bytes()
+        return serving(contender.command, contender.environment(port), url, log, photograph, wire)
 
     def _load(self, server: Server, load: Load, contender: Contender) -> Measured:
         arguments = ["--callers", str(load.callers), "--warmup", str(self._plan.warmup_s)]

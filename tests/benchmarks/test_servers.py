@@ -64,6 +64,21 @@ def test_a_server_is_measured_loaded_and_weighed(version: Version, tmp_path: Pat
     assert row.rounds[0]["backends"] == ["sleep"]
 
 
+def test_a_server_that_is_kept_starts_once_for_all_rounds(version: Version, tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    code = f"open({str(started)!r}, 'a').write('x'); import runpy; runpy.run_module("
+    code += "'tests.benchmarks.tiny_server', run_name='__main__')"
+    tiny = replace(
+        ours(version, "null"),
+        command=(sys.executable, "-c", code),
+        environment=lambda port: {"PORT": str(port)},
+    )
+    thrice = replace(plan(version, tmp_path, tiny), rounds=3, keep=True)
+    (row,) = Bench(thrice, lambda _: None).run()
+    assert (row.skipped, len(row.rounds)) == ("", 3)
+    assert started.read_text() == "x"
+
+
 @pytest.mark.slow
 def test_our_service_is_measured_with_a_constant_in_the_networks_place(
     version: Version, tmp_path: Path
