@@ -9,20 +9,12 @@ import psutil
 import pytest
 
 from tests.fixtures.pictures import encode, lesion
-from tests.fixtures.service.fuzz import Outcome, fire, photographs, shots
+from tests.fixtures.service.fuzz import NO_HOARD, Outcome, fire, photographs, shots
 from tests.fixtures.service.process import free_port, service
 
 PNG = encode(lesion(48, 64))
 GROWTH_BYTES = 64_000_000
 """What a process may gain after its first thousands: caches settle, a leak does not."""
-
-# glibc keeps what one large file needed for the next, up to some 80 MB a thread; told to give it
-# back, it leaves only what is still held.
-NO_HOARD = {
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": "131072",
-    "MALLOC_TRIM_THRESHOLD_": "131072",
-}
 
 
 class Process:

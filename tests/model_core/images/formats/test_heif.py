@@ -19,22 +19,12 @@ from model_core.images.announced_size import announced_pixels
 from model_core.images.decode import decode_image
 from model_core.images.file_types import sniff
 from model_core.images.formats import decoder_process, heif
+from tests.fixtures.heic import PLAIN
 from tests.fixtures.icc import red_and_green_swapped
 from tests.fixtures.pictures import encode, exif, quarters
 
-# quarters(64, 96), written by libheif's encoder: as it is; stored as it is, with EXIF 6 and the
-# rotation that means the same; followed by itself turned by half, which is not the primary image.
-PLAIN = base64.b64decode(
-    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAVZtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAA"
-    "AAAAAAAAACJpbG9jAAAAAERAAAEAAQAAAAABegABAAAAAAAAAOsAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABo"
-    "dmMxAAAAAA5waXRtAAAAAAABAAAA1mlwcnAAAAC3aXBjbwAAAHhodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEA"
-    "GEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQArQgEBA3AAAAMAkAAAAwAAAwAeoDCBBZbqSSmubgIaDAgAAAMAyAAA"
-    "AwAIQGIAAQAHRAHBcrAiQAAAABNjb2xybmNseAABAA0ABoAAAAAUaXNwZQAAAAAAAABgAAAAQAAAABBwaXhpAAAAAAMI"
-    "CAgAAAAXaXBtYQAAAAAAAAABAAEEgQIDBAAAAPNtZGF0AAAA5ygBrwY44+e/P03+Z3v///K9d6H+9gcLvlabr9NFX/+/"
-    "kj//yJF2Y4U7pHzEyXkehTzmGusWNlxwzbrToAgLPf0gsRJBgcTX4smMnA56A3yusdiX4P0GWjNJu+aC5gNgaorh88ZK"
-    "B4uq0fHrri75uulxFP+X2jRv6ZYb//x9gapYM/OFVSuA5qmlhuGCZDTItlTk0hH51aUIE8HtypsJw9S4UrbNMhe++M4y"
-    "6CjpPQqqpHR/2n+f/Q/M/+Up///IERY63Zv//7ZTR/ckynD/kI43SZHMXhzN6OtGGrrwtg5nDdDj+x6G4A=="
-)
+# PLAIN stored as it is, with EXIF 6 and the rotation that means the same; PLAIN followed by
+# itself turned by half, which is not the primary image.
 TURNED = base64.b64decode(
     "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAaFtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAA"
     "AAAAAAAAADRpbG9jAAAAAERAAAIAAQAAAAABxQABAAAAAAAAAOsAAgAAAAACsAABAAAAAAAAACQAAAA4aWluZgAAAAAA"
