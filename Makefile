@@ -9,7 +9,7 @@ PYTHON ?=
 # Passed to the program behind the target: make test ARGS="-k rle -x"
 ARGS ?=
 
-.PHONY: help serve demo docs test test-slow test-foreign check format sign bench bench-stages audit clean venv base dev demo-packages docs-packages bench-packages
+.PHONY: help serve demo docs test test-slow test-foreign check format sign licences dist sbom fuzz bench bench-stages audit clean venv base dev demo-packages docs-packages bench-packages
 .DEFAULT_GOAL := help
 # Two installers at once in one .venv would break it.
 .NOTPARALLEL:
@@ -39,6 +39,20 @@ check: dev ## lint, formatting and types, as CI checks them
 
 docs: docs-packages ## build docs/ as a site in site/, strictly and offline (read and search it: python3 -m http.server -d site)
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet $(ARGS)
+
+licences: dev ## check the licences of all packages that are installed (docs/soup.md lists the service's own)
+	$(PY) deploy/licences.py
+
+dist: dev ## build the sdist and the wheel in dist/, the same bits each time
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} $(PY) -m hatchling build -d dist
+
+sbom: dev ## write dist/sbom-environment.cdx.json, a CycloneDX bill of materials of .venv
+	@[ -x .venv/sbom/bin/cyclonedx-py ] || { $(PY) -m venv .venv/sbom && .venv/sbom/bin/pip install -q cyclonedx-bom==7.5.0; }
+	@mkdir -p dist
+	.venv/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --mc-type application -o dist/sbom-environment.cdx.json $(PY)
+
+fuzz: dev ## send mutated uploads to a service of its own, and print what came (how many: ARGS="--count 1000000")
+	@exec $(PY) -m tests.fixtures.service.fuzz $(ARGS)
 
 sign: dev ## sign every version of models/ with a new key, for a release: keys/RELEASE.pub, the private half is lost
 	@exec $(PY) -m trainer sign --new-key keys/RELEASE.pub $(ARGS)
