@@ -1,10 +1,13 @@
 """The page with a real service behind it, and a real browser before it."""
 
+import base64
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +25,7 @@ EXAMPLE, TRUTH = REPOSITORY / "docs" / "example.png", REPOSITORY / "docs" / "exa
 START_S = 90
 # A busy machine takes its time to load a version.
 PATIENT = {"LESION_DEADLINE_SECONDS": "60", "LESION_BACKEND": "auto"}
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=60_000)
 
 
 @contextmanager
@@ -106,6 +109,19 @@ def picture(page: Page) -> Locator:
 def open_settings(page: Page) -> None:
     page.get_by_test_id("stExpandSidebarButton").click()
     expect(page.get_by_role("slider", name="Threshold")).to_be_visible()
+
+
+def pdf_text(report: bytes) -> str:
+    """The texts of a PDF by reportlab, one after the other."""
+    streams = re.findall(rb"stream\r?\n(.*?~>)endstream", report, re.DOTALL)
+    texts = []
+    for stream in streams:
+        try:
+            texts.append(zlib.decompress(base64.a85decode(stream, adobe=True)))
+        except zlib.error:  # the picture
+            continue
+    drawn = b"".join(texts).decode("latin-1")
+    return "".join(re.findall(r"\((.*?)(?<!\\)\) Tj", drawn))
 
 
 def download(page: Page, label: str) -> bytes:
