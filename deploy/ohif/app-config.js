@@ -5,17 +5,17 @@ const DERMOSCOPIC = '1.2.840.10008.5.1.4.1.1.77.1.7';
 const ROWS_AND_COLUMNS = [1, 0, 0, 0, 1, 0];
 const FIRST = 1e6; // before OHIF's own, which reads the file once more
 
-// Segmentations of images without a coordinate system, as PS3.3 A.51.5.1 lets them be. OHIF reads
-// two sequences all the same: its copy is completed, and nothing of it is stored.
+// Segmentations without a frame of reference: each pixel is one of the image (PS3.3 A.51.5.1). OHIF
+// reads two sequences all the same: its copy is completed, and nothing of it is stored.
 const completed = new Map();
 
 function complete(instance) {
   const groups = instance.SharedFunctionalGroupsSequence;
   const shared = Array.isArray(groups) ? groups[0] : groups;
-  if (instance.Modality !== 'SEG' || !shared || shared.PlaneOrientationSequence) {
+  if (instance.Modality !== 'SEG' || !shared || instance.FrameOfReferenceUID) {
     return;
   }
-  shared.PixelMeasuresSequence ??= {};
+  shared.PixelMeasuresSequence = {};
   shared.PlaneOrientationSequence = { ImageOrientationPatient: ROWS_AND_COLUMNS };
   if (!completed.size) {
     window.cornerstone.metaData.addProvider(provide, FIRST);
