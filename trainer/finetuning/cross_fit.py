@@ -40,14 +40,14 @@ class Unseen:
 
 
 def train_folds(
-    config: TrainConfig, samples: Sequence[Sample], count: int, home: Path
+    config: TrainConfig, samples: Sequence[Sample], numbers: Sequence[int], home: Path
 ) -> list[tuple[Path, list[Sample]]]:
-    """Train the runs that are kept from the first folds; those that have ended stay as they are.
+    """Train the runs that are kept from some folds; those that have ended stay as they are.
 
     Args:
         config: Of each run, but for its data.
         samples: All photographs.
-        count: Folds to train, of `FOLDS`.
+        numbers: Of these folds, from 1 to `FOLDS`.
         home: Folder for all of them.
 
     Returns:
@@ -55,7 +55,7 @@ def train_folds(
     """
     dealt = assign_folds(samples, FOLDS)
     trained = []
-    for number in range(1, count + 1):
+    for number in numbers:
         folder = home / f"fold-{number}"
         parted = [
             replace(sample, part="val" if dealt[sample.group] == number else "train")
@@ -63,7 +63,7 @@ def train_folds(
         ]
         write_samples(parted, folder / "data")
         kept_out = [sample for sample in parted if sample.part == "val"]
-        print(f"fold {number} of {count}: learns from {len(samples) - len(kept_out)}, kept from "
+        print(f"fold {number} of {FOLDS}: learns from {len(samples) - len(kept_out)}, kept from "
               f"{len(kept_out)}", flush=True)  # fmt: skip
         train(replace(config, data=folder / "data"), folder / "run", resume=True)
         shutil.rmtree(folder / "data" / "cache", ignore_errors=True)
@@ -104,10 +104,11 @@ def divided(unseen: Sequence[Unseen]) -> list[Unseen]:
     if len(unseen) > 1:
         return list(unseen)
     (only,) = unseen
-    dealt = assign_folds(only.samples, FOLDS)
+    count = min(FOLDS, len({sample.group for sample in only.samples}))
+    dealt = assign_folds(only.samples, count)
     return [
         Unseen(only.network, [s for s in only.samples if dealt[s.group] == number])
-        for number in range(1, FOLDS + 1)
+        for number in range(1, count + 1)
     ]
 
 

@@ -119,7 +119,7 @@ def finetune(
         DatasetError: the photographs are others than before, or hardly any lesion is found.
         RunStoppedError: a run could not go on.
     """
-    recipe = recipe_for(len(samples))
+    recipe = recipe_for(samples)
     config = config_for(loaded.card, loaded.folder, out / "data", len(samples), recipe)
     with held(out):
         done, begun = (out / COMPARISON).is_file(), (out / _FOLDS).is_dir()

@@ -4,11 +4,15 @@ Network, preprocessing, component rules, loss and augmentation are the version's
 chosen on simulated clinics (docs/records/finetuning.md).
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from model_core.card import Card
 from trainer.config import OptimConfig, Stage, TrainConfig, parse_config
+from trainer.data.folds import assign_folds
+from trainer.data.samples import Sample
 from trainer.release.reproduce import OF_THE_RUN
 
 LEAST_IMAGES = 10
@@ -29,18 +33,25 @@ class Recipe:
         shown: Photographs that a training is shown, repeated ones counted each time.
         lr: Highest learning rate.
         batch: Photographs a step.
-        folds: Folds that are trained, of `FOLDS`.
+        folds: Numbers of the folds that a run is kept from, of `FOLDS`.
     """
 
     shown: int
     lr: float = 1e-4
     batch: int = 8
-    folds: int = FOLDS
+    folds: tuple[int, ...] = tuple(range(1, FOLDS + 1))
 
 
-def recipe_for(count: int) -> Recipe:
-    """Choose the recipe for a number of photographs, at least `LEAST_IMAGES`."""
-    return Recipe(shown=max(600, 12 * count), folds=FOLDS if count < CROSS_FIT_BELOW else 1)
+def recipe_for(samples: Sequence[Sample]) -> Recipe:
+    """Choose the recipe for photographs, at least `LEAST_IMAGES` in at least `FOLDS` groups."""
+    count = len(samples)
+    recipe = Recipe(shown=max(600, 12 * count))
+    if count < CROSS_FIT_BELOW:
+        return recipe
+    groups = Counter(assign_folds(samples, FOLDS).values())
+    widest = max(recipe.folds, key=groups.__getitem__)
+    # Of one patient's photographs alone no threshold could be chosen on others.
+    return replace(recipe, folds=(widest,)) if groups[widest] >= FOLDS else recipe
 
 
 def config_for(card: Card, version: Path, data: Path, count: int, recipe: Recipe) -> TrainConfig:

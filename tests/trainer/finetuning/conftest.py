@@ -17,13 +17,14 @@ from trainer.finetuning.recipe import Recipe
 from trainer.release.publish import publish
 
 COUNT = 15
+QUICK = Recipe(shown=100)
 
 
 @contextmanager
-def quick() -> Iterator[None]:
+def quick(recipe: Recipe = QUICK) -> Iterator[None]:
     """Show each training of a fine-tuning a few photographs alone, until the block ends."""
     with undrawn(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finetune, "recipe_for", lambda _: Recipe(shown=100))
+        patch.setattr(finetune, "recipe_for", lambda _: recipe)
         yield
 
 

@@ -15,8 +15,10 @@ import pytest
 from model_core.errors import ConfigError, DatasetError
 from model_core.registry.registry import LoadedVersion
 from tests.trainer.finetuning.conftest import COUNT, quick
+from tests.trainer.studies.test_cross_validate import samples_in_groups
 from trainer.commands.main import main
-from trainer.data.leaks import read_trained, require_unseen
+from trainer.data.folds import assign_folds
+from trainer.data.leaks import fingerprint, read_trained, require_unseen
 from trainer.data.samples import Sample, read_samples, write_samples
 from trainer.evaluation.subjects import run_subject
 from trainer.finetuning import cross_fit, finetune
@@ -205,7 +207,30 @@ def test_one_network_alone_is_divided_so_that_each_part_has_others(
     assert sorted(s.id for part in parts for s in part.samples) == [s.id for s in samples]
 
 
-def test_the_recipe_goes_by_the_number_of_photographs() -> None:
-    assert recipe_for(10).folds == recipe_for(CROSS_FIT_BELOW - 1).folds == FOLDS
-    assert recipe_for(CROSS_FIT_BELOW).folds == 1
-    assert recipe_for(10).shown <= recipe_for(50).shown <= recipe_for(400).shown
+def test_of_a_large_set_one_fold_is_held_out_and_compared(
+    clinic: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["finetune", "disc-unet@1.0.0", "--data", str(clinic), "--out", str(tmp_path / "run")]
+    with quick(Recipe(shown=100, folds=(2,))):
+        assert main([*command, "--registry", str(models)]) in (0, 3)
+    with (tmp_path / "run" / "out_of_fold.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == COUNT // FOLDS
+    assert f"the weights never saw these {COUNT // FOLDS} photographs" in capsys.readouterr().out
+    seen = {entry.id_sha256 for entry in read_trained(tmp_path / "run") or []}
+    held_out = {fingerprint(s).id_sha256 for s in read_samples(clinic) if s.id == rows[0]["id"]}
+    assert held_out < seen  # the weights had not, but calibration and threshold have
+
+
+def test_the_recipe_goes_by_the_number_of_photographs_and_lesions() -> None:
+    few = samples_in_groups([1] * 10)
+    many, fewer_lesions = samples_in_groups([2] * 250), samples_in_groups([50] * 10)
+    assert len(many) == len(fewer_lesions) == CROSS_FIT_BELOW
+    assert len(recipe_for(few).folds) == len(recipe_for(many[1:]).folds) == FOLDS
+    assert len(recipe_for(many).folds) == 1
+    assert len(recipe_for(fewer_lesions).folds) == FOLDS
+    assert recipe_for(few).shown < recipe_for(many).shown
+    # The fold with one person's 120 photographs is not the one to choose a threshold on.
+    one_person = samples_in_groups([120, *[1] * 400])
+    (number,) = recipe_for(one_person).folds
+    assert assign_folds(one_person, FOLDS)["g0"] != number
