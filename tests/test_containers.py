@@ -1,5 +1,6 @@
 """What the container files promise to operators (docs/deployment.md), read from the files."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -35,10 +36,35 @@ def test_all_containers_run_as_the_user_of_the_images_who_is_not_root() -> None:
     assert users == set(re.findall(r"^USER (\S+)$", DOCKERFILE, re.MULTILINE)) == {"10001:10001"}
 
 
-@pytest.mark.parametrize("name", ["service", "demo", "proxy"])
-def test_what_is_published_is_so_to_this_machine_alone_unless_told_otherwise(name: str) -> None:
-    (port,) = SERVICES[name]["ports"]
-    assert port.startswith("${PUBLISH_ADDRESS:-127.0.0.1}:")
+@pytest.mark.parametrize(
+    ("name", "ports"), [("service", 1), ("demo", 1), ("proxy", 1), ("orthanc", 2)]
+)
+def test_what_is_published_is_so_to_this_machine_alone_unless_told_otherwise(
+    name: str, ports: int
+) -> None:
+    assert len(SERVICES[name]["ports"]) == ports
+    assert all(
+        port.startswith("${PUBLISH_ADDRESS:-127.0.0.1}:") for port in SERVICES[name]["ports"]
+    )
+
+
+def test_the_loop_notes_what_is_answered_where_it_survives_the_container() -> None:
+    (volume,) = SERVICES["pacs"]["volumes"]
+    assert volume == "pacs:/app/pacs"
+    assert '"--state", "/app/pacs/state.sqlite"' in DOCKERFILE
+    assert "ports" not in SERVICES["pacs"]
+
+
+def test_the_archive_of_the_demo_is_the_one_that_the_loop_follows() -> None:
+    config = json.loads((ROOT / "deploy/orthanc/orthanc.json").read_text(encoding="utf-8"))
+    dockerfile = (ROOT / "deploy/orthanc/Dockerfile").read_text(encoding="utf-8")
+    url = f"http://orthanc:{config['HttpPort']}{config['DicomWeb']['Root'].rstrip('/')}"
+    assert url in SERVICES["pacs"]["environment"]["LESION_PACS_URL"]
+    ports = [port.rpartition(":")[2] for port in SERVICES["orthanc"]["ports"]]
+    assert ports == [str(config["HttpPort"]), str(config["DicomPort"])]
+    assert SERVICES["orthanc"]["volumes"] == [f"orthanc:{config['StorageDirectory']}"]
+    assert "FROM ${BASE_IMAGE}" in dockerfile
+    assert f"-o 10001 -g 10001 {config['StorageDirectory']}" in dockerfile
 
 
 def test_only_the_trainer_writes_models() -> None:
@@ -59,6 +85,7 @@ def test_a_machine_without_a_gpu_builds_and_starts_the_service_by_default() -> N
     assert SERVICES["trainer"]["profiles"] == ["train"]
     assert SERVICES["demo"]["profiles"] == ["demo"]
     assert SERVICES["proxy"]["profiles"] == ["proxy"]
+    assert SERVICES["pacs"]["profiles"] == SERVICES["orthanc"]["profiles"] == ["pacs"]
 
 
 def test_the_page_asks_the_service_beside_it_and_brings_no_pytorch() -> None:
@@ -69,20 +96,32 @@ def test_the_page_asks_the_service_beside_it_and_brings_no_pytorch() -> None:
     assert "service.txt" not in stage
 
 
-def test_the_page_has_every_package_that_it_imports() -> None:
+@pytest.mark.parametrize(
+    ("modules", "lists"),
+    [
+        pytest.param("demo.pictures, service.client", 1, id="page"),
+        pytest.param("service.cli.main, service.client.pacs.loop", 2, id="loop"),
+    ],
+)
+def test_an_image_without_pytorch_has_every_package_that_it_imports(
+    modules: str, lists: int
+) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     ours = {_name(line) for line in project["dependencies"]}
     (client,) = re.findall(r"client = \((.+)\);", DOCKERFILE)
-    code = """
+    (more,) = re.findall(r"startswith\(\((.+)\)\)\];", DOCKERFILE)
+    code = f"""
 import sys, importlib.metadata as metadata
-import demo.pictures, service.client
+import {modules}
 found = metadata.packages_distributions()
-print(*{name.lower() for module in list(sys.modules) for name in found.get(module, ())})
+print(*{{name.lower() for module in list(sys.modules) for name in found.get(module, ())}})
 """
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert set(run.stdout.split()) & ours <= set(re.findall(r"'(\S+)'", client))
+    installed = tuple(re.findall(r"'(\S+?)'", " ".join([client, more][:lists])))
+    imported = set(run.stdout.split()) & ours
+    assert {name for name in imported if not name.startswith(installed)} == set()
 
 
 def _name(requirement: str) -> str:

@@ -3,6 +3,7 @@
     lesion segment images/ --out masks
     lesion evaluate --image images/ --truth masks-by-experts/
     lesion correct --image images/ --mask corrected/ --annotator reader-1
+    lesion pacs --archive http://127.0.0.1:8042/dicom-web
 
 Exit codes: 0; 1 a file failed (the others are done); 2 the command line; 3 the service did not
 answer, or not to this caller; 130 interrupted.
@@ -20,6 +21,7 @@ from model_core.decimals import decimal, integer, parse_spacing
 from service.cli.correct import correct
 from service.cli.evaluate import evaluate
 from service.cli.files import UsageError, shown
+from service.cli.pacs import add_arguments, pacs
 from service.cli.segment import SUFFIXES, explained, segment
 from service.client import (
     DEFAULT_URL,
@@ -103,28 +105,38 @@ def _parser() -> argparse.ArgumentParser:
     text = "pseudonym of who corrected them, no name"
     add("--annotator", required=True, metavar="PSEUDONYM", help=text)
     _add_shared(command)
+    text = "Answer the photographs of a DICOMweb archive as they arrive, in the archive."
+    command = commands.add_parser("pacs", help=text, description=text)
+    command.set_defaults(run=pacs)
+    add_arguments(command)
+    _add_of_service(command)
     return parser
 
 
 def _add_shared(command: argparse.ArgumentParser) -> None:
-    """Add the options that every command has."""
-    add = command.add_argument
-    text = f"address of the service (default: ${_URL}, or {DEFAULT_URL})"
-    add("--url", default=os.environ.get(_URL, DEFAULT_URL), help=text)
-    add("--key", help=f"API key; better in ${_KEY}, where no other user of the machine sees it")
-    add("--model", help="version or alias (default: the production version)")
+    """Add the options that every command on files has."""
+    _add_of_service(command)
     text = "probability above which a pixel is lesion, 0 to 1"
     cut = command.add_mutually_exclusive_group()
     cut.add_argument("--threshold", type=decimal, help=text)
     text = "how far outside the visible edge the outline lies (default: middle)"
     cut.add_argument("--margin", choices=("tight", "middle", "loose"), help=text)
+    command.add_argument("--json", action="store_true", help="results as JSON on standard output")
+
+
+def _add_of_service(command: argparse.ArgumentParser) -> None:
+    """Add the options of every command: whom to ask, for which version, and how hard."""
+    add = command.add_argument
+    text = f"address of the service (default: ${_URL}, or {DEFAULT_URL})"
+    add("--url", default=os.environ.get(_URL, DEFAULT_URL), help=text)
+    add("--key", help=f"API key; better in ${_KEY}, where no other user of the machine sees it")
+    add("--model", help="version or alias (default: the production version)")
     text = "files under way at a time (default: 4)"
     add("--jobs", type=_jobs, default=4, metavar="N", help=text)
     text = "longest wait, s (default: 30)"
     add("--timeout", type=_seconds, default=30.0, metavar="S", help=text)
     text = "times to ask a service that is busy or away (default: 4)"
     add("--attempts", type=_jobs, default=4, metavar="N", help=text)
-    add("--json", action="store_true", help="results as JSON on standard output")
 
 
 def _jobs(text: str) -> int:
