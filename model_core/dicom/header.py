@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from model_core.arrays import Spacing
 from model_core.decimals import decimal
-from model_core.dicom.elements import DicomFile, read_elements
+from model_core.dicom.elements import JPEG_BASELINE, JPEG_EXTENDED, DicomFile, read_elements
 from model_core.errors import (
     MultiFrameImageError,
     UnreadableImageError,
@@ -19,20 +19,39 @@ _SOP_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.7": "Secondary Capture Image",
 }
 """The objects that are read: images in one frame."""
-_MULTI_FRAME = {
-    "1.2.840.10008.5.1.4.1.1.7.1",  # Multi-frame Single Bit Secondary Capture
-    "1.2.840.10008.5.1.4.1.1.7.2",  # Multi-frame Grayscale Byte Secondary Capture
-    "1.2.840.10008.5.1.4.1.1.7.3",  # Multi-frame Grayscale Word Secondary Capture
-    "1.2.840.10008.5.1.4.1.1.7.4",  # Multi-frame True Color Secondary Capture
-    "1.2.840.10008.5.1.4.1.1.77.1.4.1",  # Video Photographic
-    "1.2.840.10008.5.1.4.1.1.77.1.6",  # VL Whole Slide Microscopy
-    "1.2.840.10008.5.1.4.1.1.77.1.9",  # Confocal Microscopy, tiled
+_FRAMES_OF_PHOTOGRAPHS = {
+    "1.2.840.10008.5.1.4.1.1.7.2": "Multi-frame Grayscale Byte Secondary Capture Image",
+    "1.2.840.10008.5.1.4.1.1.7.3": "Multi-frame Grayscale Word Secondary Capture Image",
+    "1.2.840.10008.5.1.4.1.1.7.4": "Multi-frame True Color Secondary Capture Image",
 }
+"""Multi-frame objects that are read where they have one frame, as converters write them."""
+_MULTI_FRAME = {
+    "1.2.840.10008.5.1.4.1.1.7.1": "Multi-frame Single Bit Secondary Capture Image",
+    "1.2.840.10008.5.1.4.1.1.77.1.4.1": "Video Photographic Image",
+    "1.2.840.10008.5.1.4.1.1.77.1.6": "VL Whole Slide Microscopy Image",
+    "1.2.840.10008.5.1.4.1.1.77.1.9": "Confocal Microscopy Tiled Pyramidal Image",
+}
+_OTHER_KINDS = {
+    "1.2.840.10008.5.1.4.1.1.1": "a Computed Radiography Image",
+    "1.2.840.10008.5.1.4.1.1.1.1": "a Digital X-Ray Image",
+    "1.2.840.10008.5.1.4.1.1.2": "a CT Image",
+    "1.2.840.10008.5.1.4.1.1.3.1": "an Ultrasound Multi-frame Image",
+    "1.2.840.10008.5.1.4.1.1.4": "an MR Image",
+    "1.2.840.10008.5.1.4.1.1.6.1": "an Ultrasound Image",
+    "1.2.840.10008.5.1.4.1.1.66.4": "a Segmentation",
+    "1.2.840.10008.5.1.4.1.1.77.1.1": "a VL Endoscopic Image",
+    "1.2.840.10008.5.1.4.1.1.77.1.2": "a VL Microscopic Image",
+    "1.2.840.10008.5.1.4.1.1.77.1.5.1": "an Ophthalmic Photography 8 Bit Image",
+    "1.2.840.10008.5.1.4.1.1.481.2": "an RT Dose",
+}
+"""Objects of other kinds that lie in the same archives; named in the error."""
 SAMPLES = {
     "RGB": 3, "YBR_FULL": 3, "YBR_FULL_422": 3, "YBR_RCT": 3, "YBR_ICT": 3,
     "MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1,
 }  # fmt: skip
 """Samples a pixel by photometric interpretation, of those that are read."""
+_OF_JPEG = {"YBR_PARTIAL_422", "YBR_PARTIAL_420"}
+"""Retired ones that old devices write over a JPEG, which says itself what its colours are."""
 
 SOP_CLASS = 0x0008_0016
 PALETTE_DESCRIPTORS = (0x0028_1101, 0x0028_1102, 0x0028_1103)
@@ -46,6 +65,7 @@ _IMAGE_TAGS = (
     0x0028_0100, 0x0028_0101, 0x0028_0102, 0x0028_0103, 0x0028_1050, 0x0028_1051, 0x0028_1052,
     0x0028_1053, 0x0028_1056,
 )  # fmt: skip
+_SEGMENTED_PALETTE = 0x0028_1221
 _MODALITY_TABLE, _VOI_TABLE = 0x0028_3000, 0x0028_3010
 _FINEST_MM, _COARSEST_MM = 1e-6, 1e6
 """Sides of a pixel that are believed: squares of others leave the range of numbers."""
@@ -128,7 +148,11 @@ def read_header(
     if not rows or not columns:
         raise UnreadableImageError("the DICOM file does not say how many rows and columns it has")
     check_pixels("image", rows, columns, max_pixels)
-    photometric = _photometric(fields)
+    photometric = _photometric(fields, file.transfer_syntax)
+    if photometric == "PALETTE COLOR" and _SEGMENTED_PALETTE in file.tags:
+        raise UnsupportedImageError(
+            "the DICOM file has a segmented palette (0028,1221), expected one that is written out"
+        )
     allocated, stored, high = _bits(fields)
     window = _window(fields)
     _refuse_lookup_tables(file, window)
@@ -163,22 +187,27 @@ def _check_object(fields: "_Fields") -> None:
     uid = fields.text(SOP_CLASS)
     if uid in _MULTI_FRAME:
         raise MultiFrameImageError(
-            "the DICOM file is a multi-frame object, expected an image in one frame"
+            f"the DICOM file is a multi-frame object ({_MULTI_FRAME[uid]}), expected an image in "
+            "one frame"
         )
-    if uid not in _SOP_CLASSES:
+    if uid not in _SOP_CLASSES and uid not in _FRAMES_OF_PHOTOGRAPHS:
+        found = _OTHER_KINDS.get(uid, "an object of another kind")
         expected = ", ".join(_SOP_CLASSES.values())
-        raise UnsupportedImageError(f"the DICOM file is another kind of object than {expected}")
+        raise UnsupportedImageError(f"the DICOM file is {found}, expected {expected}")
     frames = fields.numbers(_FRAMES)
     if not frames and fields.text(_FRAMES):
         raise UnreadableImageError("the DICOM file's number of frames (0028,0008) is no number")
     if frames and frames[0] > 1:
         raise MultiFrameImageError(
-            f"the DICOM file has {frames[0]:.0f} frames, expected an image in one"
+            f"the DICOM file has {frames[0]:.0f} frames, expected an image in one: split it into "
+            "an object for each"
         )
 
 
-def _photometric(fields: "_Fields") -> str:
+def _photometric(fields: "_Fields", transfer_syntax: str) -> str:
     photometric = fields.text(_PHOTOMETRIC)
+    if photometric in _OF_JPEG and transfer_syntax in (JPEG_BASELINE, JPEG_EXTENDED):
+        photometric = "YBR_FULL_422"
     samples = fields.number(_SAMPLES, default=0)
     if photometric not in SAMPLES:
         expected = ", ".join(SAMPLES)

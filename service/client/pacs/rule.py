@@ -12,7 +12,9 @@ PHOTOGRAPHS = frozenset({
     "1.2.840.10008.5.1.4.1.1.77.1.4",  # VL Photographic Image
     "1.2.840.10008.5.1.4.1.1.77.1.7",  # Dermoscopic Photography Image
     "1.2.840.10008.5.1.4.1.1.7",  # Secondary Capture Image
-    "1.2.840.10008.5.1.4.1.1.7.4",  # Multi-frame True Color Secondary Capture: refused by name
+    "1.2.840.10008.5.1.4.1.1.7.2",  # Multi-frame Secondary Captures, grey and in colour: those of
+    "1.2.840.10008.5.1.4.1.1.7.3",  # several frames are refused by name
+    "1.2.840.10008.5.1.4.1.1.7.4",
 })  # fmt: skip
 """Kinds of object that hold photographs."""
 

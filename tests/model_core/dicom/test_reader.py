@@ -421,7 +421,7 @@ def test_a_number_of_frames_that_is_no_number_is_refused() -> None:
     [
         pytest.param({"NumberOfFrames": 3}, MultiFrameImageError, "has 3 frames", id="3 frames"),
         pytest.param(
-            {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7.4"},
+            {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.77.1.4.1"},
             MultiFrameImageError,
             "multi-frame object",
             id="multi-frame class",
@@ -429,7 +429,7 @@ def test_a_number_of_frames_that_is_no_number_is_refused() -> None:
         pytest.param(
             {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"},
             UnsupportedImageError,
-            "another kind of object than VL Photographic Image, Dermoscopic",
+            "is a CT Image, expected VL Photographic Image, Dermoscopic",
             id="CT",
         ),
         pytest.param({"Rows": 0}, UnreadableImageError, "how many rows", id="no rows"),
