@@ -96,7 +96,10 @@ def _follow(args: Namespace, client: Client, state: "State") -> int:  # type: ig
     earliest = f"{date.today() - timedelta(days=args.days):%Y%m%d}" if args.days else ""
     modalities = [] if "*" in (args.modality or []) else args.modality or ["XC", "DMS"]
     rule = Rule(modalities, args.station, args.description, earliest)
-    state.begin(rule.text)
+    try:
+        state.begin(f"{rule.text} {args.days}")
+    except sqlite3.OperationalError as exc:
+        raise UsageError(f"--state {args.state} cannot be written ({exc})") from exc
     telemetry = Telemetry()
     if args.metrics:
         telemetry.serve(*args.metrics)

@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 from urllib.parse import urljoin
 
 from service.client.pacs.archive import Archive, Json, attributes_of, text_of
-from service.client.pacs.errors import GonePhotographError, PhotographError
+from service.client.pacs.errors import GonePhotographError, PhotographError, SideError
 from service.client.pacs.rule import Attributes, Rule
 from service.client.pacs.state import Found, State
 
@@ -19,6 +19,7 @@ _WHOLE_S = 3_600.0
 """Between looks through every study: a number of objects does not tell that one was replaced."""
 _SLICE_S = 0.5
 """Time for a part of a search: photographs are handed out in between."""
+_NO_DAY = "99991231"
 _STUDY, _COUNT = 0x0020_000D, 0x0020_1208
 _SIMPLE = {
     "instance": "SOPInstanceUID",
@@ -72,6 +73,9 @@ class ChangesFeed:
             system = self._archive.json(f"{self._root}system")
             return "ApiVersion" in system and "Changes" in self._changes(0, 1)
         except (PhotographError, TypeError):
+            return False
+        except SideError:  # of a proxy that lets nobody past the DICOMweb services, or is it away?
+            list(self._archive.studies(_NO_DAY))
             return False
 
     def poll(self, state: State) -> bool:

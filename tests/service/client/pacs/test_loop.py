@@ -216,6 +216,14 @@ def test_an_archive_that_is_away_is_waited_for(
     assert "archive answered 503; tried again in 0 s and later" in caplog.text
 
 
+def test_an_archive_whose_own_interface_is_closed_is_searched(run: Run) -> None:
+    with archive_double() as archive:
+        archive.put(photo(1))
+        archive.fails = lambda method, path: 403 * (not path.startswith("/dicom-web/"))
+        assert run(archive, "--formats", "dicom-seg") == 0
+        assert archive.answers("1.2.1.1.1") == ["SEG"]
+
+
 def test_an_archive_that_was_begun_anew_is_read_from_its_start(run: Run, state: Path) -> None:
     with archive_double() as archive:
         archive.put(*(photo(n) for n in range(3)))
