@@ -9,12 +9,15 @@ import io
 import re
 import struct
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from model_core.arrays import Mask
+from model_core.decimals import decimal
 from model_core.dicom.header import SOP_CLASS, Header, read_header
 from model_core.errors import ConfigError, ShapeMismatchError, UnreadableImageError
 from model_core.version import VERSION
@@ -31,6 +34,7 @@ SERIES_NUMBER = 900
 _CHARACTERS, _INSTANCE, _STUDY, _SERIES, _NUMBER = (
     0x0008_0005, 0x0008_0018, 0x0020_000D, 0x0020_000E, 0x0020_0013,
 )  # fmt: skip
+_POSITION, _ORIENTATION, _FRAME = 0x0020_0032, 0x0020_0037, 0x0020_0052
 _REMOVED, _REMOVAL = 0x0012_0062, 0x0012_0063
 # Type 2 in every object: there, and empty where the source has none.
 _ALWAYS = [
@@ -46,6 +50,10 @@ _WHERE_THERE = [
     "PatientComments", "PatientIdentityRemoved", "PatientSize", "PatientWeight",
     "StudyDescription", "TypeOfPatientID",
 ]  # fmt: skip
+_TURNED = 1e-3
+"""How far directions may be from length 1 and from a right angle."""
+_DECIMAL_STRING = 16
+"""Longest decimal string that DICOM allows, bytes."""
 _UID = re.compile(r"[0-9.]{1,64}")
 
 
@@ -71,6 +79,20 @@ class Author:
         return self.name, self.version, self.sha256, repr(self.threshold)
 
 
+class Plane(NamedTuple):
+    """Where an image lies in space; numbers as they are written.
+
+    Attributes:
+        frame: UID of the coordinate system.
+        position: x, y, z of the middle of the upper left pixel, mm.
+        orientation: Direction of the rows, then of the columns, each of length 1.
+    """
+
+    frame: str
+    position: Sequence[str]
+    orientation: Sequence[str]
+
+
 @dataclass(frozen=True)
 class Source:
     """A DICOM image, as what is made of it refers to it.
@@ -82,6 +104,7 @@ class Source:
         study: UID of its study.
         series: UID of its series.
         number: Within its series, from 1.
+        plane: Where it says to lie; None for nearly every photograph.
         values: Elements as bytes, by tag.
     """
 
@@ -91,6 +114,7 @@ class Source:
     study: str
     series: str
     number: int
+    plane: Plane | None
     values: Mapping[int, bytes]
 
 
@@ -123,6 +147,7 @@ def read_source(data: bytes, *, max_pixels: int) -> Source:
         InputError: as `read_header`; or it has no usable identifiers.
     """
     tags = {SOP_CLASS, _CHARACTERS, _INSTANCE, _STUDY, _SERIES, _NUMBER}
+    tags |= {_POSITION, _ORIENTATION, _FRAME}
     tags |= _types_of(_ALWAYS + _WHERE_THERE).keys()
     header, file = read_header(data, max_pixels=max_pixels, also=frozenset(tags))
     texts = {tag: value.decode("ascii", "replace") for tag, value in file.values.items()}
@@ -142,8 +167,24 @@ def read_source(data: bytes, *, max_pixels: int) -> Source:
         study=texts[_STUDY],
         series=texts[_SERIES],
         number=int(number) if usable else 1,
+        plane=_plane(texts),
         values=file.values,
     )
+
+
+def _plane(texts: Mapping[int, str]) -> Plane | None:
+    frame, wanted = texts.get(_FRAME, ""), ((_POSITION, 3), (_ORIENTATION, 6))
+    position, orientation = (texts.get(tag, "").split("\\") for tag, _ in wanted)
+    try:
+        x, y = (np.array([decimal(text) for text in orientation[i : i + 3]]) for i in (0, 3))
+        place = [decimal(text) for text in position]
+    except ValueError:
+        return None
+    if not _UID.fullmatch(frame) or (len(place), len(orientation)) != (3, 6):
+        return None
+    upright = np.allclose([x @ x, y @ y, x @ y], [1, 1, 0], atol=_TURNED)
+    short = all(len(text) <= _DECIMAL_STRING for text in position + orientation)
+    return Plane(frame, position, orientation) if upright and short else None
 
 
 def check_size(source: Source, mask: Mask) -> None:

@@ -11,6 +11,7 @@ from model_core.dicom.derived import (
     SERIES_NUMBER,
     SOFTWARE_VERSION,
     Author,
+    Plane,
     Source,
     check_size,
     dataset_of,
@@ -93,21 +94,25 @@ def _segmentation(source: Source, mask: Mask, author: Author) -> "Dataset":
 def _place(segmentation: "Dataset", source: Source) -> None:
     """Put the frame into a coordinate system, where the size of its pixels is known.
 
-    Pixel Measures are for frames of reference alone (PS3.3 table A.51-2). An image has none, so the
-    segmentation gets one of its own: x runs along the rows, y along the columns. Without a size
-    there is no coordinate system: each pixel is one of the image.
+    Pixel Measures are for frames of reference alone (PS3.3 table A.51-2). A photograph has none, so
+    its segmentation gets one: x runs along the rows, y along the columns. Without a size there is
+    no coordinate system: each pixel is one of the image.
     """
     if source.header.spacing_mm is None:
         return
-    segmentation.FrameOfReferenceUID = derived_uid("frame of reference", source.instance)
+    plane = source.plane or Plane(
+        derived_uid("frame of reference", source.instance), ("0",) * 3, tuple("100010")
+    )
+    segmentation.FrameOfReferenceUID = plane.frame
     segmentation.PositionReferenceIndicator = ""
     height, width = source.header.spacing_mm
     shared = segmentation.SharedFunctionalGroupsSequence[0]
     # Readers want a thickness above 0 beside the spacing. An image has none: as a pixel.
     measures = dataset_of(PixelSpacing=[height, width], SliceThickness=height)
     shared.PixelMeasuresSequence = [measures]
-    shared.PlanePositionSequence = [dataset_of(ImagePositionPatient=[0, 0, 0])]
-    shared.PlaneOrientationSequence = [dataset_of(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])]
+    shared.PlanePositionSequence = [dataset_of(ImagePositionPatient=list(plane.position))]
+    orientation = dataset_of(ImageOrientationPatient=list(plane.orientation))
+    shared.PlaneOrientationSequence = [orientation]
 
 
 def _description(source: Source, author: Author) -> Any:

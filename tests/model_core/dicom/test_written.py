@@ -171,6 +171,43 @@ def test_millimetres_are_there_only_where_the_source_has_pixel_spacing() -> None
     assert "Pixel Spacing" not in str(read(segmentation(magnified)))
 
 
+PLACED: dict[str, Any] = {
+    "PixelSpacing": [0.02, 0.03],
+    "FrameOfReferenceUID": "1.2.3.4",
+    "ImagePositionPatient": ["-1.5", "2", "1e1"],
+    "ImageOrientationPatient": ["0", "1", "0", "0", "0", "-1"],
+}
+
+
+def test_a_segmentation_lies_where_its_image_says_to_lie(tmp_path: Path) -> None:
+    written = segmentation(dicom(PICTURE, SOPClassUID=SECONDARY_CAPTURE, **PLACED))
+    check_against_the_standard(written, tmp_path / "seg.dcm")
+    ds = read(written)
+    (shared,) = ds.SharedFunctionalGroupsSequence
+    assert ds.FrameOfReferenceUID == "1.2.3.4"
+    assert shared.PlanePositionSequence[0].ImagePositionPatient == [-1.5, 2, 10]
+    assert shared.PlaneOrientationSequence[0].ImageOrientationPatient == [0, 1, 0, 0, 0, -1]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param({"FrameOfReferenceUID": ""}, id="no frame of reference"),
+        pytest.param({"FrameOfReferenceUID": "Quillfeather"}, id="no UID"),
+        pytest.param({"ImagePositionPatient": []}, id="no position"),
+        pytest.param({"ImagePositionPatient": ["1", "2"]}, id="two numbers"),
+        pytest.param({"ImageOrientationPatient": ["0"] * 6}, id="no direction"),
+        pytest.param({"ImageOrientationPatient": ["1", "0", "0"] * 2}, id="one direction twice"),
+        pytest.param({"ImageOrientationPatient": []}, id="no numbers"),
+    ],
+)
+def test_what_says_no_place_has_one_of_its_own(wrong: dict[str, Any]) -> None:
+    ds = read(segmentation(dicom(PICTURE, **PLACED | wrong)))
+    own = read(segmentation(dicom(PICTURE, PixelSpacing=[0.02, 0.03])))
+    assert ds.FrameOfReferenceUID == own.FrameOfReferenceUID
+    assert ds.SharedFunctionalGroupsSequence == own.SharedFunctionalGroupsSequence
+
+
 def test_the_same_request_gives_the_same_object_apart_from_its_dates() -> None:
     for write in (segmentation, capture, report):
         first, again = read(write(SOURCES["VL"])), read(write(SOURCES["VL"]))
