@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match
 
 from model_core.errors import (
     ConfigError,
@@ -73,6 +74,7 @@ async def _on_http_error(request: Request, exc: HTTPException) -> Response:
         error = NoSuchRouteError("there is nothing at this path; /docs lists all routes")
     elif exc.status_code == 405:
         methods = {method.strip() for method in headers.get("Allow", "").split(",")}
+        methods |= {method for method in ("GET", "POST") if _takes(request, method)}
         allowed = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
         headers = {**headers, "Allow": allowed}
         error = MethodNotAllowedError(f"this path does not take that method, it takes {allowed}")
@@ -81,6 +83,12 @@ async def _on_http_error(request: Request, exc: HTTPException) -> Response:
     response = await _on_error(request, error)
     response.headers.update(headers)
     return response
+
+
+def _takes(request: Request, method: str) -> bool:
+    """Tell whether a route answers this path by a method: the framework names the first's alone."""
+    scope = {**request.scope, "method": method}
+    return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
 
 
 async def _on_invalid(request: Request, exc: RequestValidationError) -> Response:

@@ -169,6 +169,12 @@ def test_without_a_place_both_routes_say_so_before_a_byte_is_read(client: TestCl
         assert "LESION_CORRECTIONS" in (problem.detail or "")
 
 
+def test_another_method_is_told_both_that_the_path_takes(keeping: TestClient) -> None:
+    response = keeping.delete("/corrections")
+    assert_problem(response, 405, "method-not-allowed")
+    assert response.headers["allow"] == "GET, HEAD, POST"
+
+
 @contextmanager
 def tiny_disk(folder: Path) -> Iterator[Callable[[int], None]]:
     """A file system of its own at `folder`; gives a function that changes its size, in bytes."""

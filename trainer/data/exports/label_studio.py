@@ -129,4 +129,4 @@ def _shape(result: dict[str, Any], by_region: dict[Any, tuple[str, ...]]) -> Sha
         rle = value.get("rle")
         draw = partial(decode_brush, rle, height=height, width=width, max_pixels=MAX_PIXELS)
         return Shape(labels, draw)
-    raise DatasetError(f"its {kind} is no outline, expected a polygon or a brush")
+    raise DatasetError(f"its {kind} is not read, expected a polygon or a brush")

@@ -270,7 +270,7 @@ BROKEN = [
     ("label-studio", "{}", "a list of tasks"),
     ("label-studio", json.dumps([{"annotation_id": 1, "image": "a.png"}]), '"JSON-MIN"'),
     ("label-studio", json.dumps([task("a.png", {"type": "rectanglelabels", "value": {"x": 1}})]),
-     "its rectanglelabels is no outline, expected a polygon or a brush"),
+     "its rectanglelabels is not read, expected a polygon or a brush"),
     ("label-studio", json.dumps([task("a.png", {**brush(SQUARE), "image_rotation": 90})]),
      "turn the photograph itself"),
     ("label-studio", json.dumps([task("a.txt", brush(SQUARE))]), "names 0 photographs"),
