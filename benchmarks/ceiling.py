@@ -21,6 +21,7 @@ import numpy as np
 from benchmarks.bodies import draw_photograph
 from benchmarks.engines import open_version
 from benchmarks.latency import percentile
+from benchmarks.processes import START_S
 from benchmarks.side_by_side import side_by_side
 from model_core.backends.cores import usable_cores
 
@@ -110,7 +111,7 @@ def measure(version: dict[str, Any], seconds: float, sizes: Sequence[int] = ()) 
     def run(streams: int, threads: int) -> Stream:
         arguments = [(version, threads, sizes, seconds)] * streams
         # Processes, because engines of one process may be pinned to the same core.
-        timeout_s = 120 + 10 * seconds
+        timeout_s = START_S + 10 * seconds
         found: list[Stream] = side_by_side(loop, arguments, timeout_s=timeout_s)
         for size in found[0].images_per_s:
             ways[streams, threads, size] = sum(each.images_per_s[size] for each in found)

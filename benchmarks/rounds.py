@@ -1,6 +1,7 @@
 """Rounds: every row once, then every row again, so that a machine that slows down slows all."""
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -144,15 +145,19 @@ class Bench:
 
     def _engine_alone(self, number: int, engine: str) -> None:
         self._say(f"round {number + 1}: {engine}, {ALONE}")
-        version = self._plan.version
-        seen = _json_of(
-            "benchmarks.ceiling",
-            *("--registry", str(version.root), "--name", version.name),
-            *("--version", version.version, "--engine", engine),
-            *("--seconds", str(self._plan.seconds)),
-        )
-        seen["requests_per_s"] = seen["images_per_s"]
-        self._row(engine, ALONE).rounds.append(seen)
+        version, row = self._plan.version, self._row(engine, ALONE)
+        try:
+            seen = _json_of(
+                "benchmarks.ceiling",
+                *("--registry", str(version.root), "--name", version.name),
+                *("--version", version.version, "--engine", engine),
+                *("--seconds", str(self._plan.seconds)),
+            )
+        except ServerFailedError as exc:
+            row.skipped = f"round {number + 1}: {exc}"
+        else:
+            seen["requests_per_s"] = seen["images_per_s"]
+            row.rounds.append(seen)
 
     def _contender(self, number: int, contender: Contender, until_the_end: ExitStack) -> None:
         # Without a network there is no ceiling to take a fraction of.
@@ -192,6 +197,8 @@ class Bench:
         if not load.callers:
             # The ceiling of the first rounds: the same rate for every server of a round.
             ceiling = self._row(contender.engine, ALONE).median("requests_per_s")
+            if math.isnan(ceiling):
+                raise ServerFailedError(f"a rate that the {ALONE} has to give, and it failed")
             arguments = ["--rate", str(load.of_ceiling * ceiling)]
         before = server.weigh()
         seen = _json_of(

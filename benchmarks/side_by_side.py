@@ -1,6 +1,7 @@
 """Call a function in several processes that begin their work at the same moment."""
 
 import multiprocessing
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ def side_by_side(
         What they returned, in no order.
 
     Raises:
+        RuntimeError: one of them failed; the text has its traceback.
         queue.Empty: one did not return in time.
     """
     context = multiprocessing.get_context("spawn")
@@ -28,13 +30,23 @@ def side_by_side(
     ]
     for process in processes:
         process.start()
+    returned = []
     try:
-        return [results.get(timeout=timeout_s) for _ in processes]
+        for _ in processes:
+            value, failure = results.get(timeout=timeout_s)
+            if failure:
+                raise RuntimeError(failure)
+            returned.append(value)
     finally:
         for process in processes:
-            process.join(10)
+            # One that has returned ends by itself; one that others wait for never would.
+            process.join(10 if len(returned) == len(processes) else 0)
             process.kill()
+    return returned
 
 
 def _deliver(results: Any, work: Callable[..., Any], start: Any, each: tuple[Any, ...]) -> None:
-    results.put(work(start, *each))
+    try:
+        results.put((work(start, *each), ""))
+    except Exception:
+        results.put((None, traceback.format_exc()))

@@ -92,6 +92,19 @@ def test_our_service_is_measured_with_a_constant_in_the_networks_place(
     assert odd([row]) == []
 
 
+def test_an_engine_that_fails_alone_ends_no_run(version: Version, tmp_path: Path) -> None:
+    nowhere = replace(version, root=tmp_path / "nowhere")
+    tiny = replace(
+        ours(nowhere, "pytorch-fp32"),
+        command=(sys.executable, "-m", "tests.benchmarks.tiny_server"),
+        environment=lambda port: {"PORT": str(port)},
+    )
+    alone, served, offered = Bench(plan(nowhere, tmp_path, tiny), lambda _: None).run()
+    assert "benchmarks.ceiling failed" in alone.skipped
+    assert len(served.rounds) == 1
+    assert (len(offered.rounds), "engine alone" in offered.skipped) == (0, True)
+
+
 def test_a_server_that_does_not_start_says_why(tmp_path: Path, photograph: bytes) -> None:
     command = [sys.executable, "-c", "raise SystemExit('the registry is nowhere')"]
     url = f"http://127.0.0.1:{free_port()}/segment"
