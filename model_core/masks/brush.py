@@ -18,7 +18,7 @@ _HEADER_BITS = 32 + 5 + 4 * 4
 _VALUE_BITS = 8
 _COUNT_BITS = (3, 4, 8, 16)
 """Widths of a run's count that Label Studio's own encoder writes."""
-_LESION = 128
+HALF_COVERED = 128
 """Alpha from which on a pixel is lesion: the edge of a stroke may be half covered."""
 
 
@@ -72,7 +72,7 @@ def decode_brush(rle: object, *, height: int, width: int, max_pixels: int) -> Ma
     if not isinstance(rle, list) or not all(type(n) is int and 0 <= n <= 255 for n in rle):
         raise InvalidRleError("the brush's rle is no list of bytes, expected integers 0 to 255")
     values = _unpack(_Bits(np.array(rle, np.uint8)), height * width * _CHANNELS)
-    mask: Mask = values.reshape(height, width, _CHANNELS)[..., _ALPHA] >= _LESION
+    mask: Mask = values.reshape(height, width, _CHANNELS)[..., _ALPHA] >= HALF_COVERED
     return mask
 
 

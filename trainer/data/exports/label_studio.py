@@ -1,16 +1,22 @@
-"""Read Label Studio's JSON export: polygons and brush regions of tasks with one photograph."""
+"""Read Label Studio's JSON export: polygons, brushes and bitmasks of tasks with one photograph."""
 
+import io
+from base64 import b64decode
 from collections import Counter
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import numpy as np
+from PIL import Image as Pillow
+
+from model_core.arrays import Mask
 from model_core.errors import DatasetError
 from model_core.images.decode import MAX_PIXELS
 from model_core.images.file_names import IMAGE_SUFFIXES
-from model_core.masks.brush import decode_brush
-from trainer.data.exports.entry import Entry, Export, Shape, parse_json, polygons, size_of
+from model_core.masks.brush import HALF_COVERED, decode_brush
+from trainer.data.exports.entry import Entry, Export, Shape, Size, parse_json, polygons, size_of
 
 _EXPECTED = 'expected Label Studio\'s export "JSON", a list of tasks with "data" and "annotations"'
 _SUFFIXES = IMAGE_SUFFIXES | {".heic", ".avif"}
@@ -129,4 +135,19 @@ def _shape(result: dict[str, Any], by_region: dict[Any, tuple[str, ...]]) -> Sha
         rle = value.get("rle")
         draw = partial(decode_brush, rle, height=height, width=width, max_pixels=MAX_PIXELS)
         return Shape(labels, draw)
-    raise DatasetError(f"its {kind} is not read, expected a polygon or a brush")
+    if kind in ("bitmask", "bitmasklabels"):
+        return Shape(labels, partial(_bitmask, str(value.get("imageDataURL")), size))
+    raise DatasetError(f"its {kind} is not read, expected a polygon, a brush or a bitmask")
+
+
+def _bitmask(url: str, size: Size) -> Mask:
+    """Draw a bitmask: a PNG whose alpha channel says where the pen was."""
+    _, base64, text = url.partition("data:image/png;base64,")
+    try:
+        png = Pillow.open(io.BytesIO(b64decode(text, validate=True)), formats=["PNG"])
+        if not base64 or png.size != size[::-1]:  # before a pixel is decoded
+            raise DatasetError(f"its bitmask is no PNG of its photograph's size, {size}")
+        mask: Mask = np.asarray(png.convert("RGBA"))[..., 3] >= HALF_COVERED
+    except (ValueError, OSError, SyntaxError) as exc:
+        raise DatasetError("its bitmask is no PNG in base64, or a damaged one") from exc
+    return mask

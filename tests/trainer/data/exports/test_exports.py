@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools import mask as coco
 
 from model_core.masks.brush import encode_brush
@@ -65,6 +66,13 @@ def brush(mask: np.ndarray, label: str = "lesion") -> Json:
     return {"type": "brushlabels", "value": value}
 
 
+def bitmask(mask: np.ndarray) -> str:
+    """A PNG as Label Studio's pen draws it: black where it was, transparent elsewhere."""
+    pixels = np.zeros((*mask.shape, 4), np.uint8)
+    pixels[..., 3] = np.where(mask, 200, 90)
+    return f"data:image/png;base64,{base64.b64encode(encode(Image.fromarray(pixels))).decode()}"
+
+
 def polygon(points: list[list[float]]) -> Json:
     value = {"points": points, "closed": True, "polygonlabels": ["lesion"]}
     return {"type": "polygonlabels", "value": value}
@@ -112,6 +120,9 @@ WRITTEN: dict[str, tuple[str, str, str, np.ndarray]] = {
         "http://host/a.png",
         {"type": "brush", "value": {"format": "rle", "rle": encode_brush(HOLED)}},
         {"type": "choices", "value": {"choices": ["sure"]}})]), HOLED),
+    "Label Studio bitmask": ("label-studio", "x.json", json.dumps([task(
+        "/data/upload/1/a.png", {"type": "bitmasklabels", "value": {
+            "bitmasklabels": ["lesion"], "imageDataURL": bitmask(HOLED)}})]), HOLED),
     "Label Studio without a lesion": (
         "label-studio", "x.json", json.dumps([task("/data/upload/1/a.png")]), SQUARE & False),
     "CVAT polygon": ("cvat", "annotations.xml", cvat_export(
@@ -270,7 +281,13 @@ BROKEN = [
     ("label-studio", "{}", "a list of tasks"),
     ("label-studio", json.dumps([{"annotation_id": 1, "image": "a.png"}]), '"JSON-MIN"'),
     ("label-studio", json.dumps([task("a.png", {"type": "rectanglelabels", "value": {"x": 1}})]),
-     "its rectanglelabels is not read, expected a polygon or a brush"),
+     "its rectanglelabels is not read, expected a polygon, a brush or a bitmask"),
+    ("label-studio", json.dumps([task("a.png", {"type": "bitmask", "value": {
+        "imageDataURL": bitmask(SQUARE[:9])}})]), "no PNG of its photograph's size, (40, 60)"),
+    ("label-studio", json.dumps([task("a.png", {"type": "bitmask", "value": {
+        "imageDataURL": bitmask(SQUARE)[:-40]}})]), "its bitmask is no PNG in base64"),
+    ("label-studio", json.dumps([task("a.png", {"type": "bitmask", "value": {
+        "imageDataURL": "http://x/a.png"}})]), "its bitmask is no PNG in base64"),
     ("label-studio", json.dumps([task("a.png", {**brush(SQUARE), "image_rotation": 90})]),
      "turn the photograph itself"),
     ("label-studio", json.dumps([task("a.txt", brush(SQUARE))]), "names 0 photographs"),
