@@ -74,8 +74,10 @@ def _send(
             seconds=correction.seconds, model=answer.model.label, threshold=wish.threshold,
         )  # fmt: skip
         correction.kept, correction.error = True, None
+        st.toast("Correction saved.", icon=":material/check:")
     except ClientError as exc:
         correction.error = exc
+        st.toast("Not saved: see below the picture.", icon=":material/warning:")
 
 
 def _received() -> dict[str, Correction]:

@@ -250,6 +250,15 @@ def test_fingers_zoom_paint_and_scroll(browser: Browser, address: str) -> None:
     assert area(page) != before
     page.get_by_role("button", name="Undo").tap()
     assert area(page) == before
+    page.get_by_role("button", name="Points").tap()
+    box = page.get_by_role("button", name="Point 2 of").bounding_box()
+    assert box is not None
+    assert min(box["width"], box["height"]) >= 24  # WCAG 2.2, 2.5.8
+    x, y = box["x"] + 3, box["y"] + box["height"] / 2
+    touch("touchStart", (x, y))
+    touch("touchMove", (x - 20, y))
+    touch("touchEnd")
+    assert area(page) != before
     visit.close()
 
 

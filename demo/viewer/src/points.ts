@@ -1,7 +1,8 @@
 /** The points that an outline is moved by: dragged, or with the arrow keys. */
 
-import { set, svg } from "./dom";
+import { svg } from "./dom";
 import type { Editor } from "./editor";
+import { handle as dot, put } from "./handle";
 import type { Point } from "./mask";
 import type { Ring } from "./outline";
 import { arrow } from "./ruler";
@@ -11,7 +12,7 @@ const REACH_PX = 14;
 
 export class Points implements Grip {
   private readonly layer = svg("g");
-  private circles: { circle: SVGCircleElement; ring: number; handle: number }[] = [];
+  private dots: { dot: SVGGElement; ring: number; handle: number }[] = [];
   private shown = false;
 
   constructor(
@@ -36,42 +37,38 @@ export class Points implements Grip {
 
   /** Draw the points of the present outlines; the one that had the focus keeps it. */
   draw(): void {
-    const focused = this.circles.findIndex(({ circle }) => circle === document.activeElement);
+    const focused = this.dots.findIndex(({ dot: each }) => each === document.activeElement);
     const rings = this.shown ? (this.editor()?.rings ?? []) : [];
     const places = rings.flatMap(({ handles }, ring) => handles.map((_, handle) => ({ ring, handle })));
-    this.circles = places.map((place, index) => ({
+    this.dots = places.map((place, index) => ({
       ...place,
-      circle: this.circle(place.ring, place.handle, `Point ${index + 1} of ${places.length}`),
+      dot: this.dot(place.ring, place.handle, `Point ${index + 1} of ${places.length}`),
     }));
-    this.layer.replaceChildren(...this.circles.map(({ circle }) => circle));
+    this.layer.replaceChildren(...this.dots.map(({ dot: each }) => each));
     this.follow();
-    if (focused >= 0) this.circles[Math.min(focused, this.circles.length - 1)]?.circle.focus();
+    if (focused >= 0) this.dots[Math.min(focused, this.dots.length - 1)]?.dot.focus();
   }
 
   private follow(): void {
     const rings = this.editor()?.rings ?? [];
-    for (const { circle, ring, handle } of this.circles) {
+    for (const { dot: each, ring, handle } of this.dots) {
       const vertex = rings[ring]?.points[rings[ring].handles[handle]];
       if (!vertex) continue;
-      const [cx, cy] = this.stage.toScreen(vertex);
-      set(circle, { cx, cy });
+      put(each, this.stage.toScreen(vertex));
     }
   }
 
-  private circle(ring: number, handle: number, name: string): SVGCircleElement {
-    const circle = svg("circle", {
-      class: "lv-handle", r: 6, tabindex: 0, role: "button",
-      "aria-label": `${name}: arrow keys move it, Delete removes it`,
-    });
+  private dot(ring: number, handle: number, name: string): SVGGElement {
+    const each = dot(`${name}: arrow keys move it, Delete removes it`);
     let from: { ring: Ring; x: number; y: number } | null = null;
-    circle.addEventListener("pointerdown", (event) => {
+    each.addEventListener("pointerdown", (event) => {
       const editor = this.editor();
       if (!editor || !event.isPrimary || event.button !== 0) return;
       event.stopPropagation();
-      circle.setPointerCapture(event.pointerId);
+      each.setPointerCapture(event.pointerId);
       from = { ring: editor.rings[ring], x: event.clientX, y: event.clientY };
     });
-    circle.addEventListener("pointermove", (event) => {
+    each.addEventListener("pointermove", (event) => {
       if (!from) return;
       const scale = this.stage.scale();
       this.editor()?.move(ring, from.ring, handle, (event.clientX - from.x) / scale, (event.clientY - from.y) / scale);
@@ -83,10 +80,10 @@ export class Points implements Grip {
       this.editor()?.settle();
       this.moved(true);
     };
-    circle.addEventListener("pointerup", end);
-    circle.addEventListener("pointercancel", end);
-    circle.addEventListener("keydown", (event) => this.key(event, ring, handle));
-    return circle;
+    each.addEventListener("pointerup", end);
+    each.addEventListener("pointercancel", end);
+    each.addEventListener("keydown", (event) => this.key(event, ring, handle));
+    return each;
   }
 
   private key(event: KeyboardEvent, ring: number, handle: number): void {

@@ -1,6 +1,7 @@
 /** Two marks on a ruler in the photograph, and the bar that says how long a millimetre is. */
 
 import { html, set, svg } from "./dom";
+import { handle, put } from "./handle";
 import type { Point } from "./mask";
 import type { Stage } from "./stage";
 
@@ -49,19 +50,19 @@ export class Ruler {
     this.draw();
   }
 
-  private end(index: number): SVGCircleElement {
-    const circle = svg("circle", { class: "lv-handle", r: 6, tabindex: 0, role: "button", "aria-label": `Mark ${index + 1} of the ruler; arrow keys move it` });
-    circle.addEventListener("pointerdown", (event) => {
+  private end(index: number): SVGGElement {
+    const end = handle(`Mark ${index + 1} of the ruler: arrow keys move it`);
+    end.addEventListener("pointerdown", (event) => {
       event.stopPropagation();
-      circle.setPointerCapture(event.pointerId);
+      end.setPointerCapture(event.pointerId);
     });
-    circle.addEventListener("pointermove", (event) => {
-      if (!circle.hasPointerCapture(event.pointerId)) return;
+    end.addEventListener("pointermove", (event) => {
+      if (!end.hasPointerCapture(event.pointerId)) return;
       const box = this.stage.box.getBoundingClientRect();
       this.marks[index] = this.stage.toImage(event.clientX - box.left, event.clientY - box.top);
       this.draw();
     });
-    circle.addEventListener("keydown", (event) => {
+    end.addEventListener("keydown", (event) => {
       const step = arrow(event);
       if (!step) return;
       event.preventDefault();
@@ -70,7 +71,7 @@ export class Ruler {
       this.marks[index] = [x + step[0], y + step[1]];
       this.draw();
     });
-    return circle;
+    return end;
   }
 
   private set(): void {
@@ -83,10 +84,7 @@ export class Ruler {
 
   private draw(): void {
     const [a, b] = this.marks.map((mark) => this.stage.toScreen(mark));
-    this.ends.forEach((end, index) => {
-      const at = [a, b][index];
-      set(end, at ? { cx: at[0], cy: at[1], display: null } : { display: "none" });
-    });
+    this.ends.forEach((end, index) => put(end, [a, b][index] ?? null));
     set(this.line, a && b ? { x1: a[0], y1: a[1], x2: b[0], y2: b[1], display: null } : { display: "none" });
     const ready = this.marks.length === 2;
     this.hint.textContent = ready
