@@ -146,7 +146,7 @@ class LineageRecord:
         why: The figures that it rests on, in words.
         notes: How they were taken.
         sets: By set the means before and now, and their differences with intervals.
-        worse_because: Why it was published though worse; empty where it is not.
+        worse_because: Why it was published though worse, on those or on other photographs.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}

@@ -36,7 +36,8 @@ _KEY_HELP = "private key (PEM, P-256, P-384 or P-521); its password: LESION_KEY_
         "--worse-because",
         default="",
         metavar="REASON",
-        help="why a fine-tuned run is published though it is worse than what it came from",
+        help="why a fine-tuned run is published though it is worse than what it came from, on its "
+        "own photographs or on others",
     ),
     option(
         "--onnx", action="store_true", help="put the exported ONNX network into the version too"

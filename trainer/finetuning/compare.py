@@ -91,22 +91,27 @@ def paired_interval(differences: npt.NDArray[np.float64], groups: Sequence[str])
     return Interval(mean=mean, low=low, high=high)
 
 
-def judge_gain(clinic: Compared, others: Compared | None) -> tuple[Verdict, str]:
-    """Say whether the new version is better, and why; `others` are None where they are not at hand.
+def judge_gain(clinic: Compared) -> Verdict:
+    """Say whether a new version is better on the clinic's photographs, beyond chance."""
+    if clinic.dice["low"] > 0:
+        return "better"
+    return "worse" if clinic.dice["high"] < 0 else "cannot tell"
 
-    Better: it gains on the clinic's photographs beyond chance, and loses no more than
-    `LOSS_ALLOWED` on the others. Worse: it loses on the clinic's, or more than that on the others,
-    beyond chance.
-    """
-    gain, loss = clinic.dice, others.dice if others else None
-    why = f"Dice {_signed(gain)} on the clinic's photographs"
-    if loss:
-        why += f", {_signed(loss)} on the others (a loss of {LOSS_ALLOWED} is allowed)"
-    if gain["high"] < 0 or (loss and loss["high"] < -LOSS_ALLOWED):
-        return "worse", why
-    if gain["low"] > 0 and (loss is None or loss["mean"] >= -LOSS_ALLOWED):
-        return "better", why
-    return "cannot tell", why
+
+def loses_elsewhere(others: Compared | None) -> bool:
+    """Tell whether other photographs lose more than `LOSS_ALLOWED`, beyond chance."""
+    return others is not None and others.dice["high"] < -LOSS_ALLOWED
+
+
+def explain(clinic: Compared, others: Compared | None) -> str:
+    """Give the figures behind a verdict in words; `others` are None where they are not at hand."""
+    why = f"Dice {_signed(clinic.dice)} on the clinic's photographs"
+    if others is None:
+        return why
+    why += f", {_signed(others.dice)} on others"
+    if loses_elsewhere(others):
+        why += f", which is a loss of more than {LOSS_ALLOWED}: for the clinic's alone"
+    return why
 
 
 def format_terminal(sets: Sequence[Compared]) -> str:

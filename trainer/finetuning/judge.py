@@ -20,9 +20,11 @@ from trainer.finetuning.compare import (
     Compared,
     Verdict,
     compare,
+    explain,
     format_markdown,
     format_terminal,
     judge_gain,
+    loses_elsewhere,
 )
 from trainer.finetuning.cross_fit import Unseen, divided, fit_apart
 from trainer.release import accept_score
@@ -107,13 +109,15 @@ def _write(
     notes: Sequence[str],
 ) -> Finetuned:
     write_rows([score_row(entry) | {"part": OUT_OF_FOLD} for entry in new], out / "out_of_fold.csv")
-    verdict, why = judge_gain(sets[0], sets[1] if len(sets) > 1 else None)
+    others = sets[1] if len(sets) > 1 else None
+    verdict = judge_gain(sets[0])
     records = summarise_sets(new, subject.predictor, called=OUT_OF_FOLD)
     card = loaded.card
     stored = subject.conditions() | {
         "parent": {"name": card.name, "version": card.version, "sha256": loaded.sha256},
         "verdict": verdict,
-        "why": why,
+        "why": explain(sets[0], others),
+        "loses_elsewhere": loses_elsewhere(others),
         "notes": notes,
         "sets": [asdict(entry) for entry in sets],
         "scores": [asdict(replace(r, conditions=f"{r.conditions}; {how}")) for r in records],

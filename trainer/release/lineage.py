@@ -39,15 +39,16 @@ def read_comparison(
     """Read how a fine-tuned run compares with its parent; empty where `finetune` did not make it.
 
     Raises:
-        GateError: the comparison is of other weights or rules, or it found the run worse and no
-            reason is given.
+        GateError: the comparison is of other weights or rules; or it found the run worse, on the
+            clinic's photographs or on others, and no reason is given.
     """
     path = run / COMPARISON
     if not path.is_file():
         return {}
     stored = read_json(path)
     subject.require_current(path, stored, again="finetune")
-    if stored["verdict"] == "worse" and not worse_because.strip():
+    lost = stored["verdict"] == "worse" or stored.get("loses_elsewhere", False)
+    if lost and not worse_because.strip():
         parent = stored["parent"]
         raise GateError(
             f"{run} is worse than {parent['name']}@{parent['version']}: {stored['why']}; "
@@ -75,7 +76,7 @@ def describe_lineage(
         why=compared.get("why", ""),
         notes=compared.get("notes", []),
         sets=compared.get("sets", []),
-        worse_because=worse_because if verdict == "worse" else "",
+        worse_because=worse_because if compared else "",
     )
 
 

@@ -120,7 +120,7 @@ def publish(
         engines=_engines(run, subject),
         licence=licence,
         intended_use=INTENDED_USE,
-        limits=_limits(config, rules, record, parents),
+        limits=_limits(config, rules, record, parents, compared),
         lineage=describe_lineage(
             parents, compared, licence_because=licence_because, worse_because=worse_because
         ),
@@ -207,6 +207,7 @@ def _limits(
     rules: PostprocessConfig,
     record: Mapping[str, Any],
     parents: Sequence[Mapping[str, Any]],
+    compared: Mapping[str, Any],
 ) -> list[str]:
     """List what is true of every version, of this one's rules and data, and of its parents."""
     region = [ONE_REGION] if rules.largest_component else []
@@ -219,6 +220,8 @@ def _limits(
             f"Fine-tuned from {made['from']} on {made['photographs']} photographs of {sets}: made "
             "for photographs like these."
         ]
+    if compared.get("loses_elsewhere"):
+        tuned.append(f"Beside that version it loses on other photographs: {compared['why']}.")
     return list(dict.fromkeys([*LIMITS, *region, *config.limits, *inherited, *tuned]))
 
 

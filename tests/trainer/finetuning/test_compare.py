@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from model_core.scores.summary import Interval
-from trainer.finetuning.compare import Compared, judge_gain, paired_interval
+from trainer.finetuning.compare import (
+    Compared,
+    explain,
+    judge_gain,
+    loses_elsewhere,
+    paired_interval,
+)
 
 
 def compared(mean: float, low: float, high: float) -> Compared:
@@ -16,26 +22,35 @@ GAIN, LOSS, CHANCE = (0.02, 0.01, 0.03), (-0.02, -0.03, -0.01), (0.01, -0.01, 0.
 
 
 @pytest.mark.parametrize(
-    ("clinic", "others", "verdict"),
+    ("clinic", "verdict"),
+    [(GAIN, "better"), (LOSS, "worse"), (CHANCE, "cannot tell"), ((0.0,) * 3, "cannot tell")],
+)
+def test_the_verdict_is_what_chance_does_not_explain(
+    clinic: tuple[float, ...], verdict: str
+) -> None:
+    assert judge_gain(compared(*clinic)) == verdict
+
+
+@pytest.mark.parametrize(
+    ("others", "lost"),
     [
-        (GAIN, None, "better"),
-        (LOSS, None, "worse"),
-        (CHANCE, None, "cannot tell"),
-        (GAIN, (-0.002, -0.005, 0.001), "better"),
-        (GAIN, (-0.004, -0.006, -0.002), "cannot tell"),
-        (GAIN, (-0.006, -0.008, -0.004), "worse"),
-        (CHANCE, GAIN, "cannot tell"),
-        (LOSS, GAIN, "worse"),
-        ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), "cannot tell"),
+        ((-0.002, -0.005, 0.001), False),
+        ((-0.004, -0.006, -0.002), False),
+        ((-0.006, -0.008, -0.004), True),
     ],
 )
-def test_better_is_what_gains_beyond_chance_and_loses_little_elsewhere(
-    clinic: tuple[float, ...], others: tuple[float, ...] | None, verdict: str
+def test_what_others_lose_is_said_and_more_than_is_allowed_beyond_chance_counts(
+    others: tuple[float, ...], lost: bool
 ) -> None:
-    found, why = judge_gain(compared(*clinic), compared(*others) if others else None)
-    assert found == verdict
-    assert f"Dice {clinic[0]:+.4f}" in why
-    assert ("on the others" in why) == (others is not None)
+    assert loses_elsewhere(compared(*others)) is lost
+    why = explain(compared(*GAIN), compared(*others))
+    assert why.startswith("Dice +0.0200 (+0.0100 to +0.0300) on the clinic's photographs, -0.00")
+    assert why.endswith("for the clinic's alone") is lost
+
+
+def test_nothing_is_said_of_others_that_are_not_at_hand() -> None:
+    assert not loses_elsewhere(None)
+    assert "others" not in explain(compared(*GAIN), None)
 
 
 def test_an_interval_covers_the_truth_as_often_as_it_says_even_of_ten_photographs() -> None:

@@ -28,9 +28,10 @@ def run(finetuned: Path, tmp_path: Path) -> Path:
     return judged(shutil.copytree(finetuned, tmp_path / "run"), "cannot tell")
 
 
-def judged(run: Path, verdict: str) -> Path:
-    path = run / "comparison.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"verdict": verdict, "why": "so"}))
+def judged(run: Path, verdict: str, *, loses_elsewhere: bool = False) -> Path:
+    path, found = run / "comparison.json", {"loses_elsewhere": loses_elsewhere}
+    stored = json.loads(path.read_text()) | found | {"verdict": verdict, "why": "so"}
+    path.write_text(json.dumps(stored))
     return run
 
 
@@ -73,6 +74,16 @@ def test_what_is_worse_is_published_only_with_a_reason(
     lineage = registry.card("disc-unet", "1.1.0")[0].lineage
     assert lineage is not None
     assert lineage.worse_because == "a new lens"
+
+
+def test_what_others_lose_needs_a_reason_and_is_a_limit(run: Path, registry: Registry) -> None:
+    judged(run, "better", loses_elsewhere=True)
+    with pytest.raises(GateError, match=r"is worse than disc-unet@1\.0\.0: so; --worse-because"):
+        publish(run, registry, version="1.1.0")
+    card = publish(run, registry, version="1.1.0", worse_because="for our lens alone").card
+    assert card.limits[-1] == "Beside that version it loses on other photographs: so."
+    assert card.lineage is not None
+    assert card.lineage.worse_because == "for our lens alone"
 
 
 def test_a_comparison_of_other_weights_does_not_count(run: Path, registry: Registry) -> None:
