@@ -61,6 +61,7 @@ def show(photograph: Photograph, answer: Segmentation, wish: Wish) -> None:
             st.info("**Not sent:** this service keeps no corrections. Download the mask instead.")
         else:
             asking.explain(correction.error)
+            st.caption("Nothing is lost: download the mask, or press *Save correction* once more.")
     name = f"{Path(photograph.name).stem}_corrected.png"
     results.download("Corrected mask (PNG)", encode_png(mask), name)
 
