@@ -194,6 +194,7 @@ class Admission:
             ClientDisconnect: nobody waits for it any more.
         """
         self.forget(ticket)
+        pixels = min(pixels, self._settings.max_image_pixels)  # what announces more is refused
         units = 1 + pixels / _UNIT_PX
         self.check(units, pixels)
         self._usual_units += _USUAL * (units - self._usual_units)

@@ -3,7 +3,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 
 import httpx2
 import pytest
@@ -12,6 +12,7 @@ from PIL import Image
 from starlette.requests import Request
 from starlette.types import Message
 
+from model_core.errors import ImageTooLargeError
 from service.access.admission import Admission, Pace
 from service.contract.errors import OverloadedError, QueueFullError
 from service.settings import Settings
@@ -194,6 +195,28 @@ def test_whose_turn_would_come_too_late_is_told_when_to_come_again() -> None:
     places, refusal = asyncio.run(fill())
     assert 9 <= places <= 12  # within 12 of the 20 seconds
     assert abs(int(refusal.headers["Retry-After"]) - places) <= 2
+
+
+def test_a_file_that_announces_the_impossible_makes_no_other_seem_late() -> None:
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def scenario() -> None:
+        admission = Admission(Settings(), Telemetry())
+        now = asyncio.get_running_loop().time()
+        admission._pace = Pace(now - 2)
+        admission._pace.advance(now, busy=True)
+        admission._pace.done(100.0)  # fifty a second
+        request = Request({"type": "http", "method": "POST", "headers": []}, receive)
+        with suppress(ImageTooLargeError):
+            async with admission.slot(request, Ticket("a"), pixels=10**18):
+                admission.check()  # beside it
+                raise ImageTooLargeError("its header says so")
+        async with admission.slot(request, Ticket("b")):
+            admission.check()  # after it
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.slow
