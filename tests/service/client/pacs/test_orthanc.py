@@ -25,7 +25,7 @@ pytestmark = pytest.mark.foreign
 PHOTOGRAPHS = int(os.environ.get("LESION_TEST_PHOTOGRAPHS", "20"))
 """How many are sent; a long check sends 200."""
 IN_STUDY = 4
-PATIENCE_S = 60 + 6 * PHOTOGRAPHS
+PATIENCE_S = 300 + 6 * PHOTOGRAPHS
 
 
 @pytest.fixture
@@ -107,18 +107,26 @@ def test_every_photograph_is_answered_once_while_everything_is_killed_and_starte
     state, log, port = tmp_path / "state.sqlite", tmp_path / "pacs.log", free_port()
     dice = random.Random(feed)
     batch = max(len(files) // 5, 1)
+    url, options = f"http://127.0.0.1:{port}", ("--feed", feed)
     with ExitStack() as serving:
         for turn, at in enumerate(range(0, len(files), batch)):
-            if turn % 2 == 0:  # the service is killed, too, and away while photographs arrive
-                serving.close()
-            with following(archive, f"http://127.0.0.1:{port}", state, log, "--feed", feed):
-                send(archive, files[at : at + batch])
-                if turn % 2 == 0:
+            sent, before = files[at : at + batch], archive.count()
+            with following(archive, url, state, log, *options):
+                send(archive, sent)
+                if turn % 2 == 0:  # photographs have arrived while it was away
                     serving.enter_context(service(port, registry_root, tmp_path / "service.log"))
-                time.sleep(dice.uniform(0.5, 6))
+                wait_for(archive, before + len(sent) + 1, log)
+                time.sleep(dice.uniform(0, 1))
+                if turn % 2 == 1:  # within its work, as the loop is a moment later
+                    serving.close()
+                    time.sleep(dice.uniform(0, 1))
             if turn == 2:
                 state.unlink()
-        with following(archive, f"http://127.0.0.1:{port}", state, log, "--feed", feed):
+        serving.close()
+        with (
+            service(port, registry_root, tmp_path / "service.log"),
+            following(archive, url, state, log, *options),
+        ):
             wait_for(archive, 4 * len(files), log)
             time.sleep(3)  # would anything more come?
     assert archive.count() == 4 * len(files)
