@@ -58,6 +58,15 @@ def calibrate(options: Namespace) -> None:
         "--publish", metavar="VERSION", help="of a version: what it becomes with its new networks"
     ),
     option("--measure-only", action="store_true", help="of a run: score the networks that it has"),
+    option(
+        "--float-first",
+        type=at_least(0),
+        default=4,
+        help="of a run: first convolutions that int8 leaves in float (4)",
+    ),
+    option(
+        "--float-last", type=at_least(0), default=0, help="of a run: the last ones, likewise (0)"
+    ),
     *REGISTRY_AND_NAME,
 )
 def export(options: Namespace) -> None:
@@ -74,9 +83,13 @@ def export(options: Namespace) -> None:
             raise ConfigError(f"{run} is a run: export it without --publish, then publish it")
         print(
             format_engines(
-                export(run, read_samples(options.data), measure_only=options.measure_only)[
-                    "engines"
-                ]
+                export(
+                    run,
+                    read_samples(options.data),
+                    measure_only=options.measure_only,
+                    float_first=options.float_first,
+                    float_last=options.float_last,
+                )["engines"]
             )
         )
         print(f"written to {run / EXPORTS} and {run / PRECISION}")

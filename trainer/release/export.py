@@ -95,11 +95,19 @@ def write_onnx(network: ByteNetwork, path: Path) -> Path:
     return path
 
 
-def write_int8(onnx: Path, images: Sequence[np.ndarray], folder: Path) -> Path:
+def write_int8(
+    onnx: Path,
+    images: Sequence[np.ndarray],
+    folder: Path,
+    *,
+    float_first: int = FLOAT_CONVOLUTIONS,
+    float_last: int = 0,
+) -> Path:
     """Quantise a network and write it as `model.xml` and `model.bin`.
 
     All but its first convolutions, which stay in float: the little that tells faint skin from a
-    faint lesion is lost in eight bits (docs/experiments.md), and they are a seventh of the work.
+    faint lesion is lost in eight bits (docs/experiments.md), and they are a seventh of the work. A
+    narrow network may need its last ones in float as well.
 
     Weights have seven bits, so that the sum of two products always fits in 16: processors without
     VNNI add in pairs there, and cut off what does not fit.
@@ -113,13 +121,14 @@ def write_int8(onnx: Path, images: Sequence[np.ndarray], folder: Path) -> Path:
     network = openvino.Core().read_model(onnx)
     ops = network.get_ordered_ops()
     convolutions = [op.get_friendly_name() for op in ops if op.get_type_name() == "Convolution"]
+    last = convolutions[float_first:][::-1][:float_last]
     nncf.set_log_level(logging.WARNING)
     quantised = nncf.quantize(
         network,
         nncf.Dataset([image[None] for image in images]),
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(images),
-        ignored_scope=nncf.IgnoredScope(names=convolutions[:FLOAT_CONVOLUTIONS]),
+        ignored_scope=nncf.IgnoredScope(names=convolutions[:float_first] + last),
         advanced_parameters=nncf.AdvancedQuantizationParameters(
             overflow_fix=nncf.OverflowFix.ENABLE
         ),
@@ -129,10 +138,22 @@ def write_int8(onnx: Path, images: Sequence[np.ndarray], folder: Path) -> Path:
     return folder / "model.xml"
 
 
-def export(run: Path, samples: Sequence[Sample], *, measure_only: bool = False) -> dict[str, Any]:
+def export(
+    run: Path,
+    samples: Sequence[Sample],
+    *,
+    measure_only: bool = False,
+    float_first: int = FLOAT_CONVOLUTIONS,
+    float_last: int = 0,
+) -> dict[str, Any]:
     """Write a run's int8 and ONNX networks, and score every precision on the validation part.
 
-    `samples` are all of the run's data.
+    Args:
+        run: The run folder.
+        samples: All of its data.
+        measure_only: Score the networks that it has, and write none.
+        float_first: Convolutions of the int8 network that stay in float, from the first on.
+        float_last: The same, up to the last.
 
     Returns:
         What `precision.json` then holds, see `compare`, with the weights it holds for.
@@ -151,7 +172,8 @@ def export(run: Path, samples: Sequence[Sample], *, measure_only: bool = False) 
     if measure_only and not int8.is_file():
         raise DatasetError(f"{run} has no {EXPORTS}/{INT8_FILE} to measure: export without that")
     if not measure_only:
-        _write_networks(network, ours, samples, run / EXPORTS)
+        onnx, images = _write_onnx(network, ours, samples, run / EXPORTS)
+        write_int8(onnx, images, int8.parent, float_first=float_first, float_last=float_last)
     engines: list[Backend] = [
         PyTorchBackend(model, ours.preprocess_config),
         PyTorchBackend(model, ours.preprocess_config, precision="bf16"),
@@ -188,7 +210,8 @@ def export_version(
     load_weights(weights, model)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        onnx, int8 = _write_networks(ByteNetwork(model, card.preprocess), ours, samples, folder)
+        onnx, images = _write_onnx(ByteNetwork(model, card.preprocess), ours, samples, folder)
+        int8 = write_int8(onnx, images, (folder / INT8_FILE).parent)
         engines: list[Backend] = [ours.backend, OpenVINOBackend(int8, precision="int8")]
         measured = compare(engines, ours, _part(samples, PART))[-1]
         if ONNX_FILE not in card.files:
@@ -215,15 +238,15 @@ def export_version(
         )
 
 
-def _write_networks(
+def _write_onnx(
     network: ByteNetwork, predictor: Predictor, samples: Sequence[Sample], folder: Path
-) -> tuple[Path, Path]:
-    """Write a network as ONNX and, calibrated on training images, in int8; give both files."""
+) -> tuple[Path, list[np.ndarray]]:
+    """Write a network as ONNX; give the file, and training images to quantise it by."""
     trained = _part(samples, "train")
     onnx = write_onnx(network, folder / ONNX_FILE)
     chosen = np.random.default_rng(0).permutation(len(trained))[:CALIBRATION_IMAGES]
     images = [predictor.prepare(read_photo(trained[index])).pixels for index in chosen]
-    return onnx, write_int8(onnx, images, (folder / INT8_FILE).parent)
+    return onnx, images
 
 
 def _require_parts(samples: Sequence[Sample]) -> None:

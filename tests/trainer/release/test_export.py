@@ -19,7 +19,7 @@ from model_core.registry.registry import Registry
 from trainer.data.leaks import TRAINED_CSV
 from trainer.data.samples import read_samples
 from trainer.evaluation.subjects import run_subject
-from trainer.release.export import _entry, compare, export, export_version
+from trainer.release.export import _entry, compare, export, export_version, write_int8
 from trainer.training.run import WEIGHTS, load_run
 
 
@@ -77,6 +77,16 @@ def test_bf16_on_pytorch_is_nearly_fp32(run: Path, pixels: np.ndarray) -> None:
     assert (fp32.name, bf16.name) == ("pytorch-cpu-fp32", "pytorch-cpu-bf16")
     assert bf16.run(pixels).dtype == np.float32
     assert np.abs(bf16.run(pixels) - fp32.run(pixels)).max() < 0.2
+
+
+def test_convolutions_are_left_in_float_at_both_ends(
+    run: Path, pixels: np.ndarray, tmp_path: Path
+) -> None:
+    onnx, counts = run / "exports" / ONNX_FILE, []
+    for first, last in ((1, 0), (1, 2), (99, 99)):
+        path = write_int8(onnx, list(pixels), tmp_path, float_first=first, float_last=last)
+        counts.append(path.read_text().count('type="FakeQuantize"'))
+    assert counts[0] > counts[1] > counts[2]
 
 
 def test_an_int8_network_is_written_for_publish_to_freeze(run: Path, pixels: np.ndarray) -> None:
