@@ -229,11 +229,17 @@ class Card:
 
 
 _ADAPTER = TypeAdapter(Card)
+_NEW_FIELDS = ("lineage",)
 
 
 def dump_card(card: Card) -> bytes:
-    """Encode a card as `card.json` is stored: UTF-8, indented."""
-    return _ADAPTER.dump_json(card, indent=2) + b"\n"
+    """Encode a card as `card.json` is stored: UTF-8, indented.
+
+    A field that the format before lacks is written only where it says something: its reader refuses
+    what it does not know, and reads all other versions (docs/compatibility.md).
+    """
+    unused = {name for name in _NEW_FIELDS if getattr(card, name) is None}
+    return _ADAPTER.dump_json(card, indent=2, exclude=unused) + b"\n"
 
 
 def parse_card(data: bytes) -> Card:
