@@ -23,6 +23,7 @@ from model_core.errors import ConfigError, ShapeMismatchError, UnreadableImageEr
 from model_core.version import VERSION
 
 if TYPE_CHECKING:
+    from pydicom.dataelem import DataElement
     from pydicom.dataset import Dataset
 
 MANUFACTURER = "lesion-segmentation"
@@ -54,6 +55,7 @@ _TURNED = 1e-3
 """How far directions may be from length 1 and from a right angle."""
 _DECIMAL_STRING = 16
 """Longest decimal string that DICOM allows, bytes."""
+_SINGLE_FRAME = "1.2.840.10008.5.1.4.1.1.77.1.4"  # VL Photographic Image
 _UID = re.compile(r"[0-9.]{1,64}")
 
 
@@ -218,7 +220,9 @@ def reference_to(source: Source) -> "Dataset":
     blank = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber",
              "StudyID", "StudyDate", "StudyTime")  # fmt: skip
     return dataset_of(
-        SOPClassUID=source.sop_class,
+        # Of a kind that could have several frames it would want what a photograph lacks: the true
+        # kind comes into the references when the object is written.
+        SOPClassUID=_SINGLE_FRAME,
         SOPInstanceUID=source.instance,
         StudyInstanceUID=source.study,
         SeriesInstanceUID=source.series,
@@ -253,6 +257,11 @@ def write_object(source: Source, ds: "Dataset", *, without: Collection[str] = ()
     from pydicom.filewriter import correct_ambiguous_vr
     from pydicom.tag import Tag
 
+    def name_kind(within: "Dataset", element: "DataElement") -> None:
+        if element.keyword == "ReferencedSOPInstanceUID" and element.value == source.instance:
+            within.ReferencedSOPClassUID = source.sop_class
+
+    ds.walk(name_kind)
     values = dict.fromkeys(_types_of(_ALWAYS), b"") | dict(source.values)
     if values.get(_REMOVED, b"").strip() == b"YES" and not values.get(_REMOVAL):
         values[_REMOVAL] = b"As in the source image"  # required then; a sequence may have said it

@@ -129,6 +129,12 @@ def test_a_multi_frame_object_of_one_frame_is_a_photograph(sop_class: str, mode:
     assert np.array_equal(
         np.asarray(decode_image(data).picture), np.asarray(picture.convert("RGB"))
     )
+    author, mask = Author("lesion-unet", "1.0.0", "0" * 64, 0.5), RGB[..., 0] > 100
+    written = pydicom.dcmread(
+        io.BytesIO(write_segmentation(data, mask, author, max_pixels=10**6))
+    ).to_json()
+    assert f'"{sop_class}"' in written  # references name the kind that it is
+    assert '"1.2.840.10008.5.1.4.1.1.77.1.4"' not in written
 
 
 @pytest.mark.parametrize(("sop_class", "mode"), FRAMES)

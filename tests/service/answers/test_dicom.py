@@ -170,4 +170,5 @@ def test_a_process_that_only_decodes_reads_every_encoding_too(settings: Settings
 def test_frames_are_refused(client: TestClient) -> None:
     response = client.post("/segment", files={"image": dicom(PICTURE, NumberOfFrames=2)})
     problem = assert_problem(response, 422, "multi-frame-image")
-    assert problem.detail == "the DICOM file has 2 frames, expected an image in one"
+    expected = "expected an image in one: split it into an object for each"
+    assert problem.detail == f"the DICOM file has 2 frames, {expected}"
