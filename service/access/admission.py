@@ -73,8 +73,11 @@ class Pace:
         self._units += units
 
     def units_per_s(self) -> float | None:
-        """Get the current rate; None as long as too little was seen to say."""
-        return self._units / self._busy_s if self._busy_s >= _TRUST_S else None
+        """Get the current rate; None as long as too little was seen to say, or nothing got done.
+
+        The first request after a start may take seconds, and says nothing of those beside it.
+        """
+        return self._units / self._busy_s if self._units and self._busy_s >= _TRUST_S else None
 
 
 class Admission:
@@ -297,9 +300,7 @@ class Admission:
     def _wait_s(self, units: float) -> float:
         """Estimate how long so many units take at the current rate; 0 where that is not known."""
         rate = self._advance().units_per_s()
-        if rate is None:
-            return 0.0
-        return units / rate if rate else math.inf
+        return units / rate if rate else 0.0
 
     def _until_idle_s(self) -> int:
         """Estimate when all that is there now will be done, in whole seconds."""

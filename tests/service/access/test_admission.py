@@ -82,6 +82,14 @@ def test_the_pace_is_not_known_before_a_second_of_work_and_fades() -> None:
     assert pace.units_per_s() == pytest.approx(50 / 5.6, rel=0.2)
 
 
+def test_beside_a_slow_first_request_nothing_is_known_to_be_late() -> None:
+    pace = Pace(now=0)
+    pace.advance(8, busy=True)
+    assert pace.units_per_s() is None
+    pace.done(2)
+    assert pace.units_per_s() == 0.25
+
+
 @pytest.mark.parametrize("plain", [True, False], ids=["application", "connection"])
 def test_a_full_queue_is_said_before_a_byte_of_the_body_is_read(make: Serve, plain: bool) -> None:
     app = make(max_queue=2)
