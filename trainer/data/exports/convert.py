@@ -61,7 +61,7 @@ def read_exports(
     for source in sources:
         if not source.exists():
             raise DatasetError(f"no {source}")
-    exports = [EXPORTS[layout](source) for source in sources]
+    exports = [_read(source, layout) for source in sources]
     chosen = _chosen([entry for export in exports for entry in export.entries], labels)
     taken: dict[str, str] = {}
     listings = []
@@ -69,6 +69,16 @@ def read_exports(
         folder = images or (source if source.is_dir() else source.parent)
         listings.append(_listing(export, layout, folder, out, chosen, taken))
     return join_listings(sources, listings)
+
+
+def _read(source: Path, layout: str) -> Export:
+    try:
+        return EXPORTS[layout](source)
+    except SegmentationError:
+        raise
+    except (AttributeError, ArithmeticError, LookupError, TypeError, ValueError) as exc:
+        # JSON of the right outer form may hold anything within.
+        raise DatasetError(f"{source} is not built as {layout} builds it: {exc}") from exc
 
 
 def _chosen(entries: Iterable[Entry], labels: Sequence[str]) -> set[str]:

@@ -50,11 +50,12 @@ def read_cvat(path: Path) -> Export:
 
 def _parse(path: Path) -> ET.Element:
     data = path.read_bytes()
-    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:  # by which a small file becomes a huge one
-        raise DatasetError(f"{path} declares entities, {_EXPECTED}")
+    # Entities make a huge file of a small one; UTF-16 would hide their declaration.
+    if b"<!DOCTYPE" in data or b"<!ENTITY" in data or b"\0" in data:
+        raise DatasetError(f"{path} declares entities, or is not in UTF-8, {_EXPECTED}")
     try:
         root = ET.fromstring(data)  # noqa: S314  # without entities there is nothing to expand
-    except ET.ParseError as exc:
+    except (ET.ParseError, LookupError, ValueError) as exc:  # the latter of its encoding
         raise DatasetError(f"{path} is not XML: {exc}; {_EXPECTED}") from exc
     if root.tag != "annotations":
         raise DatasetError(f"{path} begins with <{root.tag}>, {_EXPECTED}")

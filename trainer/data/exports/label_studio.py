@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from model_core.arrays import Mask
-from model_core.errors import DatasetError
+from model_core.errors import DatasetError, check_pixels
 from model_core.images.decode import MAX_PIXELS
 from model_core.images.file_names import IMAGE_SUFFIXES
 from model_core.masks.brush import HALF_COVERED, decode_brush
@@ -128,7 +128,7 @@ def _shape(result: dict[str, Any], by_region: dict[Any, tuple[str, ...]]) -> Sha
         try:
             scale = width / 100, height / 100  # from percent
             ring = [side for x, y in value["points"] for side in (x * scale[0], y * scale[1])]
-        except (KeyError, TypeError, ValueError) as exc:
+        except (KeyError, OverflowError, TypeError, ValueError) as exc:
             raise DatasetError(f"its {kind} has no points [[x, y], …] in percent") from exc
         return Shape(labels, polygons([ring], size))
     if kind in ("brush", "brushlabels") and value.get("format") == "rle":
@@ -142,12 +142,13 @@ def _shape(result: dict[str, Any], by_region: dict[Any, tuple[str, ...]]) -> Sha
 
 def _bitmask(url: str, size: Size) -> Mask:
     """Draw a bitmask: a PNG whose alpha channel says where the pen was."""
+    check_pixels("bitmask's image", *size, MAX_PIXELS)
     _, base64, text = url.partition("data:image/png;base64,")
     try:
         png = Pillow.open(io.BytesIO(b64decode(text, validate=True)), formats=["PNG"])
         if not base64 or png.size != size[::-1]:  # before a pixel is decoded
             raise DatasetError(f"its bitmask is no PNG of its photograph's size, {size}")
         mask: Mask = np.asarray(png.convert("RGBA"))[..., 3] >= HALF_COVERED
-    except (ValueError, OSError, SyntaxError) as exc:
+    except (ValueError, OSError, SyntaxError, Pillow.DecompressionBombError) as exc:
         raise DatasetError("its bitmask is no PNG in base64, or a damaged one") from exc
     return mask

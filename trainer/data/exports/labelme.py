@@ -1,7 +1,6 @@
 """Read labelme's JSON files, one a photograph: polygons and masks."""
 
 import base64
-import binascii
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,7 @@ def _shape(shape: dict[str, Any], size: Size) -> Shape:
     kind, label = shape.get("shape_type", "polygon"), str(shape.get("label", ""))
     try:
         points = [(float(x), float(y)) for x, y in shape["points"]]
-    except (KeyError, TypeError, ValueError) as exc:
+    except (KeyError, OverflowError, TypeError, ValueError) as exc:
         raise DatasetError(f"its {kind} has no points [[x, y], …]") from exc
     if kind == "polygon":
         return Shape((label,), polygons([[side for point in points for side in point]], size))
@@ -65,11 +64,12 @@ def _shape(shape: dict[str, Any], size: Size) -> Shape:
 
 def _mask(text: object, points: list[tuple[float, float]], size: Size) -> Mask:
     """Draw a mask: a PNG of the box between two corners, both of which are within."""
-    (left, top), (right, bottom) = ((int(x), int(y)) for x, y in points)
     try:
-        png = decode_mask(base64.b64decode(str(text), validate=True), max_pixels=MAX_PIXELS)
-    except binascii.Error as exc:
-        raise DatasetError(f"its mask is not base64: {exc}") from exc
+        (left, top), (right, bottom) = ((int(x), int(y)) for x, y in points)
+        data = base64.b64decode(str(text), validate=True)
+    except (OverflowError, ValueError) as exc:
+        raise DatasetError(f"its mask is not base64 between two corners: {exc}") from exc
+    png = decode_mask(data, max_pixels=MAX_PIXELS)
     mask = np.zeros(size, np.bool_)
     box = mask[max(top, 0) : bottom + 1, max(left, 0) : right + 1]
     if box.shape != png.shape:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
+from model_core.errors import DatasetError
 from model_core.masks.brush import encode_brush
 from model_core.masks.png import encode_mask
 from model_core.masks.rle import encode_rle
@@ -329,6 +331,81 @@ def test_what_is_no_outline_is_said_and_nothing_is_written(
     assert main(command) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out" / "samples.csv").exists()
+
+
+LISTED = {"id": 1, "file_name": "a.png", "height": HEIGHT, "width": WIDTH}
+HUGE = "9" * 400
+
+
+@pytest.mark.parametrize(
+    ("layout", "document"),
+    [
+        ("coco", {"images": [1], "annotations": []}),
+        ("coco", {"images": [LISTED | {"id": [1]}], "annotations": []}),
+        ("coco", {"images": [LISTED], "annotations": [1]}),
+        ("coco", {"images": [LISTED], "annotations": [], "categories": None}),
+        ("label-studio", [task("a.png") | {"annotations": None}]),
+        ("label-studio", [task("a.png") | {"data": 1}]),
+        ("label-studio", [task("a.png", polygon([]) | {"value": [1]})]),
+        ("label-studio", [task("a.png") | {"data": {"image": "http://[a.png"}}]),
+        ("label-studio", [task("a.png", polygon([[int(HUGE), 1.0]] * 3))]),
+        ("labelme", {"shapes": [1], "imagePath": "a.png", "imageHeight": 1, "imageWidth": 1}),
+    ],
+)
+def test_an_export_that_is_damaged_within_is_refused_and_not_a_crash(
+    layout: str, document: Any, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export, out = write(source, "export.json", json.dumps(document)), tmp_path / "out"
+    assert main(["prepare", str(export), "--layout", layout, "--out", str(out)]) in (1, 2)
+    assert capsys.readouterr().err.startswith("trainer: ")
+    assert not (out / "samples.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ({"points": [[0, 0], [int(HUGE), 2], [2, 2]]}, "its polygon has no points"),
+        ({"shape_type": "mask", "points": [[0, 0], [float("inf"), 2]], "mask": ""}, "its mask is"),
+        ({"shape_type": "mask", "points": [[0, 0], [2, 2]], "mask": "\u00e9"}, "its mask is"),
+    ],
+)
+def test_numbers_and_letters_out_of_range_are_a_photograph_s_problem(
+    shape: Json, said: str, source: Path, tmp_path: Path
+) -> None:
+    export = write(source, "a.json", labelme_file(shape))
+    (problem,) = read_exports([export], "labelme", out=tmp_path / "out").problems
+    assert said in problem
+
+
+@pytest.mark.parametrize(("side", "said"), [(30_000, "the limit is"), (WIDTH, "no PNG in base64")])
+def test_a_bitmask_that_announces_too_many_pixels_is_not_decoded(
+    side: int, said: str, source: Path, tmp_path: Path
+) -> None:
+    png = bytearray(encode_mask(SQUARE))
+    png[16:24] = (30_000).to_bytes(4) * 2
+    png[29:33] = zlib.crc32(png[12:29]).to_bytes(4)
+    url = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    result = {
+        "type": "bitmask", "value": {"imageDataURL": url},
+        "original_height": side, "original_width": side,
+    }  # fmt: skip
+    export = write(source, "export.json", json.dumps([task("a.png", result)]))
+    (problem,) = read_exports([export], "label-studio", out=tmp_path / "out").problems
+    assert said in problem
+
+
+@pytest.mark.parametrize("declared", ["utf-16", "no-such-encoding"])
+def test_cvat_s_xml_hides_no_entities_behind_an_encoding(
+    declared: str, source: Path, tmp_path: Path
+) -> None:
+    text = (
+        f'<?xml version="1.0" encoding="{declared}"?><!DOCTYPE a [<!ENTITY b "a">]><annotations/>'
+    )
+    plain = text.replace('<!DOCTYPE a [<!ENTITY b "a">]>', "")
+    data = text.encode("utf-16") if declared == "utf-16" else plain.encode()
+    (source / "annotations.xml").write_bytes(data)
+    with pytest.raises(DatasetError, match=r"not in UTF-8|is not XML"):
+        read_exports([source / "annotations.xml"], "cvat", out=tmp_path / "out")
 
 
 def test_exports_and_other_layouts_have_options_of_their_own(
