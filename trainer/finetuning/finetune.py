@@ -35,6 +35,7 @@ from trainer.training.run import (
     WEIGHTS,
     held,
     load_record,
+    read_json,
     starts,
     write_json,
 )
@@ -128,6 +129,7 @@ def finetune(
                 f"{out} already holds a fine-tuning: add --resume, or choose another --out"
             )
         if done:
+            _require_same(loaded, samples, out)
             shutil.rmtree(out / _FOLDS, ignore_errors=True)  # of a kill between the two
             return read_finetuned(out)
         if (out / CONFIG).is_file() and not begun:
@@ -143,6 +145,19 @@ def finetune(
         finetuned = judge(loaded, unseen, config.postprocess, out, public=public, notes=notes)
         shutil.rmtree(out / _FOLDS)  # each as large as the version, and of no further use
         return finetuned
+
+
+def _require_same(loaded: LoadedVersion, samples: Sequence[Sample], out: Path) -> None:
+    parent = read_json(out / COMPARISON)["parent"]
+    if parent["sha256"] != loaded.sha256:
+        raise ConfigError(
+            f"{out} was fine-tuned from {parent['name']}@{parent['version']}, not from "
+            f"{loaded.label}: name that one, or choose another --out"
+        )
+    if load_record(out)["data"]["sha256"] != digest(samples):
+        raise DatasetError(
+            f"{out} was fine-tuned on other photographs than these: choose another --out"
+        )
 
 
 def _write_run(

@@ -108,6 +108,20 @@ def test_done_it_is_read_and_not_done_again(
     assert (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns == before
 
 
+def test_done_it_is_not_taken_for_one_of_another_version_or_of_other_photographs(
+    finetuned: Path, samples: list[Sample], version: LoadedVersion, tmp_path: Path
+) -> None:
+    shutil.copytree(finetuned, tmp_path / "run")
+    before = (tmp_path / "run" / "comparison.json").read_bytes()
+    own, _ = finetune.usable_samples(samples, version, skip_bad=False)
+    other = replace(version, sha256="0" * 64)
+    with pytest.raises(ConfigError, match=r"was fine-tuned from disc-unet@1\.0\.0, not from"):
+        finetune.finetune(other, own, tmp_path / "run", resume=True)
+    with pytest.raises(DatasetError, match="on other photographs than these"):
+        finetune.finetune(version, own[1:], tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "comparison.json").read_bytes() == before
+
+
 def test_a_killed_fine_tuning_goes_on_to_the_same_weights(
     finetuned: Path, clinic: Path, command: Command, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
