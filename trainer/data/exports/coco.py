@@ -1,6 +1,6 @@
 """Read COCO's JSON for objects: polygons and run lengths, as pycocotools reads them."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,11 @@ def _read_into(export: Export, path: Path) -> None:
     shapes: dict[Any, list[Shape]] = defaultdict(list)
     faults: dict[Any, str] = {}
     sizes: dict[Any, Size] = {}
+    images = Counter(image.get("id") for image in document["images"])
     for image in document["images"]:
         name = image.get("file_name")
+        if images[image.get("id")] > 1:
+            faults[image.get("id")] = f"its id {image.get('id')} is another photograph's, too"
         try:
             sizes[image.get("id")] = size_of(image, "height", "width", str(name))
         except DatasetError as exc:

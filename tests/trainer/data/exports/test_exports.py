@@ -361,6 +361,16 @@ def test_an_export_that_is_damaged_within_is_refused_and_not_a_crash(
     assert not (out / "samples.csv").exists()
 
 
+def test_outlines_that_may_be_of_two_coco_images_are_of_none(source: Path, tmp_path: Path) -> None:
+    document = json.loads(coco_export(("a.png", [{"segmentation": [[1, 1, 6, 1, 6, 6]]}])))
+    document["images"].append(document["images"][0] | {"file_name": "b.png"})
+    export = write(source, "export.json", json.dumps(document))
+    listing = read_exports([export], "coco", out=tmp_path / "out")
+    assert listing.pairs == []
+    said = "its id 0 is another photograph's, too"
+    assert listing.problems == [f"a.png: {said}", f"b.png: {said}"]
+
+
 @pytest.mark.parametrize(
     ("shape", "said"),
     [
