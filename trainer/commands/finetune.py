@@ -71,11 +71,11 @@ def next_(options: Namespace) -> int:
     from trainer.finetuning.order import choose_next, look_at
 
     predictor = open_subject(options.model, options.registry, options.name).predictor
-    done, _ = (
+    done, unread = (
         look_at(predictor, list_photographs(options.corrected)) if options.corrected else ([], [])
     )
     looked, bad = look_at(predictor, list_photographs(options.folder))
-    for name, problem in bad:
+    for name, problem in (*unread, *bad):
         print(f"skipped: {name}: {problem}", file=sys.stderr)
     listed = choose_next(looked, options.count, corrected=done)
     rows = [(str(place), entry.name, f"{entry.score:.3f}", f"{entry.spread:.3f}")
@@ -85,4 +85,4 @@ def next_(options: Namespace) -> int:
     if options.out:
         columns = ("place", "image", "predicted_jaccard", "spread")
         write_table(options.out, columns, rows)
-    return 1 if bad else 0
+    return 1 if unread or bad else 0

@@ -83,6 +83,18 @@ def test_the_command_lists_a_folder_and_names_what_cannot_be_read(
     assert float(rows[0]["predicted_jaccard"]) <= min(float(r["predicted_jaccard"]) for r in rows)
 
 
+def test_a_corrected_photograph_that_cannot_be_read_is_named(
+    finetuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("photographs", "corrected"):
+        (tmp_path / name).mkdir()
+    write_pair(tmp_path / "photographs", "disc", seed=1)
+    (tmp_path / "corrected" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    command = ["next", str(tmp_path / "photographs"), "--model", str(finetuned)]
+    assert main([*command, "--corrected", str(tmp_path / "corrected")]) == 1
+    assert "skipped: broken.png: " in capsys.readouterr().err
+
+
 def test_a_version_that_does_not_know_how_sure_it_is_cannot_choose(
     models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
