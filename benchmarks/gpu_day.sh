@@ -12,6 +12,10 @@
 set -u
 cd "$(dirname "$0")/.."
 out=$(mkdir -p "${1:?usage: benchmarks/gpu_day.sh OUT}" && cd "$1" && pwd)
+if [ -n "$(ls -A "$out")" ] && [ ! -f "$out/steps.tsv" ]; then
+    echo "$out holds something else, of which some would be deleted: name an empty folder" >&2
+    exit 2
+fi
 python=${PYTHON:-.venv/bin/python}
 photographs=${PHOTOGRAPHS:+--photographs $PHOTOGRAPHS}
 device=cuda images=200 seconds=3 callers="1 8 32 64" generators=4 lesions=400 train_seconds=6

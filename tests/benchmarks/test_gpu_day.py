@@ -69,6 +69,16 @@ def test_a_day_on_which_nothing_worked_still_says_what_was_tried(tmp_path: Path)
     assert "masks/s" not in text
 
 
+def test_a_folder_of_something_else_keeps_its_files(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "mine.json").write_text("{}")
+    command = [str(REPOSITORY / "benchmarks" / "gpu_day.sh"), str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert "name an empty folder" in run.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "mine.json"]
+
+
 @pytest.mark.slow
 def test_every_step_of_the_script_runs_on_a_cpu(tmp_path: Path) -> None:
     environment = {**os.environ, "DRY": "1", "PYTHON": sys.executable}
