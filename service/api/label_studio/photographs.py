@@ -69,10 +69,10 @@ class Photographs:
 
     def _url(self, name: str, task: int) -> httpx.URL:
         """Make the address of a photograph, and refuse every other one."""
-        if name.startswith(_BUCKETS):
-            uri = base64.urlsafe_b64encode(name.encode()).decode()
-            return self._base.join(f"tasks/{task}/resolve/?fileuri={uri}")
         try:
+            if name.startswith(_BUCKETS):
+                uri = base64.urlsafe_b64encode(name.encode()).decode()
+                return self._base.join(f"tasks/{task}/resolve/?fileuri={uri}")
             url = httpx.URL(urljoin(str(self._base), name))
         except (httpx.InvalidURL, ValueError) as exc:
             raise _elsewhere("its photograph's URL is none") from exc
