@@ -81,11 +81,10 @@ class ChangesFeed:
     def poll(self, state: State) -> bool:
         """Write up to a thousand changes into the state; returns whether there are more."""
         since = int(state.fact("change") or 0)
-        if not self._continued and since:
-            if not self._is_same_list(since, state.fact("changed")):
-                logger.warning("the archive's list of changes is another one: all of it is read")
-                since = 0
-            self._continued = True
+        begun = since and not self._continued
+        if begun and not self._is_same_list(since, state.fact("changed")):
+            logger.warning("the archive's list of changes is another one: all of it is read")
+            since = 0
         answer = self._changes(since, _CHANGES)
         if answer["Last"] < since:  # the archive was emptied while we followed it
             self._continued = False
@@ -100,6 +99,7 @@ class ChangesFeed:
             if changes:
                 state.remember("change", str(changes[-1]["Seq"]))
                 state.remember("changed", _name(changes[-1]))
+        self._continued = True  # not before: what fails here is asked again from the same place
         return not answer["Done"]
 
     def look_up(self, key: str) -> Attributes | None:
@@ -133,6 +133,7 @@ class QidoFeed:
         self._archive, self._rule = archive, rule
         self._whole = time.monotonic()
         self._studies: Iterator[Json] | None = None
+        self._failed: set[str] = set()
 
     def poll(self, state: State) -> bool:
         """Look through some of the studies that have changed; returns whether there are more."""
@@ -160,6 +161,13 @@ class QidoFeed:
         except PhotographError as exc:  # the other studies are none of its business
             logger.warning("a study cannot be searched, and is tried again: %s", exc)
             return
+        except SideError as exc:  # of this study, or of any? the next poll begins with it again
+            if not exc.blamed or uid not in self._failed:
+                self._failed |= {uid} if exc.blamed else set()
+                raise
+            logger.warning("a study fails the archive each time, and is tried again: %s", exc)
+            return
+        self._failed.discard(uid)
         with state.together():
             state.add(found)
             state.looked_through(uid, number)

@@ -239,6 +239,31 @@ def test_an_archive_that_was_begun_anew_is_read_from_its_start(run: Run, state: 
     assert url != another.url
 
 
+def test_another_list_of_changes_is_read_from_its_start_after_an_error_too(
+    run: Run, state: Path
+) -> None:
+    with archive_double() as archive:
+        archive.put(*(photo(n) for n in range(3)))
+        assert run(archive, "--formats", "dicom-seg") == 0
+    with archive_double() as another:
+        another.put(*(photo(n, study=2) for n in range(9)))
+        asked = iter(range(1_000))  # whether it is an Orthanc, whether the same, then all of it
+        another.fails = lambda method, path: 503 * (path == "/changes" and next(asked) == 2)
+        assert run(another, "--formats", "dicom-seg") == 0
+        assert [another.answers(f"1.2.2.1.{n}") for n in range(9)] == [["SEG"]] * 9
+
+
+def test_a_study_that_fails_the_archive_keeps_no_other_from_its_answers(run: Run) -> None:
+    with archive_double(orthanc=False) as archive:
+        archive.put(*(photo(1, study=n) for n in range(1, 4)))
+        archive.fails = lambda method, path: 500 * path.endswith("studies/1.2.1/series")
+        assert run(archive, "--formats", "dicom-seg") == 0
+        assert [archive.answers(f"1.2.{n}.1.1") for n in (1, 2, 3)] == [[], ["SEG"], ["SEG"]]
+        archive.fails = lambda method, path: 0
+        assert run(archive, "--formats", "dicom-seg") == 0
+        assert archive.answers("1.2.1.1.1") == ["SEG"]
+
+
 def test_nothing_is_done_that_cannot_be_noted(
     run: Run, state: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
