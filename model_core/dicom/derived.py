@@ -243,6 +243,13 @@ def dataset_of(**elements: Any) -> "Dataset":
     return dataset
 
 
+def decimal_strings(values: Iterable[float]) -> list[Any]:
+    """Write numbers in the 16 bytes of a decimal string, rounded where they need more."""
+    from pydicom.valuerep import DSfloat
+
+    return [DSfloat(value, auto_format=True) for value in values]
+
+
 def write_object(source: Source, ds: "Dataset", *, without: Collection[str] = ()) -> bytes:
     """Write an object with the patient and the study of its source, byte for byte.
 

@@ -13,6 +13,7 @@ from model_core.dicom.derived import (
     SOFTWARE_VERSION,
     Author,
     Source,
+    decimal_strings,
     derived_uid,
     read_source,
     write_object,
@@ -71,7 +72,7 @@ def _capture(source: Source, picture: Image, author: Author) -> "Dataset":
     ds.InstanceCreationDate = ds.ContentDate = now.strftime("%Y%m%d")
     ds.InstanceCreationTime = ds.ContentTime = now.strftime("%H%M%S")
     if source.header.spacing_mm is not None:
-        ds.PixelSpacing = list(source.header.spacing_mm)
+        ds.PixelSpacing = decimal_strings(source.header.spacing_mm)
     ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PlanarConfiguration = 3, "RGB", 0
     ds.Rows, ds.Columns = picture.shape[:2]
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 8, 8, 7, 0

@@ -15,6 +15,7 @@ from model_core.dicom.derived import (
     Source,
     check_size,
     dataset_of,
+    decimal_strings,
     derived_uid,
     read_source,
     reference_to,
@@ -105,7 +106,7 @@ def _place(segmentation: "Dataset", source: Source) -> None:
     )
     segmentation.FrameOfReferenceUID = plane.frame
     segmentation.PositionReferenceIndicator = ""
-    height, width = source.header.spacing_mm
+    height, width = decimal_strings(source.header.spacing_mm)
     shared = segmentation.SharedFunctionalGroupsSequence[0]
     # Readers want a thickness above 0 beside the spacing. An image has none: as a pixel.
     measures = dataset_of(PixelSpacing=[height, width], SliceThickness=height)

@@ -171,6 +171,15 @@ def test_millimetres_are_there_only_where_the_source_has_pixel_spacing() -> None
     assert "Pixel Spacing" not in str(read(segmentation(magnified)))
 
 
+def test_a_spacing_longer_than_a_decimal_string_may_be_is_rounded() -> None:
+    long = dicom(PICTURE, PixelSpacing=[0.012345678901234567, 0.02])
+    (shared,) = read(segmentation(long)).SharedFunctionalGroupsSequence
+    (measures,) = shared.PixelMeasuresSequence
+    spacing = [*measures.PixelSpacing, *read(capture(long)).PixelSpacing, measures.SliceThickness]
+    rounded = "0.01234567890123"
+    assert [str(side) for side in spacing] == [rounded, "0.02", rounded, "0.02", rounded]
+
+
 PLACED: dict[str, Any] = {
     "PixelSpacing": [0.02, 0.03],
     "FrameOfReferenceUID": "1.2.3.4",
