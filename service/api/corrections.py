@@ -93,7 +93,8 @@ async def correct(
 
     The query says which mask the person was shown, as for `/segment`. Of a photograph that is
     corrected again both corrections are kept, and the last one counts. The answer comes when all is
-    written; after an error nothing is kept.
+    written. After an error nothing is kept, but for 504: then it may be. Send it again: what says
+    the same as the last correction is not kept twice.
 
         curl -F image=@lesion.jpg -F mask=@corrected.png -F annotator=reader-1 -F seconds=40 \
             http://127.0.0.1:8000/corrections
