@@ -95,12 +95,15 @@ def sign(options: Namespace) -> None:
     if options.version:
         versions = [_resolved(registry, options)]
     make, public = (_signer(options.key), None) if options.key else passing_signer()
+    if public:  # before: without it nobody could check what is signed
+        options.new_key.parent.mkdir(parents=True, exist_ok=True)
+        beside = options.new_key.with_name(f".{options.new_key.name}")
+        beside.write_bytes(public)
     for name, version in versions:
         registry.sign(name, version, make)
         print(f"signed {name}@{version}")
     if public:
-        options.new_key.parent.mkdir(parents=True, exist_ok=True)
-        options.new_key.write_bytes(public)
+        beside.replace(options.new_key)
         print(f"written to {options.new_key}; the private half is gone")
 
 

@@ -98,6 +98,16 @@ def test_a_key_made_for_once_signs_everything_and_leaves_its_public_half_alone(
     assert "PRIVATE" not in public.read_text()
 
 
+def test_where_the_public_half_cannot_be_written_nothing_is_signed(
+    registry: Registry, tmp_path: Path
+) -> None:
+    public = tmp_path / "RELEASE.pub"
+    sign = ["sign", "--registry", str(registry.root), "--new-key"]
+    assert main([*sign, str(public)]) == 0
+    assert main([*sign, str(public / "below a file.pub")]) == 2
+    assert main(["verify", "--signers", str(public), "--registry", str(registry.root)]) == 0
+
+
 def test_a_key_with_a_password_takes_it_from_the_environment_or_asks(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
