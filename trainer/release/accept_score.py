@@ -110,7 +110,7 @@ def inherit(judged: Sequence[Judged], least: float | None) -> float | None:
         None where there is none.
     """
     if least is None:
-        return choose(judged)
+        return None
     for score in (score for score in _GRID if score >= least):
         accepted = [image for image in judged if image.advice(score) == "accept"]
         if sum(image.fails for image in accepted) <= ALLOWED * len(accepted):

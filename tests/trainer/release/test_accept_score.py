@@ -14,6 +14,7 @@ from trainer.release.accept_score import (
     Judged,
     choose,
     format_markdown,
+    inherit,
     read_accept_score,
     tabulate,
     upper_bound,
@@ -21,6 +22,12 @@ from trainer.release.accept_score import (
 
 GOOD = Judged("discs val", 0.9, 0.95, (), rejected=False)
 BAD = replace(GOOD, score=0.5, jaccard=0.3)
+
+
+def test_a_least_score_is_inherited_or_raised_and_none_stays_none() -> None:
+    assert inherit([GOOD] * 10 + [BAD], 0.8) == 0.8
+    assert inherit([GOOD] * 10 + [replace(BAD, score=0.85)], 0.8) == 0.86
+    assert inherit([GOOD] * 200, None) is None
 
 
 def test_the_lowest_score_is_chosen_at_which_few_enough_fail() -> None:
