@@ -151,7 +151,10 @@ class Corrections:
         row = self._rows().get(correction.image.sha256)
         if row is None or row["mask_sha256"] != correction.files[CORRECTED_MASK]:
             return None
-        last = self._record(_folder_of(row))
+        try:
+            last = self._record(_folder_of(row))
+        except FileNotFoundError:  # it was just deleted, or its folder removed by hand
+            return None
         told = {"annotator", "seconds", "key", "model", "threshold"}
         same = last.model_dump(include=told) == correction.model_dump(include=told)
         return last if same else None

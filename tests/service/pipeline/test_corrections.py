@@ -83,6 +83,17 @@ def test_what_a_killed_process_left_is_put_right_at_the_start(make: Make, tmp_pa
     assert not (place / ".publish-x").exists()
 
 
+def test_a_correction_whose_folder_was_removed_by_hand_is_kept_anew(
+    make: Make, tmp_path: Path
+) -> None:
+    place = tmp_path / "place"
+    with TestClient(make(corrections=place)) as client:
+        shutil.rmtree(place / send(client))
+        again = send(client)
+        assert listed((place / "MANIFEST.csv").read_bytes()) == [again]
+        assert (place / again / "photograph.jpg").read_bytes() == PHOTOS[0]
+
+
 def test_deleting_a_photograph_takes_all_its_corrections_and_their_rows(
     make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
