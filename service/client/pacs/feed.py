@@ -85,6 +85,7 @@ class ChangesFeed:
         if begun and not self._is_same_list(since, state.fact("changed")):
             logger.warning("the archive's list of changes is another one: all of it is read")
             since = 0
+            state.remember("change", "0")  # an empty one has nothing to remember instead
         answer = self._changes(since, _CHANGES)
         if answer["Last"] < since:  # the archive was emptied while we followed it
             self._continued = False

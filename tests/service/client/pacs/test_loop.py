@@ -239,6 +239,17 @@ def test_an_archive_that_was_begun_anew_is_read_from_its_start(run: Run, state: 
     assert url != another.url
 
 
+def test_a_list_of_changes_that_was_emptied_is_told_once(
+    run: Run, state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with archive_double() as archive:
+        archive.put(photo(1))
+        assert run(archive, "--formats", "dicom-seg") == 0
+    with archive_double() as empty:
+        assert [run(empty), run(empty)] == [0, 0]
+        assert caplog.text.count("is another one: all of it is read") == 1
+
+
 def test_another_list_of_changes_is_read_from_its_start_after_an_error_too(
     run: Run, state: Path
 ) -> None:
