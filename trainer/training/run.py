@@ -139,12 +139,20 @@ def load_run(run: Path) -> TrainConfig:
         raise DatasetError(
             f"{run} holds no {CONFIG} and {WEIGHTS}: not a run with a finished epoch"
         )
-    return parse_config(read_json(run / CONFIG), str(run / CONFIG))
+    return _read_config(run)
+
+
+def _read_config(run: Path) -> TrainConfig:
+    table = read_json(run / CONFIG)
+    one = table.pop("teacher", "")  # of runs of before there could be several
+    return parse_config(table | ({"teachers": [one]} if one else {}), str(run / CONFIG))
 
 
 def load_record(run: Path) -> dict[str, Any]:
     """Read the `run.json` of a run folder."""
-    return read_json(run / RUN)
+    record = read_json(run / RUN)
+    one = record.pop("teacher", None)
+    return record | ({"teachers": [one]} if one else {})
 
 
 def starts(record: dict[str, Any]) -> list[dict[str, str]]:
@@ -164,7 +172,7 @@ def trained_on(run: Path) -> list[Fingerprint]:
     noted = read_trained(run)
     if noted is not None:
         return noted
-    config, record = parse_config(read_json(run / CONFIG), str(run)), load_record(run)
+    config, record = _read_config(run), load_record(run)
     samples = training_samples(config)
     if digest(samples) != record["data"]["sha256"] or config.initial or config.teachers:
         raise DatasetError(
@@ -249,7 +257,7 @@ def _whole_entries(text: str) -> list[dict[str, Any]]:
 
 
 def _check_same(config: TrainConfig, samples: Sequence[Sample], run: Path) -> dict[str, Any]:
-    stored = dump_config(parse_config(read_json(run / CONFIG), str(run / CONFIG)))
+    stored = dump_config(_read_config(run))
     wanted = dump_config(config)
     differ = [key for key in wanted if key not in _NOT_IN_WEIGHTS and stored[key] != wanted[key]]
     if differ:

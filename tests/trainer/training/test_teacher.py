@@ -112,3 +112,21 @@ def test_the_same_weights_with_another_calibration_teach_other_maps(
         for folder in (exported, again)
     )
     assert (second.astype(int) - first).sum() > 0
+
+
+def test_a_run_of_before_there_could_be_several_teachers_is_read(
+    scored: Path, tmp_path: Path
+) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(scored, old)
+    config, record = (json.loads((old / name).read_text()) for name in (run.CONFIG, run.RUN))
+    del config["teachers"], record["teachers"]
+    (old / run.CONFIG).write_text(json.dumps(config | {"teacher": ""}))
+    (old / run.RUN).write_text(json.dumps(record | {"teacher": None}))
+    assert run.load_run(old).teachers == ()
+    assert "teacher" not in run.load_record(old)
+    taught = {"weights_sha256": "0" * 64, "data_sha256": "1" * 64}
+    (old / run.CONFIG).write_text(json.dumps(config | {"teacher": "models/one"}))
+    (old / run.RUN).write_text(json.dumps(record | {"teacher": taught}))
+    assert run.load_run(old).teachers == ("models/one",)
+    assert run.load_record(old)["teachers"] == [taught]
