@@ -55,6 +55,8 @@ LIMITS = (
     "Expert masks of one lesion differ by 10-20 % of its area; so may this one.",
 )
 ONE_REGION = "Answers with the one largest region: further lesions in the frame are left out."
+_OF = "Of"
+"""Beginning of a limit that another model handed on."""
 
 
 def publish(
@@ -209,9 +211,20 @@ def _limits(
     parents: Sequence[Mapping[str, Any]],
     compared: Mapping[str, Any],
 ) -> list[str]:
-    """List what is true of every version, of this one's rules and data, and of its parents."""
+    """List what is true of every version, of this one's rules and data, and of its parents.
+
+    What is true of another model, such as its encoder, is said with that one's name.
+    """
     region = [ONE_REGION] if rules.largest_component else []
-    inherited = [limit for parent in parents for limit in parent["limits"]]
+    own = [*LIMITS, *region, *config.limits]
+    inherited = {
+        limit: limit
+        if parent["name"] == config.name or limit.startswith(_OF)
+        else f"{_OF} {parent['name']}@{parent['version']}, which it learned from: {limit}"
+        for parent in parents
+        for limit in parent["limits"]
+        if limit not in own
+    }
     tuned = []
     if "finetuned" in record:
         made = record["finetuned"]
@@ -222,7 +235,7 @@ def _limits(
         ]
     if compared.get("loses_elsewhere"):
         tuned.append(f"Beside that version it loses on other photographs: {compared['why']}.")
-    return list(dict.fromkeys([*LIMITS, *region, *config.limits, *inherited, *tuned]))
+    return list(dict.fromkeys([*own, *inherited.values(), *tuned]))
 
 
 def _training(config: TrainConfig, record: dict[str, Any]) -> dict[str, Any]:

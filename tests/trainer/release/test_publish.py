@@ -77,6 +77,22 @@ def test_a_published_version_is_the_scored_run(run: Path, tmp_path: Path) -> Non
     assert str(tmp_path) not in (folder / "card.json").read_text()
 
 
+def test_what_is_true_of_a_teacher_alone_is_said_with_its_name(run: Path, tmp_path: Path) -> None:
+    ours = copied(run, tmp_path / "run")
+    record = json.loads((ours / "run.json").read_text())
+    limits = ["Knows only discs.", "Its encoder is another.", "Of a@1.0.0, which ...: Small."]
+    teacher = {"name": "big", "version": "2.0.0", "licence": LICENCE, "limits": limits}
+    versions = [teacher | {"sha256": 64 * "0"}]
+    record["teachers"] = [{"weights_sha256": "", "data_sha256": "", "versions": versions}]
+    (ours / "run.json").write_text(json.dumps(record))
+    card = publish.publish(ours, Registry(tmp_path / "models"), version="0.1.0").card
+    assert card.limits[-3:] == [
+        "Knows only discs.",
+        "Of big@2.0.0, which it learned from: Its encoder is another.",
+        "Of a@1.0.0, which ...: Small.",
+    ]
+
+
 def test_the_card_takes_the_gaps_between_groups_of_these_very_scores(
     run: Path, tmp_path: Path
 ) -> None:
