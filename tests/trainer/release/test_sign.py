@@ -19,6 +19,17 @@ from trainer.release.sign import signer
 SHIPPED = Registry(REPOSITORY / "models")
 
 
+def shipped_versions() -> list[tuple[str, str]]:
+    """The versions in models/ that the repository holds, not those that were published since."""
+    there = [(name, version) for name in SHIPPED.names() for version in SHIPPED.versions(name)]
+    command = ["git", "-C", str(SHIPPED.root), "ls-files", "*/card.json"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False)
+    if listed.returncode:  # an unpacked archive, without Git
+        return there
+    held = set(listed.stdout.split())
+    return [(name, version) for name, version in there if f"{name}/{version}/card.json" in held]
+
+
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
     return tiny_registry(tmp_path / "models", "1.0.0", "1.1.0")
@@ -34,10 +45,7 @@ def encrypted(folder: Path, password: str) -> Path:
     return folder / "encrypted.key"
 
 
-@pytest.mark.parametrize(
-    ("name", "version"),
-    [(name, version) for name in SHIPPED.names() for version in SHIPPED.versions(name)],
-)
+@pytest.mark.parametrize(("name", "version"), shipped_versions())
 def test_every_shipped_version_is_signed_by_the_release_key(name: str, version: str) -> None:
     card, sha256 = SHIPPED.card(name, version)
     again = "run `make sign`, and commit models/ and keys/"
