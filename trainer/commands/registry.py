@@ -175,7 +175,7 @@ def _line(registry: "Registry", name: str, version: str) -> str:
         created, scores = card.created[:10], _scores(card)
     except CorruptVersionError as exc:  # the other versions are still to be listed
         scores = f"damaged: {' '.join(str(exc).split())[:80]}"
-    return f"{name:<16}{version:<12}{pointing:<22}{created:<12}{scores}".rstrip()
+    return f"{name:<20}{version:<12}{pointing:<22}{created:<12}{scores}".rstrip()
 
 
 def _scores(card: "Card") -> str:
