@@ -52,7 +52,7 @@ def url(app: FastAPI) -> Iterator[str]:
     async def large() -> list[str]:
         return ["x" * 1_000_000] * 20
 
-    with served(app, plain=False) as url, CLIENT:
+    with served(app, plain=False) as url:
         yield url
 
 
