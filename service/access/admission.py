@@ -140,8 +140,7 @@ class Admission:
         ahead = self._ahead() + (self._usual_units if units is None else units)
         # A late event loop is a queue too: each hop of a request waits in it.
         wait_s = _HOPS * self._lag_s + self._wait_s(ahead)
-        longest_s = _SAFETY * limits.deadline_seconds
-        if wait_s > longest_s:
+        if wait_s > (longest_s := _SAFETY * limits.deadline_seconds):
             detail = f"an answer would take about {wait_s:.1f} s, the limit is {longest_s:g} s"
             raise self._refusal("deadline", OverloadedError, detail)
 

@@ -239,11 +239,7 @@ def _failure(response: "requests.Response | None") -> Exception:
 def _is_away(error: Exception) -> bool:
     """Tell whether no connection was made: then nothing that was asked for is the cause."""
     reason = getattr(error.args[0] if error.args else None, "reason", None)
-    return type(reason).__name__ in (
-        "NewConnectionError",
-        "ConnectTimeoutError",
-        "NameResolutionError",
-    )
+    return type(reason).__name__ in _NO_CONNECTION
 
 
 @contextmanager
