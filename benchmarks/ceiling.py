@@ -49,7 +49,7 @@ class Ceiling:
 
 @dataclass(frozen=True)
 class Stream:
-    """What one stream saw.
+    """Answers and times of one stream of requests.
 
     Attributes:
         backend: Name of the engine.

@@ -91,7 +91,7 @@ class Plan:
         warmup_s: Before that.
         folder: Holds `bodies/` with the photographs, and is given each server's log.
         generators: Processes that the callers are shared out among.
-        keep: Whether the servers run until the end, instead of starting anew for each round.
+        keep: Whether the servers run until the end, instead of being started for each round.
     """
 
     version: Version

@@ -25,7 +25,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Wire:
-    """What a server wants to be asked, and how it answers.
+    """Form of a server's requests and answers.
 
     Attributes:
         path: Of the URL.

@@ -1,4 +1,4 @@
-"""What becomes of an outline that a person has mended: the service keeps it, or a file does."""
+"""Save a corrected outline: send it to the service, or offer it as a file."""
 
 from dataclasses import dataclass
 from pathlib import Path

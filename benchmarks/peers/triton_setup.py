@@ -33,7 +33,7 @@ def is_made() -> bool:
 
 
 def make() -> None:
-    """Make the environment anew.
+    """Create the virtual environment, in place of one that is there.
 
     Raises:
         CalledProcessError: `venv` or `pip` failed.

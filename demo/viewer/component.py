@@ -28,7 +28,7 @@ _mount = st.components.v2.component(
 
 @dataclass(frozen=True)
 class Shown:
-    """What the viewer shows of one photograph.
+    """One photograph and its outline, as the viewer component is given them.
 
     Attributes:
         key: Tells one photograph from another.
