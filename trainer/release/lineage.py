@@ -64,7 +64,7 @@ def describe_lineage(
     licence_because: str,
     worse_because: str,
 ) -> LineageRecord | None:
-    """Describe a version's lineage for its card; None where its weights began anew."""
+    """Describe a version's lineage for its card; None where it has no parent."""
     if not parents:
         return None
     keys = ("name", "version", "sha256", "licence")
